@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The assembly between a guest and the hypervisor: vectors, entry, exit.
+//!
+//! The crate above supplies three functions by name, which the assembly calls:
+//! `penstock_hcall(ctx)` and `penstock_storage_fault(ctx, vector)`, light handlers that return 0 to
+//! resume the guest or a [reason](enter_guest) for a full exit; and
+//! `penstock_host_interrupt(frame)`, which does not return.
+
+// UNSAFETY: this is the assembly that everything else rests on, and the calls into it.
+#![expect(unsafe_code)]
+
+use crate::addr::HostReal;
+use crate::context::{GuestContext, HostFrame};
+use crate::regs::sprn;
+use crate::{spr, sync};
+use core::arch::global_asm;
+use core::mem::offset_of;
+
+global_asm!(
+    include_str!("vectors.S"),
+    HSPRG0 = const sprn::HSPRG0,
+    HSPRG1 = const sprn::HSPRG1,
+    SRR1 = const sprn::SRR1,
+    HSRR1 = const sprn::HSRR1,
+    GPR = const offset_of!(GuestContext, gpr),
+    CTR = const offset_of!(GuestContext, ctr),
+    SCRATCH = const offset_of!(GuestContext, scratch),
+);
+
+global_asm!(
+    include_str!("guest_entry.S"),
+    HSPRG0 = const sprn::HSPRG0,
+    HSPRG1 = const sprn::HSPRG1,
+    SRR0 = const sprn::SRR0,
+    SRR1 = const sprn::SRR1,
+    HSRR0 = const sprn::HSRR0,
+    HSRR1 = const sprn::HSRR1,
+    DAR = const sprn::DAR,
+    DSISR = const sprn::DSISR,
+    GPR = const offset_of!(GuestContext, gpr),
+    PC = const offset_of!(GuestContext, pc),
+    MSR = const offset_of!(GuestContext, msr),
+    LR = const offset_of!(GuestContext, lr),
+    CTR = const offset_of!(GuestContext, ctr),
+    XER = const offset_of!(GuestContext, xer),
+    CR = const offset_of!(GuestContext, cr),
+    TRAP = const offset_of!(GuestContext, trap),
+    HOST_SP = const offset_of!(GuestContext, host_sp),
+    HOST_TOC = const offset_of!(GuestContext, host_toc),
+    EMERGENCY_SP = const offset_of!(GuestContext, emergency_sp),
+    SCRATCH = const offset_of!(GuestContext, scratch),
+    HOST_FRAME_SIZE = const (size_of::<HostFrame>() + 15) & !15,
+    FRAME_PC = const offset_of!(HostFrame, pc),
+    FRAME_MSR = const offset_of!(HostFrame, msr),
+    FRAME_LR = const offset_of!(HostFrame, lr),
+    FRAME_CTR = const offset_of!(HostFrame, ctr),
+    FRAME_XER = const offset_of!(HostFrame, xer),
+    FRAME_CR = const offset_of!(HostFrame, cr),
+    FRAME_TRAP = const offset_of!(HostFrame, trap),
+    FRAME_DAR = const offset_of!(HostFrame, dar),
+    FRAME_DSISR = const offset_of!(HostFrame, dsisr),
+);
+
+/// Where the vectors begin in real memory.
+pub const VECTORS_BASE: HostReal = HostReal::new(0x100);
+
+/// Real memory below this belongs to the vectors, and is never given to anybody.
+pub const VECTORS_LIMIT: HostReal = HostReal::new(0x1_0000);
+
+unsafe extern "C" {
+    static vectors_start: [u8; 0];
+    static vectors_end: [u8; 0];
+    fn enter_guest(ctx: *mut GuestContext) -> u64;
+    fn reset_guest_registers();
+}
+
+/// Copies the vectors to real 0x100 and makes HSPRG0 point to `idle`, whose emergency stacks serve
+/// until a guest is entered. Returns a checksum of what was copied, for [`vectors_checksum`].
+///
+/// # Safety
+/// To be called once, on the boot processor, in hypervisor real mode, with machine checks still
+/// off and HID0\[HILE\] set. `idle` must live for ever, with its emergency stacks set.
+pub unsafe fn install_vectors(idle: *mut GuestContext) -> u64 {
+    let start = (&raw const vectors_start).cast::<u8>();
+    let end = (&raw const vectors_end).addr();
+    let len = end - start.addr();
+    let target = core::ptr::with_exposed_provenance_mut::<u8>(vectors_base());
+    // SAFETY: real 0x100.. is memory that nobody else has: firmware leaves it to its payload.
+    unsafe { core::ptr::copy_nonoverlapping(start, target, len) };
+    sync::flush_icache(VECTORS_BASE, len as u64);
+    // SAFETY: HSPRG0 is ours, and the vectors expect just this.
+    unsafe { spr::write::<{ sprn::HSPRG0 }>(idle.expose_provenance() as u64) };
+    vectors_checksum()
+}
+
+fn vectors_base() -> usize {
+    // Hidden from the optimiser, which takes fixed low addresses for null dereferences.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "usize is 64 bits on this machine"
+    )]
+    core::hint::black_box(VECTORS_BASE.get() as usize)
+}
+
+/// A checksum over the installed vectors: it must never change after [`install_vectors`].
+#[must_use]
+pub fn vectors_checksum() -> u64 {
+    let len = (&raw const vectors_end).addr() - (&raw const vectors_start).addr();
+    let base = core::ptr::with_exposed_provenance::<u64>(vectors_base());
+    let mut sum = 0u64;
+    for i in 0..len / 8 {
+        let word_at = base.wrapping_add(i);
+        // SAFETY: within the copied vectors, which are plain memory, aligned to 8.
+        let word = unsafe { word_at.read_volatile() };
+        sum = sum.rotate_left(1) ^ word;
+    }
+    sum
+}
+
+/// Runs the guest whose registers are in `ctx` until its next full exit, and returns the reason:
+/// the vector, or what a light handler returned.
+///
+/// # Safety
+/// The thread's partition (LPIDR, LPCR), HDEC, and interrupt context must be set for this guest;
+/// `ctx.msr` must have HV clear; the vectors must be installed.
+#[inline]
+pub unsafe fn run_guest(ctx: &mut GuestContext) -> u64 {
+    // SAFETY: the caller set the machine up; enter_guest keeps our registers by its contract.
+    unsafe { enter_guest(core::ptr::from_mut(ctx)) }
+}
+
+/// Zeroes FPRs, VRs, VSRs, FPSCR, VSCR and the SLB, for a fresh virtual processor.
+pub fn clear_guest_registers() {
+    // SAFETY: the hypervisor uses none of these registers (it is built without them, in real mode).
+    unsafe { reset_guest_registers() }
+}

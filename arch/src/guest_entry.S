@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//
+// Into a guest and out of it.
+//
+//   enter_guest      full entry: hypervisor's non-volatile registers to the stack, all of the
+//                    guest's to the machine. Returns to its caller at the next full exit.
+//   guest_hcall      light exit for hcalls: penstock_hcall decides.
+//   guest_interrupt  light exit for hypervisor storage faults: penstock_storage_fault decides;
+//                    full exit for everything else.
+//   host_interrupt   the end: penstock_host_interrupt prints and stops.
+//
+// A light handler runs on the stack of enter_guest's frame, with the guest's r14-r31 still in the
+// machine: Rust's ABI keeps them. It returns 0 to resume the guest, anything else for a full exit
+// whose reason that value is. r13 is never touched by compiled code (ELFv2 reserves it for TLS,
+// which the hypervisor does not have), so it holds the context throughout.
+
+	.section .text.guest_entry, "ax"
+
+	// ELFv2: 32 bytes of linkage area, then r14-r31.
+	.set FRAME, 32 + 18*8
+
+	.macro SAVE_GPRS first, last, base, offset
+	.set n, \first
+	.rept \last - \first + 1
+	std	n, \offset + n*8(\base)
+	.set n, n + 1
+	.endr
+	.endm
+
+	.macro LOAD_GPRS first, last, base, offset
+	.set n, \first
+	.rept \last - \first + 1
+	ld	n, \offset + n*8(\base)
+	.set n, n + 1
+	.endr
+	.endm
+
+// u64 enter_guest(GuestContext *ctx): r3 = context, whose registers are loaded.
+// Partition, LPCR, HDEC, SLB and interrupt context are the caller's to have set.
+	.balign 128
+	.globl enter_guest
+	.type enter_guest, @function
+enter_guest:
+	mflr	0
+	std	0, 16(1)
+	mfcr	0
+	std	0, 8(1)
+	stdu	1, -FRAME(1)
+	SAVE_GPRS 14, 31, 1, (32 - 14*8)
+	std	1, {HOST_SP}(3)
+	std	2, {HOST_TOC}(3)
+	mr	13, 3
+	mtspr	{HSPRG0}, 13
+	LOAD_GPRS 14, 31, 13, {GPR}
+
+// r13 = context, r14-r31 are the guest's. Loads the rest and goes.
+resume_guest:
+	ld	4, {PC}(13)
+	ld	5, {MSR}(13)
+	ld	6, {LR}(13)
+	ld	7, {CTR}(13)
+	ld	8, {XER}(13)
+	ld	9, {CR}(13)
+	mtspr	{HSRR0}, 4
+	mtspr	{HSRR1}, 5
+	mtlr	6
+	mtctr	7
+	mtxer	8
+	mtcr	9
+	LOAD_GPRS 0, 12, 13, {GPR}
+	ld	13, {GPR}+13*8(13)
+	.globl guest_entry_barrier
+guest_entry_barrier:
+	nop				// the L1D flush, where firmware asks for it
+	hrfid
+	b	.
+	.size enter_guest, . - enter_guest
+
+// On entry: r13 = context, HSPRG1 = the guest's r13, r0 and CTR free, SRR0/SRR1 say where.
+	.balign 128
+guest_hcall:
+	SAVE_GPRS 1, 12, 13, {GPR}
+	mfspr	4, {HSPRG1}
+	mfspr	5, {SRR0}
+	mfspr	6, {SRR1}
+	mflr	7
+	mfcr	8
+	std	4, {GPR}+13*8(13)
+	std	5, {PC}(13)
+	std	6, {MSR}(13)
+	std	7, {LR}(13)
+	std	8, {CR}(13)
+	ld	1, {HOST_SP}(13)
+	ld	2, {HOST_TOC}(13)
+	mr	3, 13
+	bl	penstock_hcall
+	cmpdi	3, 0
+	ld	4, {PC}(13)
+	ld	5, {MSR}(13)
+	ld	6, {LR}(13)
+	ld	7, {CR}(13)
+	bne	1f
+	mtspr	{HSRR0}, 4
+	mtspr	{HSRR1}, 5
+	mtlr	6
+	li	0, 0
+	mtctr	0
+	mtxer	0
+	mtcr	7
+	LOAD_GPRS 1, 12, 13, {GPR}
+	ld	13, {GPR}+13*8(13)
+	.globl guest_hcall_barrier
+guest_hcall_barrier:
+	nop				// as guest_entry_barrier
+	hrfid
+	b	.
+	// Full exit: what an hcall may clobber is zero, not ours.
+1:	li	0, 0
+	std	0, {GPR}(13)
+	std	0, {CTR}(13)
+	std	0, {XER}(13)
+	b	full_exit
+
+// On entry: r11 = vector, r13 = context, HSPRG1 = the guest's r13; the guest's r11, r12 and CTR
+// are saved.
+	.balign 128
+guest_interrupt:
+	SAVE_GPRS 0, 10, 13, {GPR}
+	mfspr	3, {HSPRG1}
+	mflr	4
+	mfxer	5
+	mfcr	6
+	std	3, {GPR}+13*8(13)
+	std	4, {LR}(13)
+	std	5, {XER}(13)
+	std	6, {CR}(13)
+	std	11, {TRAP}(13)
+	ld	1, {HOST_SP}(13)
+	ld	2, {HOST_TOC}(13)
+	cmplwi	11, 0x200
+	bgt	2f
+	mfspr	7, {SRR0}
+	mfspr	8, {SRR1}
+	b	3f
+2:	mfspr	7, {HSRR0}
+	mfspr	8, {HSRR1}
+3:	std	7, {PC}(13)
+	std	8, {MSR}(13)
+	andi.	9, 11, 0xffdf		// the two storage vectors differ by 0x20
+	cmplwi	9, 0xe00
+	bne	4f
+	mr	3, 13
+	mr	4, 11
+	bl	penstock_storage_fault
+	cmpdi	3, 0
+	beq	resume_guest
+	b	full_exit
+4:	mr	3, 11
+	// r3 = reason, r13 = context, r1 = enter_guest's frame; the guest's r14-r31 are in the machine.
+full_exit:
+	SAVE_GPRS 14, 31, 13, {GPR}
+	LOAD_GPRS 14, 31, 1, (32 - 14*8)
+	addi	1, 1, FRAME
+	ld	0, 8(1)
+	mtcr	0
+	ld	0, 16(1)
+	mtlr	0
+	blr
+
+// On entry: r11 = vector, r13 = context of this thread, the interrupted r12 and r11 in its scratch,
+// HSPRG1 = the interrupted r13. Registers go to a HostFrame on the stack of the vector's kind.
+	.balign 128
+host_interrupt:
+	ld	12, {EMERGENCY_SP}(13)
+	cmplwi	11, 0x200
+	beq	1f
+	ld	12, {EMERGENCY_SP}+8(13)
+	cmplwi	11, 0x100
+	beq	1f
+	ld	12, {EMERGENCY_SP}+16(13)
+1:	addi	12, 12, -({HOST_FRAME_SIZE} + 64)
+	SAVE_GPRS 0, 10, 12, 64
+	ld	3, {SCRATCH}(13)
+	ld	4, {SCRATCH}+8(13)
+	mfspr	5, {HSPRG1}
+	std	4, 64+11*8(12)
+	std	3, 64+12*8(12)
+	std	5, 64+13*8(12)
+	SAVE_GPRS 14, 31, 12, 64
+	mfspr	3, {SRR0}
+	mfspr	4, {SRR1}
+	cmplwi	11, 0xe40
+	beq	3f
+	cmplwi	11, 0xe60
+	beq	3f
+	cmplwi	11, 0x1500
+	bne	2f
+3:	mfspr	3, {HSRR0}
+	mfspr	4, {HSRR1}
+2:	mflr	5
+	mfctr	6
+	mfxer	7
+	mfcr	8
+	mfspr	9, {DAR}
+	mfspr	10, {DSISR}
+	std	3, 64+{FRAME_PC}(12)
+	std	4, 64+{FRAME_MSR}(12)
+	std	5, 64+{FRAME_LR}(12)
+	std	6, 64+{FRAME_CTR}(12)
+	std	7, 64+{FRAME_XER}(12)
+	std	8, 64+{FRAME_CR}(12)
+	std	11, 64+{FRAME_TRAP}(12)
+	std	9, 64+{FRAME_DAR}(12)
+	std	10, 64+{FRAME_DSISR}(12)
+	mr	1, 12
+	addi	3, 12, 64
+	li	0, 0
+	std	0, 0(1)			// the back-chain of the last words ends here
+	std	0, 16(1)
+	lis	2, .TOC.@h
+	ori	2, 2, .TOC.@l
+	bl	penstock_host_interrupt
+	b	.
+
+// void reset_guest_registers(void): zeroes what a fresh virtual processor must find zero and no
+// context holds: FPRs, VRs, VSRs, FPSCR, VSCR, and the SLB. The hypervisor is built without these
+// facilities, so a guest's values stay in the machine across exits.
+	.balign 16
+	.globl reset_guest_registers
+	.type reset_guest_registers, @function
+reset_guest_registers:
+	mfmsr	3
+	oris	4, 3, 0x0280		// VEC and VSX
+	ori	4, 4, 0x2000		// FP
+	mtmsrd	4
+	isync
+	// By number, since the assembler is told that the hypervisor has no such instructions.
+	.set n, 0
+	.rept 32
+	.long	0xf00004d0 | n << 21 | n << 16 | n << 11	// xxlxor n, n, n: VSR 0-31
+	.long	0xf00004d7 | n << 21 | n << 16 | n << 11	// xxlxor 32+n: VSR 32-63
+	.set n, n + 1
+	.endr
+	.long	0xfffe058e		// mtfsf, all fields, from f0
+	.long	0x10000644		// mtvscr v0
+	mtmsrd	3
+	isync
+	li	4, 0
+	slbmte	4, 4
+	.long	0x7ce003e4		// slbia 7: all entries, and what was derived from them
+	isync
+	blr
+	.size reset_guest_registers, . - reset_guest_registers
