@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The model's MMIO: source pages and the OS ring.
+
+use penstock_arch::addr::HostReal;
+
+use crate::esb::{self, Pq};
+use crate::fake::{ESB_BASE, ESB_SHIFT, FakeXive, Model, TIMA_PAGE};
+use crate::fw::XiveMmio;
+use crate::tima::{SAVE_RESTORE, VALID, offset};
+
+impl FakeXive {
+    fn tima_offset(&self, page: HostReal, at: u64) -> u64 {
+        self.mmio_accesses.set(self.mmio_accesses.get() + 1);
+        assert_eq!(page, TIMA_PAGE, "narrow access outside the TIMA");
+        at
+    }
+}
+
+/// The source and whether it is its management page.
+fn source_page(page: HostReal) -> (u32, bool) {
+    let within = page.get() - ESB_BASE;
+    let girq = u32::try_from(within >> ESB_SHIFT).expect("no such source page");
+    (girq, within >> (ESB_SHIFT - 1) & 1 != 0)
+}
+
+impl Model {
+    fn pq(&mut self, girq: u32) -> &mut Pq {
+        &mut self
+            .sources
+            .get_mut(&girq)
+            .expect("access to the pages of a free source")
+            .pq
+    }
+
+    fn pull(&mut self, thread: usize) -> u32 {
+        let quirks = self.quirks;
+        let ring = &mut self.rings[thread];
+        let vp = ring.vp.take().expect("pull from a ring that is not valid");
+        ring.line = false;
+        if quirks.save_restore {
+            let nvt = self.vps.get_mut(&vp).expect("pushed VP exists");
+            nvt.cppr = ring.cppr;
+            nvt.ipb |= ring.ipb;
+            if !quirks.leaves_ipb_on_pull {
+                ring.ipb = 0;
+            }
+        }
+        vp
+    }
+
+    fn push(&mut self, thread: usize, word: u32) {
+        let quirks = self.quirks;
+        assert_ne!(word & VALID, 0, "push without the valid bit");
+        assert_eq!(word & SAVE_RESTORE != 0, quirks.save_restore, "wrong H bit");
+        let vp = crate::fake::FIRST_VP + (word & 0xff_ffff);
+        assert!(
+            self.rings.iter().all(|ring| ring.vp != Some(vp)),
+            "VP pushed twice"
+        );
+        let ring = &mut self.rings[thread];
+        assert_eq!(ring.vp, None, "push on a valid ring");
+        let nvt = self
+            .vps
+            .get_mut(&vp)
+            .expect("push of a VP that does not exist");
+        ring.vp = Some(vp);
+        if quirks.save_restore {
+            ring.cppr = nvt.cppr;
+            ring.nsr = 0;
+        }
+        ring.ipb |= std::mem::take(&mut nvt.ipb);
+        ring.update();
+    }
+}
+
+impl XiveMmio for FakeXive {
+    fn load16(&self, page: HostReal, at: u64) -> u16 {
+        assert_eq!(
+            self.tima_offset(page, at),
+            offset::ACK_OS,
+            "unknown 2-byte load"
+        );
+        let ring = &mut self.model.borrow_mut().rings[self.thread.get()];
+        assert!(ring.vp.is_some(), "acknowledge on a ring that is not valid");
+        let nsr = ring.nsr;
+        ring.line = false;
+        if nsr & 0x80 != 0 {
+            ring.cppr = ring.pipr;
+            if ring.pipr < 8 {
+                ring.ipb &= !(0x80 >> ring.pipr);
+            }
+            ring.nsr = 0;
+            ring.update();
+        }
+        u16::from_be_bytes([nsr, ring.cppr])
+    }
+
+    fn load32(&self, page: HostReal, at: u64) -> u32 {
+        assert_eq!(
+            self.tima_offset(page, at),
+            offset::PULL_OS,
+            "unknown 4-byte load"
+        );
+        self.model.borrow_mut().pull(self.thread.get()).swap_bytes()
+    }
+
+    fn load64(&self, page: HostReal, at: u64) -> u64 {
+        if page == TIMA_PAGE {
+            assert_eq!(
+                self.tima_offset(page, at),
+                offset::OS_RING,
+                "unknown 8-byte load"
+            );
+            let ring = self.model.borrow().rings[self.thread.get()];
+            return u64::from_be_bytes([
+                ring.nsr, ring.cppr, ring.ipb, ring.lsmfb, ring.ack, ring.inc, ring.age, ring.pipr,
+            ]);
+        }
+        self.mmio_accesses.set(self.mmio_accesses.get() + 1);
+        let (girq, management) = source_page(page);
+        assert!(management, "load from a trigger page");
+        let model = &mut *self.model.borrow_mut();
+        let old = *model.pq(girq);
+        match at {
+            esb::offset::EOI => {
+                let (new, forward) = old.after_eoi();
+                *model.pq(girq) = new;
+                if forward {
+                    model.route(girq);
+                }
+                u64::from(forward)
+            }
+            esb::offset::GET => old as u64,
+            0xc00 | 0xd00 | 0xe00 | 0xf00 => {
+                *model.pq(girq) = Pq::from_bits(at >> 8);
+                old as u64
+            }
+            _ => panic!("unknown load from a management page: {at:#x}"),
+        }
+    }
+
+    fn store8(&self, page: HostReal, at: u64, value: u8) {
+        let at = self.tima_offset(page, at);
+        let model = &mut *self.model.borrow_mut();
+        let quirks = model.quirks;
+        let ring = &mut model.rings[self.thread.get()];
+        assert!(ring.vp.is_some(), "store to a ring that is not valid");
+        match at {
+            offset::OS_CPPR => {
+                ring.cppr = if value < 8 { value } else { 0xff };
+                if ring.pipr >= ring.cppr && !quirks.keeps_line_on_cppr_drop {
+                    ring.line = false;
+                    ring.nsr = 0;
+                }
+            }
+            offset::SET_OS_PENDING => ring.ipb |= 0x80 >> (value & 7),
+            _ => panic!("unknown 1-byte store: {at:#x}"),
+        }
+        ring.update();
+    }
+
+    fn store32(&self, page: HostReal, at: u64, value: u32) {
+        assert_eq!(
+            self.tima_offset(page, at),
+            offset::OS_WORD2,
+            "unknown 4-byte store"
+        );
+        self.model.borrow_mut().push(self.thread.get(), value);
+    }
+
+    fn store64(&self, page: HostReal, at: u64, value: u64) {
+        if page == TIMA_PAGE {
+            assert_eq!(
+                self.tima_offset(page, at),
+                offset::OS_RING,
+                "unknown 8-byte store"
+            );
+            let ring = &mut self.model.borrow_mut().rings[self.thread.get()];
+            assert_eq!(ring.vp, None, "raw store to a valid ring");
+            // The PIPR is read-only.
+            let [nsr, cppr, ipb, lsmfb, ack, inc, age, _] = value.to_be_bytes();
+            *ring = super::Ring {
+                nsr,
+                cppr,
+                ipb,
+                lsmfb,
+                ack,
+                inc,
+                age,
+                ..*ring
+            };
+            return;
+        }
+        self.mmio_accesses.set(self.mmio_accesses.get() + 1);
+        assert!(at < 0x400, "unknown store to a source page: {at:#x}");
+        let (girq, _) = source_page(page);
+        let model = &mut *self.model.borrow_mut();
+        let (new, forward) = model.pq(girq).after_trigger();
+        *model.pq(girq) = new;
+        if forward {
+            model.route(girq);
+        }
+    }
+
+    fn order_io(&self) {}
+
+    fn sync(&self) {}
+}

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A model of the interrupt controller and its firmware, for tests on the host.
+//!
+//! It has the state of the hardware (P and Q of each source, EAS, END with its queue in memory, NVT,
+//! the OS ring of each thread) and behaves like POWER9, or like POWER10 with hardware save and
+//! restore; what QEMU does differently can be switched on by [`Quirks`]. Everything happens at once:
+//! there is nothing in flight. Use that hardware would not forgive panics: an access of the wrong
+//! width, a push on a valid ring, a CPPR store on an invalid one.
+
+mod firmware;
+mod mmio;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::vec::Vec;
+
+use penstock_arch::addr::HostReal;
+
+use crate::esb::Pq;
+use crate::fw::{FirmwareError, QueueFlags, VpFlags, XiveMode};
+use crate::queue::QueueMemory;
+use crate::tima::Tima;
+
+/// Where the model's OS rings are: the hypervisor page of the area.
+pub const TIMA_PAGE: HostReal = HostReal::new(0x6_0302_0319_0000);
+/// Where the pages of source 0 are; each source has a pair of 64 KiB pages, the trigger page first.
+pub const ESB_BASE: u64 = 0x6_0100_0000_0000;
+
+const ESB_SHIFT: u32 = 17;
+const FIRST_GIRQ: u32 = 0x10;
+const FIRST_VP: u32 = 0x4200_0000;
+
+/// Where an emulator differs from the hardware, or one generation from another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quirks {
+    /// QEMU before 10.1: the line and the NSR stay up when the CPPR becomes more favoured.
+    pub keeps_line_on_cppr_drop: bool,
+    /// POWER10: the hardware saves the ring at a pull and restores it at a push.
+    pub save_restore: bool,
+    /// QEMU's POWER10: the pending bits stay in the ring after a pull, for the next one pushed.
+    pub leaves_ipb_on_pull: bool,
+}
+
+/// One call that goes wrong once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    call: &'static str,
+    error: FirmwareError,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Eas {
+    vp: u32,
+    priority: Option<u8>,
+    data: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SourceModel {
+    pq: Pq,
+    eas: Eas,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct End {
+    page: u64,
+    entries: u32,
+    index: u32,
+    generation: u32,
+    flags: QueueFlags,
+}
+
+impl End {
+    const OFF: Self = Self {
+        page: 0,
+        entries: 0,
+        index: 0,
+        generation: 1,
+        flags: QueueFlags::empty(),
+    };
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Nvt {
+    flags: VpFlags,
+    cppr: u8,
+    ipb: u8,
+    ends: [End; 8],
+}
+
+/// The OS ring of one thread.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ring {
+    vp: Option<u32>,
+    nsr: u8,
+    cppr: u8,
+    ipb: u8,
+    lsmfb: u8,
+    ack: u8,
+    inc: u8,
+    age: u8,
+    pipr: u8,
+    line: bool,
+}
+
+impl Ring {
+    /// Recomputes the PIPR and raises the line where that is due.
+    fn update(&mut self) {
+        self.pipr =
+            u8::try_from(self.ipb.leading_zeros()).map_or(0xff, |p| if p < 8 { p } else { 0xff });
+        if self.pipr < self.cppr {
+            self.nsr |= 0x80;
+            self.line = true;
+        }
+    }
+}
+
+struct Model {
+    quirks: Quirks,
+    mode: Option<XiveMode>,
+    sources: BTreeMap<u32, SourceModel>,
+    next_girq: u32,
+    free_girqs: Vec<u32>,
+    vps: BTreeMap<u32, Nvt>,
+    blocks: BTreeMap<u32, u32>,
+    next_vp: u32,
+    rings: Vec<Ring>,
+    memory: BTreeMap<u64, u32>,
+    donations_wanted: u32,
+    donated: Vec<u64>,
+    failures: VecDeque<Failure>,
+    calls: Vec<&'static str>,
+}
+
+/// The machine. One thread calls at a time; [`FakeXive::run_on`] says which.
+pub struct FakeXive {
+    model: RefCell<Model>,
+    thread: Cell<usize>,
+    mmio_accesses: Cell<u64>,
+    waits: Cell<u64>,
+}
+
+impl FakeXive {
+    /// A machine with this many threads, after `OPAL_XIVE_RESET` in exploitation mode.
+    #[must_use]
+    pub fn new(threads: usize, quirks: Quirks) -> Self {
+        let mut rings = Vec::new();
+        rings.resize(
+            threads,
+            Ring {
+                pipr: 0xff,
+                ..Ring::default()
+            },
+        );
+        Self {
+            model: RefCell::new(Model {
+                quirks,
+                mode: Some(XiveMode::Exploitation),
+                sources: BTreeMap::new(),
+                next_girq: FIRST_GIRQ,
+                free_girqs: Vec::new(),
+                vps: BTreeMap::new(),
+                blocks: BTreeMap::new(),
+                next_vp: FIRST_VP,
+                rings,
+                memory: BTreeMap::new(),
+                donations_wanted: 0,
+                donated: Vec::new(),
+                failures: VecDeque::new(),
+                calls: Vec::new(),
+            }),
+            thread: Cell::new(0),
+            mmio_accesses: Cell::new(0),
+            waits: Cell::new(0),
+        }
+    }
+
+    /// The thread registers.
+    #[must_use]
+    pub fn tima(&self) -> Tima {
+        Tima::new(TIMA_PAGE)
+    }
+
+    /// From here on accesses come from this thread.
+    ///
+    /// # Panics
+    /// There is no such thread.
+    pub fn run_on(&self, thread: usize) {
+        assert!(
+            thread < self.model.borrow().rings.len(),
+            "no thread {thread}"
+        );
+        self.thread.set(thread);
+    }
+
+    /// Whether the external interrupt line of the current thread is up.
+    #[must_use]
+    pub fn line(&self) -> bool {
+        self.model.borrow().rings[self.thread.get()].line
+    }
+
+    /// P and Q of a source.
+    ///
+    /// # Panics
+    /// There is no such source.
+    #[must_use]
+    pub fn pq(&self, girq: crate::Girq) -> Pq {
+        self.model.borrow().sources[&girq.get()].pq
+    }
+
+    /// Numbers of sources and of virtual processors that are allocated.
+    #[must_use]
+    pub fn allocated(&self) -> (usize, usize) {
+        let model = self.model.borrow();
+        (model.sources.len(), model.vps.len())
+    }
+
+    /// MMIO accesses so far.
+    #[must_use]
+    pub fn mmio_accesses(&self) -> u64 {
+        self.mmio_accesses.get()
+    }
+
+    /// The next `OPAL_XIVE_ALLOCATE_VP_BLOCK` asks for memory until this many pages were donated.
+    pub fn want_donations(&self, pages: u32) {
+        self.model.borrow_mut().donations_wanted = pages;
+    }
+
+    /// The pages donated so far.
+    #[must_use]
+    pub fn donated(&self) -> Vec<u64> {
+        self.model.borrow().donated.clone()
+    }
+
+    /// The next call of this name fails with this status; several wait for their turns.
+    pub fn fail(&self, call: &'static str, error: FirmwareError) {
+        self.model
+            .borrow_mut()
+            .failures
+            .push_back(Failure { call, error });
+    }
+
+    /// The firmware calls since the last time, by name.
+    #[must_use]
+    pub fn take_calls(&self) -> Vec<&'static str> {
+        std::mem::take(&mut self.model.borrow_mut().calls)
+    }
+
+    /// How often a caller has waited for a busy call.
+    #[must_use]
+    pub fn waits(&self) -> u64 {
+        self.waits.get()
+    }
+
+    /// The memory of a frame is zero again, as for a new user.
+    pub fn zero(&self, frame: HostReal, bytes: u64) {
+        let range = frame.get()..frame.get() + bytes;
+        self.model
+            .borrow_mut()
+            .memory
+            .retain(|at, _| !range.contains(at));
+    }
+}
+
+impl QueueMemory for FakeXive {
+    fn load_entry(&self, queue: HostReal, offset: u64) -> u32 {
+        self.model
+            .borrow()
+            .memory
+            .get(&(queue.get() + offset))
+            .copied()
+            .unwrap_or(0)
+    }
+}
+
+impl Model {
+    /// An event of a source that its P and Q let through.
+    fn route(&mut self, girq: u32) {
+        let eas = self.sources[&girq].eas;
+        let Some(priority) = eas.priority else { return };
+        let nvt = self
+            .vps
+            .get_mut(&eas.vp)
+            .expect("event for a VP that does not exist");
+        let end = &mut nvt.ends[usize::from(priority)];
+        assert!(
+            end.flags.contains(QueueFlags::ENABLED),
+            "event for a queue that is off"
+        );
+        assert!(
+            nvt.flags.contains(VpFlags::ENABLED),
+            "event for a VP that is off"
+        );
+        if end.entries != 0 {
+            let at = end.page + u64::from(end.index) * 4;
+            self.memory
+                .insert(at, end.generation << 31 | eas.data & 0x7fff_ffff);
+            end.index += 1;
+            if end.index == end.entries {
+                end.index = 0;
+                end.generation ^= 1;
+            }
+        }
+        let bit = 0x80 >> priority;
+        match self.rings.iter_mut().find(|ring| ring.vp == Some(eas.vp)) {
+            Some(ring) => {
+                ring.ipb |= bit;
+                ring.update();
+            }
+            None => nvt.ipb |= bit,
+        }
+    }
+}
