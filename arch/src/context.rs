@@ -69,7 +69,7 @@ impl Default for GuestContext {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<GuestContext>() % 128 == 0);
+    assert!(size_of::<GuestContext>().is_multiple_of(128));
     // Displacements of ld and std are signed 16 bits and multiples of 4.
     assert!(size_of::<GuestContext>() < 0x8000);
     assert!(offset_of!(GuestContext, gpr) == 0);

@@ -72,6 +72,10 @@ unsafe extern "C" {
     static vectors_end: [u8; 0];
     fn enter_guest(ctx: *mut GuestContext) -> u64;
     fn reset_guest_registers();
+    #[link_name = "flush_slb"]
+    fn flush_slb_asm();
+    #[link_name = "insert_slbe"]
+    fn insert_slbe_asm(vsid: u64, esid: u64);
 }
 
 /// Copies the vectors to real 0x100 and makes HSPRG0 point to `idle`, whose emergency stacks serve
@@ -129,7 +133,19 @@ pub unsafe fn run_guest(ctx: &mut GuestContext) -> u64 {
     unsafe { enter_guest(core::ptr::from_mut(ctx)) }
 }
 
-/// Zeroes FPRs, VRs, VSRs, FPSCR, VSCR and the SLB, for a fresh virtual processor.
+/// Empties the SLB, and drops all that the processor derived from it.
+pub fn flush_slb() {
+    // SAFETY: the hypervisor runs in real mode, and a guest without entries takes SLB misses.
+    unsafe { flush_slb_asm() }
+}
+
+/// Enters a segment into the SLB: the operands of slbmte, RS and RB.
+pub fn insert_slbe(vsid: u64, esid: u64) {
+    // SAFETY: translates for the guest only, whose own entry it is.
+    unsafe { insert_slbe_asm(vsid, esid) }
+}
+
+/// Zeroes FPRs, VRs, VSRs, FPSCR and VSCR, for a fresh virtual processor.
 pub fn clear_guest_registers() {
     // SAFETY: the hypervisor uses none of these registers (it is built without them, in real mode).
     unsafe { reset_guest_registers() }

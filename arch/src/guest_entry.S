@@ -222,8 +222,32 @@ host_interrupt:
 	bl	penstock_host_interrupt
 	b	.
 
+// void flush_slb(void): no entry, and nothing derived from one, is left. Entry 0 needs its own
+// write: slbia with IH = 0 spares it (Power ISA 3.0B, Book III, SLB Invalidate All).
+	.balign 16
+	.globl flush_slb
+	.type flush_slb, @function
+flush_slb:
+	li	4, 0
+	isync
+	slbmte	4, 4
+	.long	0x7ce003e4		// slbia 7
+	isync
+	blr
+	.size flush_slb, . - flush_slb
+
+// void insert_slbe(u64 vsid_doubleword, u64 esid_doubleword)
+	.balign 16
+	.globl insert_slbe
+	.type insert_slbe, @function
+insert_slbe:
+	slbmte	3, 4
+	isync
+	blr
+	.size insert_slbe, . - insert_slbe
+
 // void reset_guest_registers(void): zeroes what a fresh virtual processor must find zero and no
-// context holds: FPRs, VRs, VSRs, FPSCR, VSCR, and the SLB. The hypervisor is built without these
+// context holds: FPRs, VRs, VSRs, FPSCR, VSCR. The hypervisor is built without these
 // facilities, so a guest's values stay in the machine across exits.
 	.balign 16
 	.globl reset_guest_registers
@@ -244,10 +268,6 @@ reset_guest_registers:
 	.long	0xfffe058e		// mtfsf, all fields, from f0
 	.long	0x10000644		// mtvscr v0
 	mtmsrd	3
-	isync
-	li	4, 0
-	slbmte	4, 4
-	.long	0x7ce003e4		// slbia 7: all entries, and what was derived from them
 	isync
 	blr
 	.size reset_guest_registers, . - reset_guest_registers

@@ -27,8 +27,8 @@ macro_rules! access {
                 asm!(concat!($ld, " {}, 0, {}"), out(reg) value, in(reg) at.get(),
                     options(nostack, preserves_flags));
             }
-            #[expect(clippy::cast_possible_truncation, reason = "the load is that wide")]
-            <$type>::from_be(value as $type)
+            // The load zero-extends, so nothing is cut off.
+            <$type>::from_be(<$type>::try_from(value).unwrap_or(<$type>::MAX))
         }
 
         #[doc = concat!("Stores a big-endian `", stringify!($type), "`.")]

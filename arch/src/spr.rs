@@ -50,13 +50,32 @@ pub fn msr() -> u64 {
 
 /// Sets MSR\[ME\]: machine checks are taken from now on instead of stopping the machine.
 ///
+/// mtmsrd leaves ME alone (Power ISA 3.0B, Book III, Move To MSR Doubleword), so this returns from
+/// an interrupt that never was.
+///
 /// # Safety
 /// The vector at 0x200 must be ours and ready.
-#[inline(always)]
 pub unsafe fn enable_machine_check() {
     let value = msr() | crate::regs::Msr::ME.bits() | crate::regs::Msr::RI.bits();
-    // SAFETY: only ME and RI change, and the caller has installed the handler.
-    unsafe { asm!("mtmsrd {}, 0", in(reg) value, options(nostack, preserves_flags)) };
+    // SAFETY: only ME and RI change, and the caller has installed the handler; execution goes on
+    // behind the hrfid.
+    unsafe {
+        asm!(
+            "bcl 20, 31, 2f",
+            "2: mflr {at}",
+            "addi {at}, {at}, 3f - 2b",
+            "mtspr {hsrr0}, {at}",
+            "mtspr {hsrr1}, {msr}",
+            "hrfid",
+            "3:",
+            at = out(reg_nonzero) _,
+            msr = in(reg) value,
+            hsrr0 = const crate::regs::sprn::HSRR0,
+            hsrr1 = const crate::regs::sprn::HSRR1,
+            out("lr") _,
+            options(nostack, preserves_flags)
+        );
+    }
 }
 
 /// A random number of the hardware generator, conditioned to 64 bits; `None` where `darn` has

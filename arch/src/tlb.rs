@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The instructions that keep TLBs in step with the page table, as a trait.
 //!
-//! `mm` owns the sequences; the processor and the recorder of [`crate::fake`] own what each step
+//! `mm` owns the sequences; the processor and the recorder of the host tests own what each step
 //! does. The steps are single instructions on purpose: their order is what the host tests assert.
 //!
 //! Power ISA 3.0B, Book III, Page Table Update Synchronization Requirements, TLB Management

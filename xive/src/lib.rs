@@ -11,7 +11,7 @@
 //! Tables belong to firmware and are changed by OPAL calls ([`fw`]); triggers, ends of interrupts
 //! and the rings are plain MMIO. This crate never does either by itself: the kernel gives it the
 //! [`fw::XiveFirmware`], [`fw::XiveMmio`] and [`queue::QueueMemory`] of the machine, the host tests
-//! give it [`fake::FakeXive`].
+//! give it `fake::FakeXive`, a model of the hardware.
 //!
 //! A partition that asks for XICS gets it from [`presenter::Presenter`], one per vCPU, and
 //! [`source::Sources`]: the LoPAR calls act on the OS ring of the thread that runs the vCPU, so the

@@ -2,10 +2,10 @@
 //! Event queues: rings of words in memory that the router fills.
 //!
 //! An entry is a big-endian word: a generation bit and 31 bits of data, the EISN. The router starts
-//! at index 0 with generation 1 and toggles the bit each time it wraps, so in a zeroed page an entry
-//! is new exactly when its bit differs from the one that the previous round left. Nothing tells the
-//! router how far software has read: who fills a queue must see to it that it never holds more than
-//! its size, which the P bits do (see [`crate::source`]).
+//! at index 0 with generation 1 and toggles the bit each time it wraps, so in a zeroed page an
+//! entry is new exactly when its bit differs from the one that the previous round left. Nothing
+//! tells the router how far software has read: a queue must never be given more than it holds,
+//! which the P bits of its sources see to ([`crate::source`]).
 
 use core::sync::atomic::{AtomicU32, Ordering};
 

@@ -66,7 +66,7 @@ mod tests {
         let ea = EffectiveAddr::new(0xc000_0123_4567_89ab);
         assert_eq!(
             pteg_hash(0x1000, ea, SegmentSize::S256M, PageSize::P4K),
-            0x1000 ^ 0x4567_8 & 0xffff
+            0x1000 ^ 0x5678
         );
         assert_eq!(
             pteg_hash(0x12_3456, ea, SegmentSize::S1T, PageSize::P64K),

@@ -58,3 +58,89 @@ const _: () = assert!(Srr1::NO_HPTE.bits() == 0x4000_0000);
 const _: () = assert!(Srr1::NO_EXEC_GUARD.bits() == 0x1000_0000);
 const _: () = assert!(Srr1::PROGRAM_ILLEGAL.bits() == 0x8_0000);
 const _: () = assert!(Srr1::PROGRAM_PRIVILEGED.bits() == 0x4_0000);
+
+/// What a machine check is about, as far as it can be repaired (POWER9 and POWER10 Processor User's
+/// Manual, Machine Check Interrupt).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MachineCheckCause {
+    /// Two SLB entries for one address, or a damaged one: gone with the SLB's contents.
+    Slb,
+    /// Two ERAT or TLB entries for one address: gone with a flush of the thread's translations.
+    Translation,
+    /// Memory, the bus, or what is not known.
+    Other,
+}
+
+impl MachineCheckCause {
+    /// Reads SRR1 and DSISR of a machine check.
+    #[must_use]
+    pub const fn decode(srr1: u64, dsisr: u64) -> Self {
+        // Bit 42: a load or store was the cause, and DSISR says which.
+        if srr1 & ppc_bit(42) != 0 {
+            return if dsisr & 0x180 != 0 {
+                Self::Slb
+            } else if dsisr & 0xc00 != 0 {
+                Self::Translation
+            } else {
+                Self::Other
+            };
+        }
+        // Otherwise a fetch, by bits 43:45 with bit 36 clear.
+        if srr1 & ppc_bit(36) != 0 {
+            return Self::Other;
+        }
+        match (srr1 >> 18) & 7 {
+            2 | 3 => Self::Slb,
+            4 | 5 => Self::Translation,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machine_check_causes() {
+        let data = 0x0020_0000;
+        assert_eq!(
+            MachineCheckCause::decode(data, 0x80),
+            MachineCheckCause::Slb
+        );
+        assert_eq!(
+            MachineCheckCause::decode(data, 0x100),
+            MachineCheckCause::Slb
+        );
+        assert_eq!(
+            MachineCheckCause::decode(data, 0x400),
+            MachineCheckCause::Translation
+        );
+        assert_eq!(
+            MachineCheckCause::decode(data, 0x800),
+            MachineCheckCause::Translation
+        );
+        // QEMU's answer to an address without memory.
+        assert_eq!(
+            MachineCheckCause::decode(data, 0x40),
+            MachineCheckCause::Other
+        );
+        assert_eq!(
+            MachineCheckCause::decode(0x0008_0000, 0),
+            MachineCheckCause::Slb
+        );
+        assert_eq!(
+            MachineCheckCause::decode(0x000c_0000, 0),
+            MachineCheckCause::Slb
+        );
+        assert_eq!(
+            MachineCheckCause::decode(0x0010_0000, 0),
+            MachineCheckCause::Translation
+        );
+        assert_eq!(
+            MachineCheckCause::decode(0x0804_0000, 0),
+            MachineCheckCause::Other
+        );
+        assert_eq!(MachineCheckCause::decode(0, 0), MachineCheckCause::Other);
+    }
+}

@@ -8,7 +8,7 @@ pub mod msr;
 pub mod pvr;
 pub mod sprn;
 
-pub use fault::{Dsisr, Srr1};
+pub use fault::{Dsisr, MachineCheckCause, Srr1};
 pub use hfscr::Hfscr;
 pub use lpcr::Lpcr;
 pub use msr::Msr;

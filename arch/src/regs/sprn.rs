@@ -121,6 +121,12 @@ numbers! {
     HID0 = 1008;
     /// Processor identification.
     PIR = 1023;
+    /// Dynamic execution control (ISA 3.1).
+    DEXCR = 828;
+    /// Hash key (ISA 3.1).
+    HASHKEYR = 468;
+    /// Privileged hash key (ISA 3.1).
+    HASHPKEYR = 469;
     /// Thread identification.
     TIDR = 144;
     /// Virtual time base.

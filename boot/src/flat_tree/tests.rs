@@ -215,6 +215,19 @@ fn broken_structures_are_refused() {
 }
 
 #[test]
+fn a_property_after_a_node_is_refused() {
+    let mut tree = small();
+    let words = [PROPERTY, 0, 0, END_NODE, NOP, END];
+    for (index, word) in words.into_iter().enumerate() {
+        set_word(&mut tree, 40 + 32 + 4 * (18 + index), word);
+    }
+    assert_eq!(
+        FlatTree::new(&tree).unwrap_err(),
+        TreeError::Structure { offset: 72 }
+    );
+}
+
+#[test]
 fn deep_nesting_is_refused() {
     let chain = |depth: usize| {
         let mut tree = small();

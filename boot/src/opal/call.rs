@@ -9,6 +9,7 @@ use core::arch::global_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 use penstock_arch::addr::HostReal;
 use penstock_arch::regs::sprn;
+use penstock_arch::spr;
 
 /// Firmware's base and entry, read by `call.S`.
 #[repr(C)]
@@ -52,8 +53,23 @@ pub unsafe fn set_entry(base: HostReal, entry: HostReal) {
 /// been called.
 pub unsafe fn call(token: Token, args: [u64; 7]) -> Status {
     let [a0, a1, a2, a3, a4, a5, a6] = args;
+    let before = spr::timebase();
     // SAFETY: the caller answers for the arguments; call.S keeps the ABI.
-    Status(unsafe { opal_call(a0, a1, a2, a3, a4, a5, a6, token.0) })
+    let status = Status(unsafe { opal_call(a0, a1, a2, a3, a4, a5, a6, token.0) });
+    // Only this processor is out of firmware, so nothing is lost between load and store.
+    let spent = TICKS
+        .load(Ordering::Relaxed)
+        .wrapping_add(spr::timebase().wrapping_sub(before));
+    TICKS.store(spent, Ordering::Relaxed);
+    status
+}
+
+static TICKS: AtomicU64 = AtomicU64::new(0);
+
+/// Time base ticks spent in firmware so far.
+#[must_use]
+pub fn ticks() -> u64 {
+    TICKS.load(Ordering::Relaxed)
 }
 
 /// How often a busy call is repeated before its status is passed on. Firmware is busy for

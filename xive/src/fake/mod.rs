@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A model of the interrupt controller and its firmware, for tests on the host.
 //!
-//! It has the state of the hardware (P and Q of each source, EAS, END with its queue in memory, NVT,
-//! the OS ring of each thread) and behaves like POWER9, or like POWER10 with hardware save and
-//! restore; what QEMU does differently can be switched on by [`Quirks`]. Everything happens at once:
-//! there is nothing in flight. Use that hardware would not forgive panics: an access of the wrong
-//! width, a push on a valid ring, a CPPR store on an invalid one.
+//! It has the state of the hardware (P and Q of each source, EAS, END with its queue in memory,
+//! NVT, the OS ring of each thread) and behaves like POWER9, or like POWER10 with hardware save and
+//! restore; what QEMU does differently can be switched on by [`Quirks`]. Everything happens at
+//! once: there is nothing in flight. Use that hardware would not forgive panics: an access of the
+//! wrong width, a push on a valid ring, a CPPR store on an invalid one.
 
 mod firmware;
 mod mmio;

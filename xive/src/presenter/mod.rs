@@ -3,7 +3,7 @@
 //!
 //! Each priority of the guest has an event queue of its own in hypervisor memory; the entry is the
 //! guest's interrupt number. The hardware raises the guest's external interrupt when a priority
-//! that has something beats the CPPR, the XICS calls ([`xics`]) acknowledge it in the ring and take
+//! that has something beats the CPPR, the XICS calls acknowledge it in the ring and take
 //! entries from the queues. The MFRR is a byte of ours: the vCPU's own H_IPI makes that priority
 //! pending in its ring, other vCPUs trigger a source whose entry only says "look at the MFRR".
 //!
@@ -11,8 +11,8 @@
 //! - the CPPR in the ring is the hardware form of the guest's CPPR;
 //! - a priority whose queue holds an entry is pending in the hardware (ring or NVT), or in
 //!   `acknowledged` here;
-//! - where one in `acknowledged`, or the MFRR, is let through by the CPPR, the ring has something at
-//!   least as favoured pending. So nothing presentable is without its line;
+//! - where one in `acknowledged`, or the MFRR, is let through by the CPPR, the ring has something
+//!   at least as favoured pending. So nothing presentable is without its line;
 //! - the line may be up for nothing: an entry may be for an interrupt that was masked or moved, the
 //!   MFRR may be taken back, QEMU forgets to lower it. H_XIRR then answers XISR 0, as XICS hardware
 //!   does for the same reasons.
@@ -41,7 +41,7 @@ use crate::queue::{EventQueue, QUEUE_ENTRIES, QueueMemory};
 use crate::tima::{OsRing, SAVE_RESTORE, Tima};
 
 pub(crate) use setup::{allocate_source, release_source};
-pub use xics::{Poll, StampedXirr, Xirr};
+pub use xics::{Poll, StampedXirr, XISR_IPI, Xirr};
 
 /// What a presenter is made from.
 #[derive(Clone, Copy, Debug)]
@@ -135,7 +135,7 @@ impl Presenter {
         mmio.sync();
         self.tima.push(mmio, self.cam, ring);
         if self.hardware_saves() {
-            // Firmware starts a VP with CPPR 0xff, an XICS guest with 0; later this changes nothing.
+            // Firmware starts a VP with CPPR 0xff, an XICS guest with 0; later nothing changes.
             let cppr = XicsPriority(self.cppr.load(Ordering::Relaxed)).cppr();
             self.tima.set_os_cppr(mmio, cppr);
         }

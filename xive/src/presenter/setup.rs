@@ -14,8 +14,7 @@ use crate::fw::{
     FirmwareError, IrqConfig, QueueFlags, SyncKind, VpFlags, XiveFirmware, XiveMmio, settled,
 };
 use crate::ids::{ChipId, Eisn, Girq, VpId};
-use crate::presenter::xics::XISR_IPI;
-use crate::presenter::{Presenter, PresenterSetup};
+use crate::presenter::{Presenter, PresenterSetup, XISR_IPI};
 use crate::priority::{LEVELS, Priority, XicsPriority};
 use crate::queue::{EventQueue, QUEUE_SIZE_LOG2};
 use crate::tima::OsRing;

@@ -18,8 +18,12 @@ struct Guest {
 }
 
 impl Guest {
-    /// Two vCPUs on two threads, pushed, at CPPR 0xff; one edge-sensitive source.
     fn new() -> Self {
+        Self::with_sources(1)
+    }
+
+    /// Two vCPUs on two threads, pushed, at CPPR 0xff; so many edge-sensitive sources.
+    fn with_sources(count: u32) -> Self {
         let hw = FakeXive::new(2, Quirks::default());
         let block = VpBlock::allocate(&hw, &[], &mut |_| None, 1).unwrap();
         let mut servers = Vec::new();
@@ -39,9 +43,11 @@ impl Guest {
             vcpu.h_cppr(&hw, 0xff);
         }
         let vp = block.vp(0).unwrap();
-        let slots = Vec::from([
-            Source::set_up(&hw, &hw, Lisn::new(LISN), Trigger::Edge, vp, None).unwrap(),
-        ]);
+        let source = |index| {
+            let lisn = Lisn::new(LISN + index);
+            Source::set_up(&hw, &hw, lisn, Trigger::Edge, vp, None).unwrap()
+        };
+        let slots = (0..count).map(source).collect();
         hw.run_on(0);
         Self { hw, servers, slots }
     }
@@ -258,6 +264,36 @@ fn source_moved_too_often_while_pending_is_refused_and_still_delivered() {
     assert_eq!(guest.xirr(0), 0xff00_0000);
     assert_eq!(guest.xirr(1), 0xff00_0000);
     assert_eq!(guest.set_xive(LISN, 0, 5), Ok(()));
+}
+
+#[test]
+fn interrupt_behind_many_stale_entries_costs_bounded_work_and_is_not_lost() {
+    const STALE: u32 = 200;
+    let guest = Guest::with_sources(STALE + 1);
+    for lisn in LISN..LISN + STALE {
+        assert_eq!(guest.set_xive(lisn, 0, 5), Ok(()));
+        guest.sources().trigger(&guest.hw, Lisn::new(lisn));
+        assert_eq!(guest.set_xive(lisn, 1, 5), Ok(()));
+    }
+    assert_eq!(guest.set_xive(LISN + STALE, 0, 5), Ok(()));
+    guest.sources().trigger(&guest.hw, Lisn::new(LISN + STALE));
+    // Two looks of 64 entries each, then the guest is interrupted again.
+    assert_eq!(guest.xirr(0), 0xff00_0000);
+    assert!(guest.line(0));
+    assert_eq!(guest.xirr(0), 0xff00_1000 + STALE);
+    for lisn in LISN..LISN + STALE {
+        assert_eq!(guest.xirr(1), 0xff00_0000 | lisn);
+        guest.eoi(1, u64::from(0xff00_0000 | lisn));
+    }
+    assert!(!guest.line(1));
+}
+
+#[test]
+fn sources_beyond_what_a_queue_holds_do_not_exist() {
+    let guest = Guest::with_sources(256);
+    assert!(guest.sources().get(Lisn::new(LISN + 254)).is_some());
+    assert!(guest.sources().get(Lisn::new(LISN + 255)).is_none());
+    assert!(guest.sources().get(Lisn::new(LISN - 1)).is_none());
 }
 
 #[test]
