@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What can be wrong with guest memory.
+
+use crate::frame::FrameError;
+use penstock_arch::addr::GuestReal;
+
+/// Why an access to guest memory failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryError {
+    /// Some of the range is no memory of the partition.
+    NotMemory {
+        /// The first byte of the access.
+        at: GuestReal,
+        /// Its bytes.
+        len: u64,
+    },
+    /// The range has no single host address, for it lies in two blocks.
+    CrossesBlock {
+        /// The first byte of the access.
+        at: GuestReal,
+        /// Its bytes.
+        len: u64,
+    },
+    /// The address is not a multiple of what the operation works in.
+    Unaligned {
+        /// The address.
+        at: GuestReal,
+        /// The unit, in bytes.
+        unit: u64,
+    },
+}
+
+impl core::fmt::Display for MemoryError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match *self {
+            Self::NotMemory { at, len } => {
+                write!(
+                    f,
+                    "guest real {at} + {len:#x} is not all memory of the partition"
+                )
+            }
+            Self::CrossesBlock { at, len } => {
+                write!(f, "guest real {at} + {len:#x} crosses a 16 MiB boundary")
+            }
+            Self::Unaligned { at, unit } => {
+                write!(f, "guest real {at} is no multiple of {unit}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for MemoryError {}
+
+/// Why a partition's memory could not be set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemorySetupError {
+    /// The size is 0 or no multiple of 16 MiB.
+    BadSize {
+        /// The size asked for, in bytes.
+        size: u64,
+    },
+    /// There is not enough host memory.
+    Frames(FrameError),
+}
+
+impl From<FrameError> for MemorySetupError {
+    fn from(error: FrameError) -> Self {
+        Self::Frames(error)
+    }
+}
+
+impl core::fmt::Display for MemorySetupError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::BadSize { size } => {
+                write!(
+                    f,
+                    "partition memory of {size:#x} bytes is no multiple of 16 MiB"
+                )
+            }
+            Self::Frames(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for MemorySetupError {}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! H_BULK_REMOVE: removes up to four entries with one flush.
+//!
+//! Each request is two doublewords: type (bits 0:1), and for a request condition flags (6:7) and
+//! entry number (8:63); then the AVPN. The response goes into the first: type 0b10, code (2:3),
+//! R and C (4:5). Entries are hidden as they are found, stay locked, and are removed after one
+//! flush. A second entry is only tried to lock: if somebody has it, the batch so far is finished
+//! first, so two calls with their entries in opposite orders cannot wait for each other. A bad
+//! request ends the call, but not before what was collected is removed.
+//!
+//! LoPAR, H_BULK_REMOVE. As it says, the condition AND is made with bits 57:63 masked, other than
+//! in H_REMOVE.
+
+use super::guard::{Batch, Quiesced};
+use super::{HashMmu, flags, remove};
+use crate::page_ops::Machine;
+use crate::status::HcallStatus;
+use penstock_arch::hash::{GuestHpteR, GuestHpteV, HpteIndex, HpteR};
+
+const TYPE_REQUEST: u64 = 1;
+const TYPE_END: u64 = 3;
+
+const SUCCESS: u64 = 0x80 << 56;
+const NOT_FOUND: u64 = 0x90 << 56;
+const PARAMETER: u64 = 0xa0 << 56;
+
+/// Condition flags and entry number: what a response keeps of its request.
+const KEPT: u64 = 0x03ff_ffff_ffff_ffff;
+
+/// R and C at their place in a response.
+#[inline]
+const fn response_rc(r: GuestHpteR) -> u64 {
+    (r.get() & (HpteR::R | HpteR::C)) << 51
+}
+
+/// The flags of H_REMOVE that a request's condition flags mean, and the part of the AVPN that
+/// takes part; `None` for the unused combination.
+#[inline]
+const fn condition(high: u64, avpn: u64) -> Option<(u64, u64)> {
+    match (high >> 56) & 3 {
+        0 => Some((0, 0)),
+        1 => Some((flags::ANDCOND, avpn & GuestHpteV::AVPN)),
+        2 => Some((flags::AVPN, avpn)),
+        _ => None,
+    }
+}
+
+/// The removals that wait for a flush, each with the place of its response.
+type Removals<'a, 's, M> = Batch<'a, M, &'s mut u64>;
+
+/// Removes an entry whose translation is flushed, and completes the response.
+fn finish<M: Machine>(entry: Quiesced<'_, M>, response: &mut u64) {
+    *response |= response_rc(entry.remove());
+}
+
+impl<M: Machine> HashMmu<M> {
+    /// H_BULK_REMOVE: `specs` are r4 to r11, and are rewritten.
+    ///
+    /// Returns H_SUCCESS, also if entries were not found, or H_PARAMETER for a bad request; then
+    /// requests after it are as they were.
+    pub fn h_bulk_remove(&self, specs: &mut [u64; 8]) -> HcallStatus {
+        let mut batch = Removals::new(self);
+        let mut status = HcallStatus::SUCCESS;
+        for [high, avpn] in specs.as_chunks_mut::<2>().0 {
+            match *high >> 62 {
+                TYPE_REQUEST => {}
+                TYPE_END => break,
+                _ => {
+                    status = HcallStatus::PARAMETER;
+                    break;
+                }
+            }
+            let kept = *high & KEPT;
+            let index = self.index(kept & (KEPT >> 2));
+            let (Some((flags, avpn)), Ok(index)) = (condition(*high, *avpn), index) else {
+                *high = kept | PARAMETER;
+                status = HcallStatus::PARAMETER;
+                break;
+            };
+            self.bulk_remove_one(&mut batch, index, flags, avpn, high, kept);
+        }
+        batch.flush(finish);
+        status
+    }
+
+    #[inline]
+    fn bulk_remove_one<'a, 's>(
+        &'a self,
+        batch: &mut Removals<'a, 's, M>,
+        index: HpteIndex,
+        flags: u64,
+        avpn: u64,
+        response: &'s mut u64,
+        kept: u64,
+    ) {
+        let guard = match self.try_lock(index) {
+            Some(guard) => guard,
+            None => {
+                batch.flush(finish);
+                self.lock(index)
+            }
+        };
+        let r = guard.r();
+        if !guard.v().is_present() || !remove::matches(guard.v().to_guest(r), flags, avpn) {
+            *response = kept | NOT_FOUND;
+            return;
+        }
+        *response = kept | SUCCESS;
+        if guard.v().is_valid() {
+            batch.hide(guard, r, response, finish);
+        } else {
+            finish(guard.quiesce(r), response);
+        }
+    }
+}

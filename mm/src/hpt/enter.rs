@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! H_ENTER: adds an entry.
+//!
+//! The guest's doublewords are checked and translated before anything is locked; then the first
+//! free entry of the group is taken, at first without waiting for locked ones, and if that finds
+//! none, with waiting, so that H_PTEG_FULL is said only of a full group. Memory that was never
+//! touched makes an absent entry, and the fault handler does the rest.
+//!
+//! LoPAR, H_ENTER; Power ISA 3.0B, Book III, Adding a Page Table Entry.
+
+use super::guard::Quiesced;
+use super::{HashMmu, WIMG_MEMORY, flags};
+use crate::page_ops::Machine;
+use crate::status::HcallStatus;
+use penstock_arch::addr::GuestReal;
+use penstock_arch::hash::{
+    GuestHpteR, GuestHpteV, HPTES_PER_GROUP, HpteIndex, HpteR, HpteV, PageSize,
+};
+
+/// An entry that was checked and translated, ready to be stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Prepared {
+    /// Doubleword 0 with V or ABSENT.
+    v: HpteV,
+    r: HpteR,
+    guest_r: GuestHpteR,
+}
+
+/// Flags that work on the page itself.
+const PAGE_FLAGS: u64 = flags::ZERO_PAGE | flags::ICACHE_INVALIDATE | flags::ICACHE_SYNCHRONIZE;
+
+impl<M: Machine> HashMmu<M> {
+    /// H_ENTER: adds the entry `pteh`, `ptel`; returns its number.
+    ///
+    /// # Errors
+    /// H_PARAMETER: no such group, reserved segment size or page size, page not in the partition's
+    /// memory, not aligned, or with the wrong WIMG. H_TOO_BIG: page flags for more than 64 KiB.
+    /// H_PTEG_FULL: no free entry.
+    pub fn h_enter(&self, flags: u64, ptex: u64, pteh: u64, ptel: u64) -> Result<u64, HcallStatus> {
+        let index = self.index(ptex)?;
+        let prepared = self.prepare(flags, GuestHpteV::new(pteh), GuestHpteR::new(ptel))?;
+        let slot = if flags & flags::EXACT != 0 {
+            self.claim_exact(index)
+        } else {
+            self.claim_in_group(index)
+        };
+        match slot {
+            Some((index, slot)) => {
+                slot.enter(prepared);
+                Ok(index.get())
+            }
+            None => Err(HcallStatus::PTEG_FULL),
+        }
+    }
+
+    /// Checks an entry and translates it. Nothing that a guest can see is changed, but its page
+    /// where the flags ask for it.
+    #[inline]
+    pub(super) fn prepare(
+        &self,
+        flags: u64,
+        guest_v: GuestHpteV,
+        guest_r: GuestHpteR,
+    ) -> Result<Prepared, HcallStatus> {
+        let parameter = HcallStatus::PARAMETER;
+        let guest_r = GuestHpteR::new(guest_r.get() & self.guest_r_mask);
+        let (v, segment) = guest_v.to_hardware().ok_or(parameter)?;
+        let encoding = guest_r.encoding(guest_v).ok_or(parameter)?;
+        let page = guest_r.page(encoding).ok_or(parameter)?;
+        let host = self.memory.locate(page).ok_or(parameter)?;
+        let wimg = guest_r.get() & HpteR::WIMG;
+        if wimg != WIMG_MEMORY && wimg != self.other_wimg {
+            return Err(parameter);
+        }
+        if flags & PAGE_FLAGS != 0 {
+            self.do_page_flags(flags, page, encoding.actual())?;
+        }
+        let backed = self.memory.is_backed(page, encoding.actual().bytes());
+        let v = v.with(if backed { HpteV::VALID } else { HpteV::ABSENT });
+        Ok(Prepared {
+            v,
+            r: guest_r.to_hardware(encoding, host, segment),
+            guest_r,
+        })
+    }
+
+    #[cold]
+    fn do_page_flags(
+        &self,
+        flags: u64,
+        page: GuestReal,
+        size: PageSize,
+    ) -> Result<(), HcallStatus> {
+        if size > PageSize::P64K {
+            return Err(HcallStatus::TOO_BIG);
+        }
+        let mut result = Ok(());
+        if flags & flags::ZERO_PAGE != 0 {
+            result = self.memory.zero(page, size.bytes());
+        }
+        if flags & flags::ICACHE_INVALIDATE != 0 {
+            result = result.and(self.memory.icache_invalidate(page, size.bytes()));
+        }
+        if flags & flags::ICACHE_SYNCHRONIZE != 0 {
+            result = result.and(self.memory.icache_synchronize(page, size.bytes()));
+        }
+        result.map_err(|_| HcallStatus::PARAMETER)
+    }
+
+    /// Takes this entry if it is free.
+    #[inline]
+    pub(super) fn claim_exact(&self, index: HpteIndex) -> Option<(HpteIndex, Quiesced<'_, M>)> {
+        if let Some(slot) = self.try_lock_free(index) {
+            return Some((index, slot));
+        }
+        let guard = self.lock(index);
+        let r = guard.r();
+        (!guard.v().is_present()).then(|| (index, guard.quiesce(r)))
+    }
+
+    /// Takes the first free entry of the group.
+    #[inline]
+    pub(super) fn claim_in_group(&self, index: HpteIndex) -> Option<(HpteIndex, Quiesced<'_, M>)> {
+        let first = index.get() & !(HPTES_PER_GROUP - 1);
+        for slot in 0..HPTES_PER_GROUP {
+            let index = HpteIndex::new(first + slot);
+            if let Some(slot) = self.try_lock_free(index) {
+                return Some((index, slot));
+            }
+        }
+        self.claim_in_group_waiting(first)
+    }
+
+    #[cold]
+    fn claim_in_group_waiting(&self, first: u64) -> Option<(HpteIndex, Quiesced<'_, M>)> {
+        (first..first + HPTES_PER_GROUP).find_map(|index| self.claim_exact(HpteIndex::new(index)))
+    }
+}
+
+impl<M: Machine> Quiesced<'_, M> {
+    /// Stores a prepared entry and unlocks it.
+    #[inline]
+    pub(super) fn enter(mut self, entry: Prepared) {
+        self.set_guest_r(entry.guest_r);
+        self.set_r(entry.r);
+        self.install(entry.v);
+    }
+}

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What to do about a hypervisor data or instruction storage interrupt (HDSI, HISI).
+//!
+//! With VPM on, and in guest real mode always, a hash fault of the guest comes to the hypervisor.
+//! The table is searched as the hardware does it, but for absent entries too, and the guest's own
+//! permissions are applied. Either the guest may do what it did: then the entry is made valid if
+//! it was not, and the guest tries again; or it may not: then it gets the data or instruction
+//! storage interrupt that its own MMU would have raised. The segment descriptor comes from the
+//! ASDR, so the guest's SLB is not read.
+//!
+//! In guest real mode a page of memory that has no entry is entered again; an address that is no
+//! memory is the caller's to judge. Storage keys do not apply there.
+//!
+//! Power ISA 3.0B, Book III, Hypervisor Data Storage Interrupt, Hypervisor Instruction Storage
+//! Interrupt, Data Storage Interrupt, Instruction Storage Interrupt.
+
+use super::HashMmu;
+use super::guard::HpteGuard;
+use super::search::Search;
+use super::vrma::Repair;
+use crate::page_ops::Machine;
+use penstock_arch::addr::{EffectiveAddr, GuestReal};
+use penstock_arch::hash::{
+    Asdr, GuestHpteR, HpteR, HpteV, KeyMask, PagePerm, PrivilegeState, SegmentKey, StorageKey,
+};
+use penstock_arch::regs::{Dsisr, Msr, Srr1};
+
+/// What the guest tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessKind {
+    /// A load: HDSI without the store bit.
+    Load,
+    /// A store: HDSI with the store bit.
+    Store,
+    /// An instruction fetch: HISI.
+    Fetch,
+}
+
+/// A hypervisor storage interrupt, as the registers tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HpteFault {
+    /// What the guest tried.
+    pub kind: AccessKind,
+    /// HDAR, or HSRR0 of a fetch.
+    pub ea: EffectiveAddr,
+    /// The segment.
+    pub asdr: Asdr,
+    /// HDSISR, or HSRR1 of a fetch.
+    pub cause: u64,
+    /// The guest's MSR: HSRR1.
+    pub msr: Msr,
+    /// The AMR, or the IAMR of a fetch.
+    pub keys: KeyMask,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum FaultAction {
+    /// Nothing: the guest's access will succeed now.
+    Retry,
+    /// Raise an interrupt in the guest.
+    Reflect(GuestFault),
+    /// The guest in real mode named an address that is no memory of it.
+    NotMemory(GuestReal),
+}
+
+/// An interrupt that the guest's own MMU would have raised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestFault {
+    /// Data storage interrupt, vector 0x300, with this DSISR; DAR is the effective address.
+    Data(Dsisr),
+    /// Instruction storage interrupt, vector 0x400, with these bits in SRR1.
+    Instruction(Srr1),
+}
+
+impl HpteFault {
+    const fn uses_real_mode(&self) -> bool {
+        let relocation = match self.kind {
+            AccessKind::Load | AccessKind::Store => Msr::DR.bits(),
+            AccessKind::Fetch => Msr::IR.bits(),
+        };
+        self.msr.bits() & relocation == 0
+    }
+
+    /// Whether the processor found no entry at all.
+    #[inline]
+    const fn found_nothing(&self) -> bool {
+        match self.kind {
+            AccessKind::Load | AccessKind::Store => self.cause & Dsisr::NO_HPTE.bits() as u64 != 0,
+            AccessKind::Fetch => self.cause & Srr1::NO_HPTE.bits() != 0,
+        }
+    }
+
+    /// The interrupt for an access whose translation was not found.
+    #[inline]
+    const fn not_found(&self) -> FaultAction {
+        FaultAction::Reflect(match self.kind {
+            AccessKind::Load => GuestFault::Data(Dsisr::NO_HPTE),
+            AccessKind::Store => GuestFault::Data(Dsisr::NO_HPTE.union(Dsisr::STORE)),
+            AccessKind::Fetch => GuestFault::Instruction(Srr1::NO_HPTE),
+        })
+    }
+
+    /// The interrupt for a fault that has nothing to do with the table; `None` if it has.
+    #[inline]
+    const fn other_cause(&self) -> Option<FaultAction> {
+        match self.kind {
+            AccessKind::Load | AccessKind::Store => {
+                let table = Dsisr::NO_HPTE.bits() | Dsisr::PROTECTION.bits() | Dsisr::KEY.bits();
+                if self.cause & table as u64 != 0 {
+                    return None;
+                }
+                // HDSISR has 32 bits; the cast keeps them.
+                #[expect(clippy::cast_possible_truncation)]
+                let dsisr = Dsisr::from_bits_retain(self.cause as u32);
+                Some(FaultAction::Reflect(GuestFault::Data(dsisr)))
+            }
+            AccessKind::Fetch => {
+                let table = Srr1::NO_HPTE.bits()
+                    | Srr1::NO_EXEC_GUARD.bits()
+                    | Srr1::PROTECTION.bits()
+                    | Srr1::KEY.bits();
+                if self.cause & table != 0 {
+                    return None;
+                }
+                let srr1 = Srr1::from_bits_retain(self.cause & Srr1::CAUSE);
+                Some(FaultAction::Reflect(GuestFault::Instruction(srr1)))
+            }
+        }
+    }
+
+    /// The interrupt for an access that a page with `r` does not permit; `None` if it does.
+    #[inline]
+    fn denied(&self, r: GuestHpteR, key: SegmentKey) -> Option<FaultAction> {
+        let pp = PagePerm::of(r.get());
+        let storage_key = StorageKey::of(r.get());
+        let keyed = !self.uses_real_mode();
+        match self.kind {
+            AccessKind::Load | AccessKind::Store => {
+                let (permitted, key_forbids, store) = if self.kind == AccessKind::Store {
+                    (
+                        pp.may_store(key),
+                        self.keys.forbids_store(storage_key),
+                        Dsisr::STORE,
+                    )
+                } else {
+                    (
+                        pp.may_load(key),
+                        self.keys.forbids_load(storage_key),
+                        Dsisr::empty(),
+                    )
+                };
+                let mut dsisr = Dsisr::empty();
+                if !permitted {
+                    dsisr = Dsisr::PROTECTION;
+                }
+                if keyed && key_forbids {
+                    dsisr = dsisr.union(Dsisr::KEY);
+                }
+                (!dsisr.is_empty())
+                    .then_some(FaultAction::Reflect(GuestFault::Data(dsisr.union(store))))
+            }
+            AccessKind::Fetch => {
+                let mut srr1 = Srr1::empty();
+                if r.get() & (HpteR::N | HpteR::G) != 0 {
+                    srr1 = Srr1::NO_EXEC_GUARD;
+                } else if !pp.may_load(key) {
+                    srr1 = Srr1::PROTECTION;
+                }
+                if keyed && self.keys.forbids_load(storage_key) {
+                    srr1 = srr1.union(Srr1::KEY);
+                }
+                (!srr1.is_empty()).then_some(FaultAction::Reflect(GuestFault::Instruction(srr1)))
+            }
+        }
+    }
+}
+
+impl<M: Machine> HashMmu<M> {
+    /// Resolves a hypervisor storage interrupt.
+    pub fn resolve(&self, fault: &HpteFault) -> FaultAction {
+        if let Some(action) = fault.other_cause() {
+            return action;
+        }
+        let mut real_address = None;
+        if fault.uses_real_mode() {
+            // The processor ignores the upper four bits.
+            let at = GuestReal::new(fault.ea.get() & (u64::MAX >> 4));
+            if at.get() >= self.vrma_bytes() {
+                return FaultAction::NotMemory(at);
+            }
+            real_address = Some(at);
+        }
+        // Where no entry is ever hidden, the processor's word that there is none needs no search:
+        // most of a guest's own page faults end here.
+        if real_address.is_none() && self.never_absent && fault.found_nothing() {
+            return fault.not_found();
+        }
+        if fault.kind == AccessKind::Fetch && fault.asdr.is_no_execute() {
+            return FaultAction::Reflect(GuestFault::Instruction(Srr1::NO_EXEC_GUARD));
+        }
+        let Some(base) = fault.asdr.base_page() else {
+            return fault.not_found();
+        };
+        let search = Search::new(fault.ea, fault.asdr, base);
+        if let Some(candidate) = self.find_candidate(&search)
+            && let Some(guard) = self.confirm(&search, candidate)
+        {
+            return self.resolve_found(fault, guard);
+        }
+        match real_address {
+            None => fault.not_found(),
+            Some(at) => match self.repair_vrma(at, || self.is_translated(&search)) {
+                Repair::Done => FaultAction::Retry,
+                Repair::NoSlot => fault.not_found(),
+            },
+        }
+    }
+
+    #[inline(never)]
+    fn is_translated(&self, search: &Search) -> bool {
+        self.find_candidate(search)
+            .is_some_and(|candidate| self.confirm(search, candidate).is_some())
+    }
+
+    /// The guest has an entry for what it tried; may it use it so?
+    #[inline(never)]
+    fn resolve_found(&self, fault: &HpteFault, guard: HpteGuard<'_, M>) -> FaultAction {
+        let state = if fault.msr.contains(Msr::PR) {
+            PrivilegeState::Problem
+        } else {
+            PrivilegeState::Privileged
+        };
+        match fault.denied(guard.guest_r(), fault.asdr.key(state)) {
+            Some(action) => action,
+            None => self.make_valid(guard),
+        }
+    }
+
+    /// Makes an absent entry valid, its memory zeroed if it was never touched.
+    #[inline]
+    fn make_valid(&self, guard: HpteGuard<'_, M>) -> FaultAction {
+        let v = guard.v();
+        if v.is_absent() {
+            let (r, guest_r) = (guard.r(), guard.guest_r());
+            let backed = r.encoding(v).and_then(|encoding| {
+                let page = guest_r.page(encoding)?;
+                self.memory.populate(page, encoding.actual().bytes()).ok()
+            });
+            if backed.is_some() {
+                let valid = v.without(HpteV::ABSENT).with(HpteV::VALID);
+                guard.quiesce(r).install(valid);
+            }
+        }
+        FaultAction::Retry
+    }
+}

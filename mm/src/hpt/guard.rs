@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The states that an entry goes through while the hypervisor works on it, as types.
+//!
+//! [`HpteGuard`]: locked, otherwise as found; dropping it unlocks. [`Hidden`]: locked, V=0, but
+//! processors may still use the translation and write R and C. [`Quiesced`]: locked, V=0, and
+//! nobody uses it any more: only here doubleword 1 can be stored, and only here R and C are final.
+//! From a valid entry the way to [`Quiesced`] leads through a flush and nowhere else.
+
+use super::HashMmu;
+use super::flush::{flush_after_r_clear, flush_batch};
+use super::table::Entry;
+use crate::page_ops::Machine;
+use arrayvec::ArrayVec;
+use penstock_arch::hash::{GuestHpteR, GuestHpteV, HpteIndex, HpteR, HpteV, TlbieRb};
+
+/// Entries that one batch of invalidations takes: what H_BULK_REMOVE has.
+pub(super) const BATCH: usize = 4;
+
+/// A locked entry, unchanged so far.
+pub(super) struct HpteGuard<'a, M: Machine> {
+    mmu: &'a HashMmu<M>,
+    entry: Entry<'a>,
+    /// Doubleword 0 without the lock bit.
+    v: HpteV,
+}
+
+/// A locked entry with V=0 whose translation has not been flushed.
+#[must_use = "the translation is still in use until it is flushed"]
+pub(super) struct Hidden<'a, M: Machine> {
+    mmu: &'a HashMmu<M>,
+    entry: Entry<'a>,
+    v: HpteV,
+    /// `None` where the entry has no valid page size: then all of the partition is flushed.
+    rb: Option<TlbieRb>,
+}
+
+/// A locked entry with V=0 that no processor uses.
+#[must_use = "the entry stays locked until it is finished, cleared or installed"]
+pub(super) struct Quiesced<'a, M: Machine> {
+    mmu: &'a HashMmu<M>,
+    entry: Entry<'a>,
+    /// Doubleword 0 as it was before, without the lock bit.
+    v: HpteV,
+}
+
+impl<M: Machine> HashMmu<M> {
+    /// Locks an entry, waiting for whoever has it.
+    #[inline]
+    pub(super) fn lock(&self, index: HpteIndex) -> HpteGuard<'_, M> {
+        let entry = self.table.entry(index);
+        if !entry.try_lock() {
+            wait_for_lock(entry);
+        }
+        HpteGuard {
+            mmu: self,
+            entry,
+            v: entry.load_v().without(HpteV::HVLOCK),
+        }
+    }
+
+    /// Locks an entry unless somebody has it.
+    #[inline]
+    pub(super) fn try_lock(&self, index: HpteIndex) -> Option<HpteGuard<'_, M>> {
+        let entry = self.table.entry(index);
+        entry.try_lock().then(|| {
+            let v = entry.load_v().without(HpteV::HVLOCK);
+            HpteGuard {
+                mmu: self,
+                entry,
+                v,
+            }
+        })
+    }
+
+    /// Locks an entry that the guest does not have, without waiting.
+    #[inline]
+    pub(super) fn try_lock_free(&self, index: HpteIndex) -> Option<Quiesced<'_, M>> {
+        let entry = self.table.entry(index);
+        entry.lock_free().then_some(Quiesced {
+            mmu: self,
+            entry,
+            v: HpteV::new(0),
+        })
+    }
+}
+
+/// Waits until the lock is ours.
+#[cold]
+fn wait_for_lock(entry: Entry<'_>) {
+    loop {
+        while entry.is_locked() {
+            core::hint::spin_loop();
+        }
+        if entry.try_lock() {
+            return;
+        }
+    }
+}
+
+impl<'a, M: Machine> HpteGuard<'a, M> {
+    /// Doubleword 0, without the lock bit.
+    #[inline]
+    pub(super) const fn v(&self) -> HpteV {
+        self.v
+    }
+
+    /// Doubleword 1 at this moment; a valid entry's R and C change under our hands.
+    #[inline]
+    pub(super) fn r(&self) -> HpteR {
+        self.entry.load_r()
+    }
+
+    /// Doubleword 0 as the guest sees it.
+    #[inline]
+    pub(super) fn guest_v(&self) -> GuestHpteV {
+        self.v.to_guest(self.r())
+    }
+
+    /// The guest's doubleword 1, with the R and C collected before.
+    #[inline]
+    pub(super) fn guest_r(&self) -> GuestHpteR {
+        self.entry.load_rev()
+    }
+
+    /// Replaces the guest's doubleword 1.
+    #[inline]
+    pub(super) fn set_guest_r(&self, r: GuestHpteR) {
+        self.entry.store_rev(r);
+    }
+
+    /// Clears R of a valid entry, whose doubleword 1 is `r`, in place, and flushes.
+    #[inline]
+    pub(super) fn clear_r(&self, r: HpteR) {
+        let machine = self.mmu.machine();
+        self.entry.clear_r_byte(machine, r);
+        let rb = TlbieRb::of(self.v, r, self.entry.index);
+        flush_after_r_clear(machine, self.mmu.lpid, rb);
+    }
+
+    /// Hides a valid entry, whose doubleword 1 is `r` but for R and C, from the hardware. To the
+    /// guest it still looks valid.
+    #[inline]
+    pub(super) fn hide(self, r: HpteR) -> Hidden<'a, M> {
+        let (mmu, entry, v) = self.into_parts();
+        let rb = TlbieRb::of(v, r, entry.index);
+        let hidden = v.without(HpteV::VALID).with(HpteV::ABSENT | HpteV::HVLOCK);
+        entry.store_v(mmu.machine(), hidden);
+        Hidden { mmu, entry, v, rb }
+    }
+
+    /// Brings the entry, whose doubleword 1 is `r` but for R and C, to where nobody uses it: a
+    /// valid one by hiding and flushing, any other just so.
+    #[inline]
+    pub(super) fn quiesce(self, r: HpteR) -> Quiesced<'a, M> {
+        if self.v.is_valid() {
+            self.hide(r).flush()
+        } else {
+            let (mmu, entry, v) = self.into_parts();
+            Quiesced { mmu, entry, v }
+        }
+    }
+
+    #[inline]
+    fn into_parts(self) -> (&'a HashMmu<M>, Entry<'a>, HpteV) {
+        let parts = (self.mmu, self.entry, self.v);
+        core::mem::forget(self);
+        parts
+    }
+}
+
+impl<M: Machine> Drop for HpteGuard<'_, M> {
+    #[inline]
+    fn drop(&mut self) {
+        self.entry.store_v(self.mmu.machine(), self.v);
+    }
+}
+
+impl<'a, M: Machine> Hidden<'a, M> {
+    /// Waits until no processor uses the translation.
+    #[inline]
+    pub(super) fn flush(self) -> Quiesced<'a, M> {
+        flush_batch(self.mmu.machine(), self.mmu.lpid, [self.rb]);
+        Quiesced {
+            mmu: self.mmu,
+            entry: self.entry,
+            v: self.v,
+        }
+    }
+}
+
+/// Hidden entries of one table that wait for one flush, each with something of the caller's.
+///
+/// It keeps as little as possible, and gives its entries out one by one: moving all at once would
+/// be a memcpy of hundreds of bytes.
+pub(super) struct Batch<'a, M: Machine, T> {
+    mmu: &'a HashMmu<M>,
+    waiting: ArrayVec<Waiting<T>, BATCH>,
+}
+
+struct Waiting<T> {
+    index: HpteIndex,
+    v: HpteV,
+    rb: Option<TlbieRb>,
+    tag: T,
+}
+
+impl<'a, M: Machine, T> Batch<'a, M, T> {
+    #[inline]
+    pub(super) const fn new(mmu: &'a HashMmu<M>) -> Self {
+        Self {
+            mmu,
+            waiting: ArrayVec::new_const(),
+        }
+    }
+
+    /// Takes a valid entry, whose doubleword 1 is `r` but for R and C, and hides it. Where the
+    /// batch is full the entry is flushed by itself and given to `each`.
+    #[inline]
+    pub(super) fn hide(
+        &mut self,
+        guard: HpteGuard<'a, M>,
+        r: HpteR,
+        tag: T,
+        each: impl FnOnce(Quiesced<'a, M>, T),
+    ) {
+        let Hidden { entry, v, rb, .. } = guard.hide(r);
+        let waiting = Waiting {
+            index: entry.index,
+            v,
+            rb,
+            tag,
+        };
+        if let Err(full) = self.waiting.try_push(waiting) {
+            let Waiting { tag, .. } = full.element();
+            each(
+                Hidden {
+                    mmu: self.mmu,
+                    entry,
+                    v,
+                    rb,
+                }
+                .flush(),
+                tag,
+            );
+        }
+    }
+
+    /// Waits until no processor uses any of the translations, and hands the entries out.
+    #[inline]
+    pub(super) fn flush(&mut self, mut each: impl FnMut(Quiesced<'a, M>, T)) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let operands = self.waiting.iter().map(|waiting| waiting.rb);
+        flush_batch(self.mmu.machine(), self.mmu.lpid, operands);
+        for Waiting { index, v, tag, .. } in self.waiting.drain(..) {
+            each(
+                Quiesced {
+                    mmu: self.mmu,
+                    entry: self.mmu.table.entry(index),
+                    v,
+                },
+                tag,
+            );
+        }
+    }
+}
+
+impl<M: Machine> Quiesced<'_, M> {
+    /// Doubleword 1, final.
+    #[inline]
+    pub(super) fn r(&self) -> HpteR {
+        self.entry.load_r()
+    }
+
+    /// The guest's doubleword 1, with the R and C collected before.
+    #[inline]
+    pub(super) fn guest_r(&self) -> GuestHpteR {
+        self.entry.load_rev()
+    }
+
+    /// Replaces doubleword 1.
+    #[inline]
+    pub(super) fn set_r(&mut self, r: HpteR) {
+        self.entry.store_r(self.mmu.machine(), r);
+    }
+
+    /// Replaces the guest's doubleword 1.
+    #[inline]
+    pub(super) fn set_guest_r(&mut self, r: GuestHpteR) {
+        self.entry.store_rev(r);
+    }
+
+    /// Puts doubleword 0 back as it was, and unlocks.
+    #[inline]
+    pub(super) fn finish(self) {
+        let v = self.v;
+        self.install(v);
+    }
+
+    /// Stores doubleword 0, without the lock bit, and unlocks; if it is valid, the hardware sees
+    /// all of the entry from now on.
+    #[inline]
+    pub(super) fn install(self, v: HpteV) {
+        let machine = self.mmu.machine();
+        machine.eieio();
+        self.entry.store_v(machine, v);
+        machine.ptesync();
+    }
+
+    /// Removes the entry: doubleword 0 becomes all zero, and unlocked.
+    #[inline]
+    pub(super) fn clear(self) {
+        self.entry.store_v(self.mmu.machine(), HpteV::new(0));
+    }
+}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A partition's hashed page table: hcalls, faults, and the virtualized real mode area.
+//!
+//! The hardware reads the real table, 16 bytes an entry, big-endian, in the layout of ISA 3.0 with
+//! host real addresses. Beside it lies the reverse map, 8 bytes an entry: the guest's own second
+//! doubleword, with guest real address, permissions, and the reference and change bits that were
+//! collected before. What a guest reads is put together from both.
+//!
+//! # What is always true
+//! * Doubleword 0 of an entry that the guest does not have is 0, or only the lock bit.
+//! * An entry that the guest has is either valid (V=1) or absent (V=0 and the ABSENT bit): hidden
+//!   from the hardware because its memory was never touched, or for a moment while it changes.
+//! * Doubleword 1 is stored only while V=0 and after the tlbie for it has completed, for the
+//!   processor writes R and C by byte stores made from stale copies, as long as it may use the
+//!   entry. The one exception is the one-byte store that clears R, which the architecture allows.
+//!   The types of `guard` make anything else impossible to write.
+//! * All memory that a valid entry maps is the partition's and has been zeroed once.
+//!
+//! # Locks
+//! The lock of an entry is bit HVLOCK of its doubleword 0, a bit that LoPAR keeps for firmware. It
+//! protects both doublewords and the reverse map entry. Whoever holds one entry's lock may wait
+//! for no other; a batch takes its first lock by waiting and further ones by trying, and flushes
+//! and lets go before it waits again. The lock that lets one processor at a time enter a real mode
+//! page again comes before any entry's lock; the one inside guest memory (a piece that somebody zeroes)
+//! comes after an entry's lock. Hypervisor code runs with interrupts off, so a holder is never
+//! held up.
+//!
+//! Power ISA 3.0B, Book III, Page Table Update Synchronization Requirements; LoPAR, Page Frame
+//! Table Access.
+
+mod bulk_remove;
+mod check;
+mod clear;
+mod enter;
+mod fault;
+pub mod flags;
+mod flush;
+mod guard;
+mod page_init;
+mod protect;
+mod read;
+mod remove;
+mod search;
+mod table;
+mod vrma;
+
+pub use check::{HptStats, Rule, Violation};
+pub use fault::{AccessKind, FaultAction, GuestFault, HpteFault};
+
+use self::table::Table;
+use crate::frame::{FrameAllocator, FrameError};
+use crate::guest_memory::GuestMemory;
+use crate::page_ops::Machine;
+use crate::status::HcallStatus;
+use core::sync::atomic::AtomicBool;
+use penstock_arch::addr::HostReal;
+use penstock_arch::hash::{GuestHpteR, HpteIndex, HpteR, Lpid, PageSize, Pate};
+
+/// The size of a table: binary logarithm of its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HptOrder(u32);
+
+impl HptOrder {
+    /// The smallest table, 256 KiB: below it tlbie's operand cannot be found from an entry.
+    pub const MIN: Self = Self(18);
+    /// The largest table that Penstock makes, 64 GiB.
+    pub const MAX: Self = Self(36);
+
+    /// A table of `1 << log2_bytes` bytes, or `None` outside 18 to 36.
+    #[must_use]
+    pub const fn new(log2_bytes: u32) -> Option<Self> {
+        if log2_bytes < Self::MIN.0 || log2_bytes > Self::MAX.0 {
+            return None;
+        }
+        Some(Self(log2_bytes))
+    }
+
+    /// The usual size for a partition with this many bytes of memory: a 128th, rounded up to a
+    /// power of two, as QEMU does it.
+    #[must_use]
+    pub const fn for_memory(bytes: u64) -> Self {
+        let wanted = bytes.div_ceil(128);
+        let order = if wanted <= 1 {
+            0
+        } else {
+            u64::BITS - (wanted - 1).leading_zeros()
+        };
+        if order < Self::MIN.0 {
+            Self::MIN
+        } else if order > Self::MAX.0 {
+            Self::MAX
+        } else {
+            Self(order)
+        }
+    }
+
+    /// Binary logarithm of the table's bytes: what `ibm,pft-size` says.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The table's bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        1 << self.0
+    }
+}
+
+/// Whether the partition's device tree offers storage keys (`ibm,processor-storage-keys`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageKeys {
+    /// No: key bits that a guest sets are forced off.
+    NotOffered,
+    /// Yes, all 32.
+    Offered,
+}
+
+/// Whether the partition's device tree offers strong access ordering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StrongAccessOrder {
+    /// No: memory has WIMG=0b0010 only.
+    NotOffered,
+    /// Yes: WIMG=0b1110 is permitted too. POWER9 only.
+    Offered,
+}
+
+/// How a partition's table is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HptConfig {
+    /// Size of the table.
+    pub order: HptOrder,
+    /// Page size of guest real mode. Blocks of guest memory back every size.
+    pub vrma_page: PageSize,
+    /// Storage keys.
+    pub keys: StorageKeys,
+    /// Strong access ordering.
+    pub ordering: StrongAccessOrder,
+}
+
+impl HptConfig {
+    /// A table of this size and the largest pages for real mode, without options.
+    #[must_use]
+    pub const fn new(order: HptOrder) -> Self {
+        Self {
+            order,
+            vrma_page: PageSize::P16M,
+            keys: StorageKeys::NotOffered,
+            ordering: StrongAccessOrder::NotOffered,
+        }
+    }
+}
+
+/// One partition's hash MMU: its table, its memory and its number.
+#[derive(Debug)]
+pub struct HashMmu<M: Machine> {
+    table: Table,
+    memory: GuestMemory<M>,
+    lpid: Lpid,
+    order: HptOrder,
+    vrma_page: PageSize,
+    /// Held while a page of the real mode area is entered again.
+    vrma_repair: AtomicBool,
+    /// Bits of doubleword 1 that a guest may set.
+    guest_r_mask: u64,
+    /// The WIMG of memory that is permitted beside 0b0010.
+    other_wimg: u64,
+    /// All memory was backed from the start, so no entry is ever absent.
+    never_absent: bool,
+}
+
+/// WIMG=0b0010: ordinary memory.
+const WIMG_MEMORY: u64 = 0x10;
+/// WIMG=0b1110: memory with strong access ordering.
+const WIMG_STRONG_ORDER: u64 = 0x70;
+
+impl<M: Machine> HashMmu<M> {
+    /// A partition's hash MMU over `memory`, its real mode area entered.
+    ///
+    /// # Errors
+    /// `allocator` has too little memory; then all is given back, `memory` included.
+    pub fn new(
+        lpid: Lpid,
+        memory: GuestMemory<M>,
+        config: HptConfig,
+        allocator: &mut FrameAllocator,
+    ) -> Result<Self, FrameError> {
+        let table = match Table::new(config.order, allocator, memory.machine()) {
+            Ok(table) => table,
+            Err(error) => {
+                memory.release(allocator)?;
+                return Err(error);
+            }
+        };
+        let keys = match config.keys {
+            StorageKeys::NotOffered => HpteR::KEY_HIGH | HpteR::KEY_LOW,
+            StorageKeys::Offered => 0,
+        };
+        let never_absent = memory.is_fully_backed();
+        let mmu = Self {
+            table,
+            memory,
+            lpid,
+            order: config.order,
+            vrma_page: config.vrma_page,
+            vrma_repair: AtomicBool::new(false),
+            guest_r_mask: !(GuestHpteR::RESERVED | keys),
+            other_wimg: match config.ordering {
+                StrongAccessOrder::NotOffered => WIMG_MEMORY,
+                StrongAccessOrder::Offered => WIMG_STRONG_ORDER,
+            },
+            never_absent,
+        };
+        mmu.enter_vrma();
+        Ok(mmu)
+    }
+
+    /// The partition's memory.
+    #[inline]
+    #[must_use]
+    pub const fn memory(&self) -> &GuestMemory<M> {
+        &self.memory
+    }
+
+    /// The partition's number.
+    #[inline]
+    #[must_use]
+    pub const fn lpid(&self) -> Lpid {
+        self.lpid
+    }
+
+    /// Size of the table.
+    #[must_use]
+    pub const fn order(&self) -> HptOrder {
+        self.order
+    }
+
+    /// Where the table lies: a multiple of its size.
+    #[must_use]
+    pub const fn hpt_base(&self) -> HostReal {
+        self.table.base()
+    }
+
+    /// Number of entries.
+    #[must_use]
+    pub const fn entries(&self) -> u64 {
+        self.table.count()
+    }
+
+    /// What the partition table must hold for this partition; `None` never, for the table is
+    /// aligned and of a valid size.
+    #[must_use]
+    pub const fn pate(&self) -> Option<Pate> {
+        Pate::hash(self.table.base(), self.order.get(), self.vrma_page)
+    }
+
+    /// Drops every entry and makes the real mode area anew, for a partition that starts over. No
+    /// vCPU of it may be in the guest.
+    pub fn clear_all(&self) {
+        self.table.clear(self.machine());
+        self.flush_partition();
+        self.enter_vrma();
+    }
+
+    /// Ends the partition: no translation of it is left in any processor, and all its memory goes
+    /// back. No vCPU of it may be in the guest, and its partition table entry is gone.
+    ///
+    /// # Errors
+    /// The allocator cannot keep track of so many ranges; the rest is lost.
+    pub fn destroy(self, allocator: &mut FrameAllocator) -> Result<(), FrameError> {
+        self.table.clear(self.machine());
+        self.flush_partition();
+        let memory = self.memory.release(allocator);
+        self.table.release(allocator).and(memory)
+    }
+
+    #[inline]
+    const fn machine(&self) -> &M {
+        self.memory.machine()
+    }
+
+    /// The entry that a guest names, if the table has it.
+    #[inline]
+    fn index(&self, ptex: u64) -> Result<HpteIndex, HcallStatus> {
+        if ptex < self.table.count() {
+            Ok(HpteIndex::new(ptex))
+        } else {
+            Err(HcallStatus::PARAMETER)
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

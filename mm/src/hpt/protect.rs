@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! H_PROTECT: changes an entry's page protection, no-execute bit and key, and clears R.
+//!
+//! LoPAR, H_PROTECT; Power ISA 3.0B, Book III, Modifying a Page Table Entry, "General Case".
+
+use super::{HashMmu, flags, remove};
+use crate::page_ops::Machine;
+use crate::status::HcallStatus;
+use penstock_arch::hash::{GuestHpteR, HpteR};
+
+/// The new value of the bits [`HpteR::PROTECTION`]: key0:1 at flag bits 50:51, key2:4 at 52:54,
+/// pp0 at 55, N, pp1:2 at their places.
+#[inline]
+const fn protection_bits(flags: u64) -> u64 {
+    ((flags << 55) & HpteR::PP0)
+        | ((flags << 48) & HpteR::KEY_HIGH)
+        | (flags & (HpteR::KEY_LOW | HpteR::N | HpteR::PP))
+}
+
+impl<M: Machine> HashMmu<M> {
+    /// H_PROTECT: sets pp0:2, N and the key of an entry as `flags` say, and clears R.
+    ///
+    /// # Errors
+    /// H_PARAMETER: no such entry number. H_NOT_FOUND: no entry there, or none that matches.
+    pub fn h_protect(&self, flags: u64, ptex: u64, avpn: u64) -> Result<(), HcallStatus> {
+        let guard = self.lock(self.index(ptex)?);
+        let (v, r) = (guard.v(), guard.r());
+        if !v.is_present() || !remove::matches(v.to_guest(r), flags & flags::AVPN, avpn) {
+            return Err(HcallStatus::NOT_FOUND);
+        }
+        let bits = protection_bits(flags) & self.guest_r_mask;
+        let mask = (HpteR::PROTECTION & self.guest_r_mask) | HpteR::R;
+        let guest_r = guard.guest_r().get();
+        guard.set_guest_r(GuestHpteR::new((guest_r & !mask) | bits));
+        if r.get() & mask != bits {
+            let mut entry = guard.quiesce(r);
+            // C may have been set up to now, and must not be lost.
+            let r = entry.r();
+            entry.set_r(r.without(mask).with(bits));
+            entry.finish();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_mapped_bit_by_bit() {
+        assert_eq!(protection_bits(0x3), 3);
+        assert_eq!(protection_bits(0x4), 4);
+        assert_eq!(protection_bits(0x102), 0x8000_0000_0000_0002);
+        assert_eq!(protection_bits(0x2000), 0x2000_0000_0000_0000);
+        assert_eq!(protection_bits(0x1000), 0x1000_0000_0000_0000);
+        assert_eq!(protection_bits(0xe00), 0xe00);
+        assert_eq!(protection_bits(!0x3f07), 0);
+    }
+}

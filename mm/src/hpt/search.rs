@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The table search, as the hardware does it, but for absent entries too.
+//!
+//! Most faults of a guest find nothing, so looking comes first and is short: eight compares a
+//! group, in memory's byte order, without a lock. What looks right is then locked and compared in
+//! full.
+//!
+//! Power ISA 3.0B, Book III, Page Table Search.
+
+use super::HashMmu;
+use super::guard::HpteGuard;
+use super::table::HpteCells;
+use crate::page_ops::Machine;
+use crate::real::BeCell;
+use penstock_arch::addr::EffectiveAddr;
+use penstock_arch::hash::{
+    Asdr, HPTES_PER_GROUP, HpteIndex, HpteV, PageSize, SegmentSize, pteg_hash,
+};
+
+/// What a translation's doubleword 0 looks like, and where it may be.
+#[derive(Clone, Copy)]
+pub(super) struct Search {
+    /// AVPN and L, big-endian; H is clear.
+    pattern: u64,
+    /// The bits that must agree, big-endian.
+    mask: u64,
+    base: PageSize,
+    segment: SegmentSize,
+    hash: u64,
+}
+
+/// An entry that looks right: the group that it was found in, and its slot.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate {
+    group: Group,
+    slot: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    Primary,
+    Secondary,
+}
+
+impl Search {
+    /// The search for the page of `ea` in segment `asdr`, whose base page size is `base`.
+    #[inline]
+    pub(super) fn new(ea: EffectiveAddr, asdr: Asdr, base: PageSize) -> Self {
+        const MASK: u64 = HpteV::AVPN | HpteV::SECONDARY;
+        let (segment, vsid) = (asdr.segment(), asdr.vsid());
+        let offset = ea.get() & ((1 << segment.shift()) - 1) & !(base.bytes() - 1);
+        // Virtual address bits above the hardware's 68 fall out by the mask.
+        let address = (vsid << (segment.shift() - 16)) | (offset >> 16);
+        let avpn = BeCell::raw_of(address & HpteV::AVPN);
+        // In a 4 KiB segment L is clear for 4 KiB pages and set for larger ones.
+        let (pattern, mask) = match base {
+            PageSize::P4K => (avpn, MASK.to_be()),
+            _ => (avpn | HpteV::LARGE.to_be(), (MASK | HpteV::LARGE).to_be()),
+        };
+        Self {
+            pattern,
+            mask,
+            base,
+            segment,
+            hash: pteg_hash(vsid, ea, segment, base),
+        }
+    }
+
+    #[inline]
+    const fn pattern(&self, group: Group) -> u64 {
+        match group {
+            Group::Primary => self.pattern,
+            Group::Secondary => self.pattern | HpteV::SECONDARY.to_be(),
+        }
+    }
+
+    /// The first entry of a group, modulo the size of the table.
+    #[inline]
+    const fn first(&self, group: Group) -> HpteIndex {
+        let hash = match group {
+            Group::Primary => self.hash,
+            Group::Secondary => !self.hash,
+        };
+        HpteIndex::new(hash.wrapping_mul(HPTES_PER_GROUP))
+    }
+
+    #[inline]
+    fn looks_right(&self, [v, _]: &HpteCells, pattern: u64) -> bool {
+        (v.load_raw() ^ pattern) & self.mask == 0
+    }
+
+    /// The first slot that looks right.
+    #[inline]
+    fn look(&self, cells: &[HpteCells; 8], group: Group) -> Option<Candidate> {
+        let pattern = self.pattern(group);
+        for (slot, cells) in cells.iter().enumerate() {
+            if self.looks_right(cells, pattern) {
+                return Some(Candidate { group, slot });
+            }
+        }
+        None
+    }
+
+    /// Whether a locked entry is the translation.
+    #[inline]
+    fn agrees<M: Machine>(&self, guard: &HpteGuard<'_, M>, pattern: u64) -> bool {
+        let (v, r) = (guard.v(), guard.r());
+        v.is_present()
+            && (v.get().to_be() ^ pattern) & self.mask == 0
+            && r.segment() == self.segment
+            && r.encoding(v)
+                .is_some_and(|encoding| encoding.base() == self.base)
+    }
+}
+
+impl<M: Machine> HashMmu<M> {
+    /// The first entry that looks like the translation.
+    #[inline(always)]
+    pub(super) fn find_candidate(&self, search: &Search) -> Option<Candidate> {
+        let group = |group| self.table.group(search.first(group));
+        search
+            .look(group(Group::Primary), Group::Primary)
+            .or_else(|| search.look(group(Group::Secondary), Group::Secondary))
+    }
+
+    /// The translation's entry, locked; `from` is the first that looks like it.
+    #[inline(never)]
+    pub(super) fn confirm(&self, search: &Search, from: Candidate) -> Option<HpteGuard<'_, M>> {
+        let mut slot = from.slot;
+        for group in [Group::Primary, Group::Secondary] {
+            if group == Group::Primary && from.group == Group::Secondary {
+                continue;
+            }
+            let (first, pattern) = (search.first(group), search.pattern(group));
+            let cells = self.table.group(first);
+            while let Some(entry) = cells.get(slot) {
+                if search.looks_right(entry, pattern) {
+                    let guard = self.lock(self.table.wrap(first, slot));
+                    if search.agrees(&guard, pattern) {
+                        return Some(guard);
+                    }
+                }
+                slot += 1;
+            }
+            slot = 0;
+        }
+        None
+    }
+}

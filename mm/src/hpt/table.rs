@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The real table and the reverse map, as cells.
+//!
+//! Loads and stores here are single accesses with the byte order set right, and every store is
+//! told to the machine. When each may happen is [`super::guard`]'s business.
+
+use super::HptOrder;
+use crate::frame::{FrameAllocator, FrameError};
+use crate::page_ops::{CACHE_BLOCK, PageOps};
+use crate::real::{BeCell, RealTable};
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::{Relaxed, Release};
+use core::sync::atomic::fence;
+use penstock_arch::addr::HostReal;
+use penstock_arch::hash::{GuestHpteR, HpteIndex, HpteR, HpteV};
+use penstock_arch::tlb::{HpteStore, TlbMaintenance};
+
+/// Bytes of the reverse map for each entry.
+pub(super) const REV_BYTES: u64 = 8;
+/// Bytes of an entry.
+pub(super) const HPTE_BYTES: u64 = 16;
+
+/// The two doublewords of an entry, big-endian.
+pub(super) type HpteCells = [BeCell; 2];
+
+#[derive(Debug)]
+pub(super) struct Table {
+    hptes: RealTable<HpteCells>,
+    /// The guest's doubleword 1 of each entry, in the processor's byte order.
+    rev: RealTable<AtomicU64>,
+}
+
+impl Table {
+    pub(super) fn new(
+        order: HptOrder,
+        allocator: &mut FrameAllocator,
+        ops: &impl PageOps,
+    ) -> Result<Self, FrameError> {
+        let unaligned = |align| FrameError::BadAlignment {
+            base: HostReal::new(0),
+            align,
+        };
+        let frames = allocator.alloc(order.bytes(), order.bytes())?;
+        let hptes = RealTable::new(frames, ops).map_err(|_| unaligned(order.bytes()))?;
+        let rev_bytes = order.bytes() / HPTE_BYTES * REV_BYTES;
+        match allocator.alloc(rev_bytes, CACHE_BLOCK) {
+            Ok(frames) => {
+                let rev = RealTable::new(frames, ops).map_err(|_| unaligned(CACHE_BLOCK))?;
+                Ok(Self { hptes, rev })
+            }
+            Err(error) => {
+                allocator.free(hptes.into_frames())?;
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn release(self, allocator: &mut FrameAllocator) -> Result<(), FrameError> {
+        let rev = allocator.free(self.rev.into_frames());
+        allocator.free(self.hptes.into_frames()).and(rev)
+    }
+
+    pub(super) fn clear(&self, ops: &impl PageOps) {
+        self.hptes.clear(ops);
+        self.rev.clear(ops);
+    }
+
+    pub(super) const fn base(&self) -> HostReal {
+        self.hptes.base()
+    }
+
+    /// Number of entries, a power of two.
+    #[inline]
+    pub(super) const fn count(&self) -> u64 {
+        self.hptes.count()
+    }
+
+    /// The group that an entry is in, for a search.
+    #[inline]
+    pub(super) fn group(&self, index: HpteIndex) -> &[HpteCells; 8] {
+        self.hptes.eight(index.get())
+    }
+
+    /// The entry in `slot` of the group that begins at `first`, modulo the size of the table.
+    #[inline]
+    pub(super) const fn wrap(&self, first: HpteIndex, slot: usize) -> HpteIndex {
+        HpteIndex::new((first.get() + slot as u64) & (self.count() - 1))
+    }
+
+    /// One entry.
+    #[inline]
+    pub(super) fn entry(&self, index: HpteIndex) -> Entry<'_> {
+        let [v, r] = self.hptes.at(index.get());
+        Entry {
+            index,
+            v,
+            r,
+            rev: self.rev.at(index.get()),
+        }
+    }
+}
+
+/// The cells of one entry.
+#[derive(Clone, Copy)]
+pub(super) struct Entry<'a> {
+    pub(super) index: HpteIndex,
+    v: &'a BeCell,
+    r: &'a BeCell,
+    /// The guest's doubleword 1, in the processor's byte order.
+    rev: &'a AtomicU64,
+}
+
+impl Entry<'_> {
+    #[inline]
+    pub(super) fn load_v(self) -> HpteV {
+        HpteV::new(self.v.load())
+    }
+
+    #[inline]
+    pub(super) fn load_r(self) -> HpteR {
+        HpteR::new(self.r.load())
+    }
+
+    #[inline]
+    pub(super) fn load_rev(self) -> GuestHpteR {
+        GuestHpteR::new(self.rev.load(Relaxed))
+    }
+
+    /// The entry's lock must be held.
+    #[inline]
+    pub(super) fn store_rev(self, r: GuestHpteR) {
+        self.rev.store(r.get(), Relaxed);
+    }
+
+    /// Whether somebody holds the lock, at a glance.
+    #[inline]
+    pub(super) fn is_locked(self) -> bool {
+        self.v.load_raw() & HpteV::HVLOCK.to_be() != 0
+    }
+
+    /// Takes the lock unless somebody has it. From then on nobody else changes the entry, but the
+    /// processor R and C, if the entry is valid.
+    #[inline]
+    pub(super) fn try_lock(self) -> bool {
+        self.v.set_bit(HpteV::HVLOCK)
+    }
+
+    /// Takes the lock of an entry whose doubleword 0 is all zero.
+    #[inline]
+    pub(super) fn lock_free(self) -> bool {
+        self.v.replace_zero(HpteV::HVLOCK)
+    }
+
+    /// Stores doubleword 0 after everything before it. The entry's lock must be held; without the
+    /// lock bit in `v` this lets go of it.
+    #[inline]
+    pub(super) fn store_v(self, tlb: &impl TlbMaintenance, v: HpteV) {
+        tlb.hpte_store(HpteStore::V(self.index, v));
+        fence(Release);
+        self.v.store(v.get());
+    }
+
+    /// Stores doubleword 1.
+    #[inline]
+    pub(super) fn store_r(self, tlb: &impl TlbMaintenance, r: HpteR) {
+        tlb.hpte_store(HpteStore::R(self.index, r));
+        self.r.store(r.get());
+    }
+
+    /// Clears R of a valid entry, whose lock is held and whose doubleword 1 is `r`, by a store of
+    /// the one byte that holds it.
+    #[inline]
+    pub(super) fn clear_r_byte(self, tlb: &impl TlbMaintenance, r: HpteR) {
+        const BYTE: usize = HpteR::R_BYTE - 8;
+        let byte = r.without(HpteR::R).get().to_be_bytes()[BYTE];
+        tlb.hpte_store(HpteStore::RByte(self.index, byte));
+        self.r.store_byte(BYTE, byte);
+    }
+
+    /// Plays hardware: sets bits of doubleword 1.
+    #[cfg(test)]
+    pub(super) fn hardware_sets(self, bits: u64) {
+        self.r.set_bit(bits);
+    }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A partition's table as a whole: sizes, beginning, end, and the checker.
+
+use super::super::flags::EXACT;
+use super::*;
+
+#[test]
+fn orders_by_memory() {
+    // What QEMU chooses for 512 MiB and 1 GiB.
+    assert_eq!(HptOrder::for_memory(512 << 20).get(), 22);
+    assert_eq!(HptOrder::for_memory(1 << 30).get(), 23);
+    assert_eq!(HptOrder::for_memory((1 << 30) + 1).get(), 24);
+    assert_eq!(HptOrder::for_memory(16 << 20).get(), 18);
+    assert_eq!(HptOrder::for_memory(0).get(), 18);
+    assert_eq!(HptOrder::for_memory(u64::MAX).get(), 36);
+    assert_eq!(HptOrder::new(17), None);
+    assert_eq!(HptOrder::new(37), None);
+    assert_eq!(HptOrder::new(20).unwrap().bytes(), 1 << 20);
+}
+
+#[test]
+fn all_memory_comes_back() {
+    let host = TestMemory::new(3 << 24);
+    let mut allocator = host.frames();
+    let left = allocator.left();
+    let memory =
+        GuestMemory::new(TestMachine::new(), 32 << 20, Backing::Lazy, &mut allocator).unwrap();
+    let machine = memory.machine().clone();
+    let mmu = HashMmu::new(LPID, memory, small(PageSize::P16M), &mut allocator).unwrap();
+    assert!(mmu.hpt_base().is_aligned(1 << 18));
+    machine.tlb.take();
+    mmu.destroy(&mut allocator).unwrap();
+    assert_eq!((allocator.left(), allocator.largest()), (left, left));
+    assert!(machine.tlb.take().contains(&Step::TlbieLpid(LPID)));
+}
+
+#[test]
+fn a_table_that_does_not_fit_takes_nothing() {
+    let host = TestMemory::new(3 << 24);
+    let mut allocator = host.frames();
+    let left = allocator.left();
+    for order in [24, 25, 36] {
+        let memory =
+            GuestMemory::new(TestMachine::new(), 32 << 20, Backing::Lazy, &mut allocator).unwrap();
+        let config = HptConfig::new(HptOrder::new(order).unwrap());
+        let error = HashMmu::new(LPID, memory, config, &mut allocator).unwrap_err();
+        assert!(matches!(error, FrameError::OutOfMemory { .. }));
+        assert_eq!(allocator.left(), left);
+    }
+}
+
+#[test]
+fn starting_over_leaves_the_real_mode_area_only() {
+    let p = partition();
+    let before: Vec<_> = (0..p.entries())
+        .map(|at| p.h_read(0, at).unwrap())
+        .collect();
+    for at in 0..100 {
+        p.h_enter(EXACT, at, PAGE.v(), PAGE.r(0)).unwrap();
+    }
+    p.clear_all();
+    let after: Vec<_> = (0..p.entries())
+        .map(|at| p.h_read(0, at).unwrap())
+        .collect();
+    assert_eq!(before, after);
+    assert!(p.steps().contains(&Step::TlbieLpid(LPID)));
+    assert_eq!(
+        p.allocator.left(),
+        (1 << 24) - (1 << 18) - (1 << 17) - 3 * 128
+    );
+}
+
+#[test]
+fn the_checker_counts() {
+    let p = lazy_partition();
+    let small = Page {
+        encoding: PageEncoding::Base4KActual4K,
+        ..PAGE
+    };
+    p.memory()
+        .populate(penstock_arch::addr::GuestReal::new(0), 1)
+        .unwrap();
+    p.h_enter(EXACT, 8, PAGE.v() | 0x10, PAGE.r(0)).unwrap();
+    p.h_enter(EXACT, 9, small.v(), small.r(0x2_0000)).unwrap();
+    let stats = p.check().unwrap();
+    let expected = HptStats {
+        entries: 16384,
+        valid: 1,
+        absent: 3,
+        bolted: 3,
+        by_size: [1, 1, 2],
+    };
+    assert_eq!(stats, expected);
+}
+
+/// Plants an entry as no hcall would.
+fn plant(p: &Fixture, v: u64, r: u64, guest_r: u64) -> Option<Rule> {
+    let entry = p.table.entry(HpteIndex::new(8));
+    entry.store_v(&p.machine, HpteV::new(v));
+    entry.store_r(&p.machine, HpteR::new(r));
+    entry.store_rev(GuestHpteR::new(guest_r));
+    p.check().err().map(|violation| {
+        assert_eq!(violation.index, HpteIndex::new(8));
+        assert_eq!(violation.v.get(), v);
+        violation.rule
+    })
+}
+
+#[test]
+fn the_checker_finds_what_is_wrong() {
+    let p = lazy_partition();
+    let host = p.host(0);
+    let (v, r) = (0x1_2345_0000_0005, 0x0400_0000_0000_1190 | host);
+    let absent = v & !1 | 0x20;
+    assert_eq!(plant(&p, absent, r, 0x1190), None);
+    assert_eq!(plant(&p, v, r, 0x1190), Some(Rule::Backed));
+    assert_eq!(plant(&p, v | 0x20, r, 0x1190), Some(Rule::ValidOrAbsent));
+    assert_eq!(plant(&p, 0x80, r, 0x1190), Some(Rule::FreeIsZero));
+    assert_eq!(
+        plant(&p, absent, r & !0xf000 | 0x2000, 0x1190),
+        Some(Rule::PageSize)
+    );
+    assert_eq!(plant(&p, absent, r, 0x200_1190), Some(Rule::Memory));
+    assert_eq!(
+        plant(&p, absent, r + 0x1_0000, 0x1190),
+        Some(Rule::Translation)
+    );
+    assert_eq!(plant(&p, absent, r, 0x1191), Some(Rule::Attributes));
+    assert_eq!(plant(&p, absent, r | 4, 0x1190), Some(Rule::Attributes));
+    assert_eq!(plant(&p, 0, u64::MAX, u64::MAX), None);
+}
