@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What can be wrong with a partition tree, each as one line that names the place.
+
+use super::{MAX_BOOTARGS_BYTES, MAX_HPT_ORDER, MEMORY_UNIT_BYTES, MIN_HPT_ORDER};
+use alloc::string::String;
+use core::fmt;
+use penstock_boot::flat_tree::TreeError;
+
+/// A name from the file, cut to what fits a line. Names in a tree are printable ASCII.
+pub(super) fn shown(name: &str) -> String {
+    const LONGEST: usize = 64;
+    name.chars().take(LONGEST).collect()
+}
+
+/// Why a partition tree is refused. `node` fields are paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The file is not a device tree.
+    Tree(TreeError),
+    /// The root's `compatible` is not that of a partition tree.
+    NotPartitions,
+    /// The tree has a list of reserved memory, which means nothing here.
+    Reservations,
+    /// A node that the schema does not have.
+    UnknownNode {
+        /// The node.
+        node: String,
+    },
+    /// A property that the schema does not have at this place.
+    UnknownProperty {
+        /// The node that has it.
+        node: String,
+        /// Its name.
+        property: String,
+    },
+    /// Two nodes of one name.
+    DuplicateNode {
+        /// The second of them.
+        node: String,
+    },
+    /// Two properties of one name.
+    DuplicateProperty {
+        /// The node that has them.
+        node: String,
+        /// Their name.
+        property: String,
+    },
+    /// Two images with one phandle, so that references to it mean nothing.
+    DuplicatePhandle {
+        /// The second of them.
+        node: String,
+        /// The phandle.
+        phandle: u32,
+    },
+    /// A node that must be there is not.
+    MissingNode {
+        /// The node.
+        node: &'static str,
+    },
+    /// A property that must be there is not.
+    MissingProperty {
+        /// The node that lacks it.
+        node: String,
+        /// Its name.
+        property: &'static str,
+    },
+    /// A value that is not of the kind that the schema says.
+    BadValue {
+        /// The node.
+        node: String,
+        /// The property.
+        property: String,
+        /// What it should be.
+        expected: Expected,
+    },
+    /// A node's name breaks the rule for names.
+    BadName {
+        /// The node.
+        node: String,
+    },
+    /// There are images, but no partition.
+    NoPartition,
+    /// More of something than a file may have.
+    TooMany {
+        /// The node that holds them.
+        node: &'static str,
+        /// How many it may hold.
+        capacity: usize,
+    },
+    /// `memory` is 0 or not a multiple of the unit.
+    BadMemory {
+        /// The partition.
+        partition: String,
+        /// Bytes that the file asks for.
+        bytes: u64,
+    },
+    /// A partition without processors.
+    NoVcpus {
+        /// The partition.
+        partition: String,
+    },
+    /// A hash page table that is too small or too large.
+    BadHptOrder {
+        /// The partition.
+        partition: String,
+        /// log2 of the bytes that the file asks for.
+        order: u32,
+    },
+    /// A reference that does not lead to an image.
+    NoSuchImage {
+        /// The partition.
+        partition: String,
+        /// The property with the reference.
+        property: &'static str,
+    },
+    /// An image without content.
+    EmptyImage {
+        /// The image's name.
+        image: String,
+    },
+    /// An image with a load address is used as an initrd, whose place the hypervisor chooses.
+    InitrdLoadAddress {
+        /// The partition.
+        partition: String,
+        /// The image's name.
+        image: String,
+    },
+    /// More partitions than this version runs.
+    ManyPartitions {
+        /// How many the file has.
+        count: usize,
+    },
+    /// More virtual processors than this version runs.
+    ManyVcpus {
+        /// The partition.
+        partition: String,
+        /// How many it wants.
+        count: u32,
+    },
+    /// The board has less memory than the partitions need.
+    BoardTooSmall {
+        /// The first partition that does not fit.
+        partition: String,
+        /// Its memory in bytes.
+        memory_bytes: u64,
+        /// Its hash page table and reverse map in bytes.
+        table_bytes: u64,
+        /// What is left for it in bytes.
+        free_bytes: u64,
+    },
+}
+
+/// What a property's value should have been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// One cell.
+    Cell,
+    /// One cell with this value.
+    CellOf(u32),
+    /// Two cells.
+    TwoCells,
+    /// A reference to a node.
+    Reference,
+    /// One string, not empty, of at most this many bytes.
+    ShortText(usize),
+    /// Strings, none empty, of at most this many bytes together.
+    ShortTexts(usize),
+    /// A command line that the guest's kernel does not cut.
+    Bootargs,
+    /// One of these two strings.
+    OneOf(&'static str, &'static str),
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cell => f.write_str("one cell"),
+            Self::CellOf(value) => write!(f, "<{value}>"),
+            Self::TwoCells => f.write_str("two cells"),
+            Self::Reference => f.write_str("one reference to a node of /images"),
+            Self::ShortText(bytes) => write!(f, "one string of 1 to {bytes} bytes"),
+            Self::ShortTexts(bytes) => {
+                write!(f, "a list of strings, none empty, of at most {bytes} bytes")
+            }
+            Self::Bootargs => write!(f, "one string of at most {MAX_BOOTARGS_BYTES} bytes"),
+            Self::OneOf(one, other) => write!(f, "\"{one}\" or \"{other}\""),
+        }
+    }
+}
+
+/// Bytes as the largest unit that shows them exactly.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MIB: u64 = 1 << 20;
+        const KIB: u64 = 1 << 10;
+        match self.0 {
+            bytes if bytes % MIB == 0 => write!(f, "{} MiB", bytes / MIB),
+            bytes if bytes % KIB == 0 => write!(f, "{} KiB", bytes / KIB),
+            bytes => write!(f, "{bytes} bytes"),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tree(error) => error.fmt(f),
+            Self::NotPartitions => f.write_str(
+                "not a partition tree: the root's compatible is not \"penstock,partitions-v1\"",
+            ),
+            Self::Reservations => f.write_str("/memreserve/ has no meaning in a partition tree"),
+            Self::UnknownNode { node } => write!(f, "{node}: unknown node"),
+            Self::UnknownProperty { node, property } => {
+                write!(f, "{node}: unknown property {property}")
+            }
+            Self::DuplicateNode { node } => write!(f, "{node}: a second node of this name"),
+            Self::DuplicateProperty { node, property } => {
+                write!(f, "{node}: a second property {property}")
+            }
+            Self::DuplicatePhandle { node, phandle } => {
+                write!(
+                    f,
+                    "{node}: phandle {phandle:#x} belongs to another image too"
+                )
+            }
+            Self::MissingNode { node } => write!(f, "{node}: no such node"),
+            Self::MissingProperty { node, property } => {
+                write!(f, "{node}: property {property} is missing")
+            }
+            Self::BadValue {
+                node,
+                property,
+                expected,
+            } => {
+                write!(f, "{node}: {property} must be {expected}")
+            }
+            Self::BadName { node } => {
+                write!(f, "{node}: a name has 1 to 31 characters of a-z, 0-9 and -")
+            }
+            Self::NoPartition => f.write_str("/partitions: no partition"),
+            Self::TooMany { node, capacity } => {
+                write!(f, "{node}: more than {capacity} nodes")
+            }
+            Self::BadMemory { partition, bytes } => write!(
+                f,
+                "partition {partition}: memory of {} is not a multiple of {} above 0",
+                Size(*bytes),
+                Size(MEMORY_UNIT_BYTES)
+            ),
+            Self::NoVcpus { partition } => {
+                write!(
+                    f,
+                    "partition {partition}: 0 virtual processors: one at least is needed"
+                )
+            }
+            Self::BadHptOrder { partition, order } => write!(
+                f,
+                "partition {partition}: hpt-order {order} is not in {MIN_HPT_ORDER} to \
+                 {MAX_HPT_ORDER}"
+            ),
+            Self::NoSuchImage {
+                partition,
+                property,
+            } => {
+                write!(
+                    f,
+                    "partition {partition}: {property} does not refer to a node of /images"
+                )
+            }
+            Self::EmptyImage { image } => write!(f, "image {image}: no data"),
+            Self::InitrdLoadAddress { partition, image } => write!(
+                f,
+                "partition {partition}: initrd {image} has a load-address; only kernels have one"
+            ),
+            Self::ManyPartitions { count } => {
+                write!(f, "{count} partitions: this version runs one")
+            }
+            Self::ManyVcpus { partition, count } => write!(
+                f,
+                "partition {partition}: {count} virtual processors: this version runs one per \
+                 partition"
+            ),
+            Self::BoardTooSmall {
+                partition,
+                memory_bytes,
+                table_bytes,
+                free_bytes,
+            } => write!(
+                f,
+                "partition {partition}: {} of memory and {} of page table and reverse map do not \
+                 fit the {} that the board has free",
+                Size(*memory_bytes),
+                Size(*table_bytes),
+                // Nobody can use the odd bytes.
+                Size(*free_bytes >> 20 << 20)
+            ),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+impl From<TreeError> for ConfigError {
+    fn from(error: TreeError) -> Self {
+        Self::Tree(error)
+    }
+}

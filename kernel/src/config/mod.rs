@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The machine's partitions, read from the one file that describes them.
+//!
+//! That file is a flattened device tree, compiled by the ordinary `dtc`:
+//!
+//! ```dts
+//! /dts-v1/;
+//! / {
+//!     compatible = "penstock,partitions-v1";
+//!     #address-cells = <2>;
+//!     #size-cells = <2>;
+//!     images {
+//!         linux: linux { data = /incbin/("vmlinux"); };
+//!         rootfs: rootfs { data = /incbin/("initrd.cpio.gz"); };
+//!         bench: bench { data = /incbin/("bench.bin"); load-address = <0x0 0x400000>; };
+//!     };
+//!     partitions {
+//!         debian {
+//!             memory = <0x0 0x20000000>;
+//!             vcpus = <1>;
+//!             kernel = <&linux>;
+//!             initrd = <&rootfs>;
+//!             bootargs = "console=hvc0";
+//!         };
+//!     };
+//! };
+//! ```
+//!
+//! Optional in a partition are `initrd`, `bootargs`, `hpt-order` (log2 of the hash page table's
+//! bytes, 18 to 36; memory/128 rounded up to a power of two by default), `model` and
+//! `root-compatible` (strings for guests that look at them) and `memory-backing` (`"eager"`, the
+//! default, or `"lazy"`).
+//!
+//! The same code reads the file on the host, before anything starts, and in the hypervisor. It is
+//! strict: an unknown node or property, a second one of the same name, a value of another size
+//! than the schema's is an error that names it, so that a misspelt option is never a default.
+//! Nothing is copied; images stay where they lie in the file. No content of the file can make it
+//! panic or run for longer than the file's size explains.
+
+mod error;
+mod read;
+
+use alloc::vec::Vec;
+use penstock_arch::addr::GuestReal;
+
+pub use error::{ConfigError, Expected};
+pub use read::parse;
+
+/// Memory of a partition comes in multiples of this many bytes: the largest page size that a
+/// guest is told.
+pub const MEMORY_UNIT_BYTES: u64 = 16 << 20;
+
+/// Smallest hash page table, log2 of bytes (Power ISA 3.0B, Book III, Hash Page Table).
+pub const MIN_HPT_ORDER: u32 = 18;
+
+/// Largest hash page table, log2 of bytes.
+pub const MAX_HPT_ORDER: u32 = 36;
+
+/// Longest command line in bytes: Linux on POWER keeps 2048 with the final NUL and would cut a
+/// longer one in silence.
+pub const MAX_BOOTARGS_BYTES: usize = 2047;
+
+/// Longest `model` and longest sum of `root-compatible` strings, in bytes.
+pub const MAX_STRING_BYTES: usize = 255;
+
+/// Most partitions in a file.
+pub const MAX_PARTITIONS: usize = 64;
+
+/// Most images in a file.
+pub const MAX_IMAGES: usize = 128;
+
+/// The hash page table's size by default: log2 of memory/128 rounded up to a power of two.
+///
+/// QEMU sizes it in the same way; PAPR suggests twice that.
+#[must_use]
+pub const fn default_hpt_order(memory_bytes: u64) -> u32 {
+    let bytes = memory_bytes.div_ceil(128);
+    let order = if bytes <= 1 {
+        0
+    } else {
+        64 - (bytes - 1).leading_zeros()
+    };
+    if order < MIN_HPT_ORDER {
+        MIN_HPT_ORDER
+    } else if order > MAX_HPT_ORDER {
+        MAX_HPT_ORDER
+    } else {
+        order
+    }
+}
+
+/// The partitions of a file, in its order; at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partitions<'a> {
+    list: Vec<Partition<'a>>,
+}
+
+impl<'a> Partitions<'a> {
+    /// One partition of one virtual processor that starts `kernel`, for the guest that needs no
+    /// file.
+    #[must_use]
+    pub fn single(
+        name: &'a str,
+        kernel: &'a [u8],
+        memory_bytes: u64,
+        backing: MemoryBacking,
+    ) -> Self {
+        let kernel = Image {
+            name,
+            data: kernel,
+            load_address: None,
+        };
+        Self {
+            list: alloc::vec![Partition {
+                name,
+                memory_bytes,
+                vcpus: 1,
+                kernel,
+                initrd: None,
+                bootargs: "",
+                hpt_order: default_hpt_order(memory_bytes),
+                model: None,
+                root_compatible: Vec::new(),
+                backing,
+            }],
+        }
+    }
+
+    /// The first partition, by value.
+    #[must_use]
+    pub fn into_first(self) -> Option<Partition<'a>> {
+        self.list.into_iter().next()
+    }
+
+    /// The partitions.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Partition<'a>] {
+        &self.list
+    }
+
+    /// Checks that this version of the hypervisor can run them.
+    ///
+    /// # Errors
+    /// More than one partition, or more than one virtual processor in it.
+    pub fn check_supported(&self) -> Result<(), ConfigError> {
+        if self.list.len() > 1 {
+            return Err(ConfigError::ManyPartitions {
+                count: self.list.len(),
+            });
+        }
+        match self.list.iter().find(|partition| partition.vcpus > 1) {
+            Some(Partition { name, vcpus, .. }) => Err(ConfigError::ManyVcpus {
+                partition: error::shown(name),
+                count: *vcpus,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that all partitions together fit the board.
+    ///
+    /// `free_bytes` is what firmware, the hypervisor and this file itself leave.
+    ///
+    /// # Errors
+    /// They do not fit; the error names the first partition that goes too far.
+    pub fn check_against(&self, free_bytes: u64) -> Result<(), ConfigError> {
+        let mut before = 0_u64;
+        for partition in &self.list {
+            let needed = partition.required_bytes();
+            if before.saturating_add(needed) > free_bytes {
+                return Err(ConfigError::BoardTooSmall {
+                    partition: error::shown(partition.name),
+                    memory_bytes: partition.memory_bytes,
+                    table_bytes: partition.table_bytes(),
+                    free_bytes: free_bytes.saturating_sub(before),
+                });
+            }
+            before = before.saturating_add(needed);
+        }
+        Ok(())
+    }
+}
+
+/// A partition: its size, what it starts, and what it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition<'a> {
+    /// The node's name: 1 to 31 characters of a-z, 0-9 and `-`.
+    pub name: &'a str,
+    /// Bytes of memory; a multiple of [`MEMORY_UNIT_BYTES`], never 0.
+    pub memory_bytes: u64,
+    /// Virtual processors, at least 1.
+    pub vcpus: u32,
+    /// What it starts.
+    pub kernel: Image<'a>,
+    /// What its kernel mounts first; has no load address.
+    pub initrd: Option<Image<'a>>,
+    /// Its kernel's command line; empty where the file gives none.
+    pub bootargs: &'a str,
+    /// log2 of the bytes of its hash page table, [`MIN_HPT_ORDER`] to [`MAX_HPT_ORDER`].
+    pub hpt_order: u32,
+    /// What its device tree says under `model`.
+    pub model: Option<&'a str>,
+    /// What its device tree says under `compatible`; empty where the file gives nothing.
+    pub root_compatible: Vec<&'a str>,
+    /// When its memory is taken and zeroed.
+    pub backing: MemoryBacking,
+}
+
+impl Partition<'_> {
+    /// Bytes of the hash page table with the reverse map beside it, which is as large.
+    #[must_use]
+    pub fn table_bytes(&self) -> u64 {
+        1_u64
+            .checked_shl(self.hpt_order.saturating_add(1))
+            .unwrap_or(u64::MAX)
+    }
+
+    /// Bytes of the board's memory that the partition takes.
+    #[must_use]
+    pub fn required_bytes(&self) -> u64 {
+        self.memory_bytes.saturating_add(self.table_bytes())
+    }
+}
+
+/// When a partition's memory is taken and zeroed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemoryBacking {
+    /// All of it before the partition starts.
+    #[default]
+    Eager,
+    /// Each piece at the first touch.
+    Lazy,
+}
+
+/// A file inside the file, shared by the partitions that name it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Image<'a> {
+    /// The node's name: 1 to 31 characters of a-z, 0-9 and `-`.
+    pub name: &'a str,
+    /// The content; never empty.
+    pub data: &'a [u8],
+    /// Where in guest memory it goes: for raw images and position-independent ELF files.
+    pub load_address: Option<GuestReal>,
+}
+
+impl core::fmt::Debug for Image<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Image")
+            .field("name", &self.name)
+            .field("bytes", &self.data.len())
+            .field("load_address", &self.load_address)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! From the bytes of a partition tree to [`Partitions`].
+//!
+//! Each kind of node has a list of the properties that it may have; [`Fields`] holds a node to its
+//! list before anything is read from it.
+
+use super::error::shown;
+use super::{
+    ConfigError, Expected, Image, MAX_BOOTARGS_BYTES, MAX_HPT_ORDER, MAX_IMAGES, MAX_PARTITIONS,
+    MAX_STRING_BYTES, MEMORY_UNIT_BYTES, MIN_HPT_ORDER, MemoryBacking, Partition, Partitions,
+    default_hpt_order,
+};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use penstock_arch::addr::GuestReal;
+use penstock_boot::flat_tree::{FlatTree, Node, Property};
+
+const COMPATIBLE: &str = "penstock,partitions-v1";
+const ROOT_PROPERTIES: &[&str] = &["compatible", "#address-cells", "#size-cells"];
+const IMAGE_PROPERTIES: &[&str] = &["data", "load-address", "phandle"];
+const PARTITION_PROPERTIES: &[&str] = &[
+    "memory",
+    "vcpus",
+    "kernel",
+    "initrd",
+    "bootargs",
+    "hpt-order",
+    "model",
+    "root-compatible",
+    "memory-backing",
+];
+
+/// Reads a partition tree.
+///
+/// # Errors
+/// The bytes are not a device tree, or the tree breaks the schema.
+pub fn parse(bytes: &[u8]) -> Result<Partitions<'_>, ConfigError> {
+    let tree = FlatTree::new(bytes)?;
+    if tree.reservations().next().is_some() {
+        return Err(ConfigError::Reservations);
+    }
+    let root = tree.root();
+    if root.property("compatible").and_then(|value| value.as_str()) != Some(COMPATIBLE) {
+        return Err(ConfigError::NotPartitions);
+    }
+    let fields = Fields::new(root, String::from("/"), ROOT_PROPERTIES)?;
+    for name in ["#address-cells", "#size-cells"] {
+        if fields.required(name, Expected::CellOf(2), |value| value.as_u32())? != 2 {
+            return Err(fields.bad(name, Expected::CellOf(2)));
+        }
+    }
+    let [images, partitions] = top_nodes(&root)?;
+    let images = read_images(&images)?;
+    Ok(Partitions {
+        list: read_partitions(&partitions, &images)?,
+    })
+}
+
+/// The two nodes below the root, which has no others.
+fn top_nodes<'a>(root: &Node<'a>) -> Result<[Node<'a>; 2], ConfigError> {
+    let mut images = None;
+    let mut partitions = None;
+    for node in root.children() {
+        let place = match node.name() {
+            "images" => &mut images,
+            "partitions" => &mut partitions,
+            name => {
+                return Err(ConfigError::UnknownNode {
+                    node: format!("/{}", shown(name)),
+                });
+            }
+        };
+        if place.replace(node).is_some() {
+            return Err(ConfigError::DuplicateNode {
+                node: format!("/{}", shown(node.name())),
+            });
+        }
+        Fields::new(node, format!("/{}", shown(node.name())), &[])?;
+    }
+    Ok([
+        images.ok_or(ConfigError::MissingNode { node: "/images" })?,
+        partitions.ok_or(ConfigError::MissingNode {
+            node: "/partitions",
+        })?,
+    ])
+}
+
+/// A node whose properties are all known and each there once.
+struct Fields<'a> {
+    node: Node<'a>,
+    path: String,
+}
+
+impl<'a> Fields<'a> {
+    fn new(node: Node<'a>, path: String, known: &[&str]) -> Result<Self, ConfigError> {
+        let mut seen = 0_u32;
+        for property in node.properties() {
+            let Some(index) = known.iter().position(|&name| name == property.name) else {
+                let property = shown(property.name);
+                return Err(ConfigError::UnknownProperty {
+                    node: path,
+                    property,
+                });
+            };
+            // No node has more than a handful of properties.
+            let bit = 1_u32.unbounded_shl(u32::try_from(index).unwrap_or(u32::MAX));
+            if seen & bit != 0 {
+                let property = shown(property.name);
+                return Err(ConfigError::DuplicateProperty {
+                    node: path,
+                    property,
+                });
+            }
+            seen |= bit;
+        }
+        Ok(Self { node, path })
+    }
+
+    fn bad(&self, property: &str, expected: Expected) -> ConfigError {
+        ConfigError::BadValue {
+            node: self.path.clone(),
+            property: shown(property),
+            expected,
+        }
+    }
+
+    fn optional<T>(
+        &self,
+        name: &str,
+        expected: Expected,
+        read: impl FnOnce(Property<'a>) -> Option<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        match self.node.property(name) {
+            None => Ok(None),
+            Some(value) => read(value)
+                .map(Some)
+                .ok_or_else(|| self.bad(name, expected)),
+        }
+    }
+
+    fn required<T>(
+        &self,
+        name: &'static str,
+        expected: Expected,
+        read: impl FnOnce(Property<'a>) -> Option<T>,
+    ) -> Result<T, ConfigError> {
+        self.optional(name, expected, read)?
+            .ok_or_else(|| ConfigError::MissingProperty {
+                node: self.path.clone(),
+                property: name,
+            })
+    }
+
+    /// A reference to another node.
+    fn reference(&self, name: &str) -> Result<Option<u32>, ConfigError> {
+        self.optional(name, Expected::Reference, |value| value.as_u32())
+    }
+}
+
+/// Whether `name` can name a partition or an image: it appears in the monitor and in messages.
+fn is_valid_name(name: &str) -> bool {
+    matches!(name.len(), 1..=31)
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+}
+
+/// Checks what all nodes below `/images` and `/partitions` have in common and returns the path.
+fn check_leaf(parent: &str, node: &Node<'_>) -> Result<String, ConfigError> {
+    let path = format!("/{parent}/{}", shown(node.name()));
+    if !is_valid_name(node.name()) {
+        return Err(ConfigError::BadName { node: path });
+    }
+    match node.children().next() {
+        None => Ok(path),
+        Some(child) => Err(ConfigError::UnknownNode {
+            node: format!("{path}/{}", shown(child.name())),
+        }),
+    }
+}
+
+/// An image and what references to it hold.
+struct NumberedImage<'a> {
+    phandle: Option<u32>,
+    image: Image<'a>,
+}
+
+fn read_images<'a>(parent: &Node<'a>) -> Result<Vec<NumberedImage<'a>>, ConfigError> {
+    let mut list: Vec<NumberedImage<'a>> = Vec::new();
+    for node in parent.children() {
+        if list.len() == MAX_IMAGES {
+            return Err(ConfigError::TooMany {
+                node: "/images",
+                capacity: MAX_IMAGES,
+            });
+        }
+        let path = check_leaf("images", &node)?;
+        let fields = Fields::new(node, path, IMAGE_PROPERTIES)?;
+        let name = node.name();
+        if list.iter().any(|other| other.image.name == name) {
+            return Err(ConfigError::DuplicateNode { node: fields.path });
+        }
+        let phandle = fields.optional("phandle", Expected::Cell, |value| value.as_u32())?;
+        if let Some(phandle) = phandle
+            && list.iter().any(|other| other.phandle == Some(phandle))
+        {
+            return Err(ConfigError::DuplicatePhandle {
+                node: fields.path,
+                phandle,
+            });
+        }
+        let data = match node.property("data") {
+            None => {
+                return Err(ConfigError::MissingProperty {
+                    node: fields.path,
+                    property: "data",
+                });
+            }
+            Some(Property { value: [], .. }) => {
+                return Err(ConfigError::EmptyImage { image: shown(name) });
+            }
+            Some(property) => property.value,
+        };
+        let load_address =
+            fields.optional("load-address", Expected::TwoCells, |value| value.as_u64())?;
+        let load_address = load_address.map(GuestReal::new);
+        list.push(NumberedImage {
+            phandle,
+            image: Image {
+                name,
+                data,
+                load_address,
+            },
+        });
+    }
+    Ok(list)
+}
+
+fn read_partitions<'a>(
+    parent: &Node<'a>,
+    images: &[NumberedImage<'a>],
+) -> Result<Vec<Partition<'a>>, ConfigError> {
+    let mut list: Vec<Partition<'a>> = Vec::new();
+    for node in parent.children() {
+        if list.len() == MAX_PARTITIONS {
+            return Err(ConfigError::TooMany {
+                node: "/partitions",
+                capacity: MAX_PARTITIONS,
+            });
+        }
+        let path = check_leaf("partitions", &node)?;
+        if list.iter().any(|other| other.name == node.name()) {
+            return Err(ConfigError::DuplicateNode { node: path });
+        }
+        let fields = Fields::new(node, path, PARTITION_PROPERTIES)?;
+        list.push(read_partition(&fields, images)?);
+    }
+    if list.is_empty() {
+        return Err(ConfigError::NoPartition);
+    }
+    Ok(list)
+}
+
+fn read_partition<'a>(
+    fields: &Fields<'a>,
+    images: &[NumberedImage<'a>],
+) -> Result<Partition<'a>, ConfigError> {
+    let name = fields.node.name();
+    let memory_bytes = fields.required("memory", Expected::TwoCells, |value| value.as_u64())?;
+    if memory_bytes == 0 || memory_bytes % MEMORY_UNIT_BYTES != 0 {
+        return Err(ConfigError::BadMemory {
+            partition: shown(name),
+            bytes: memory_bytes,
+        });
+    }
+    let vcpus = fields.required("vcpus", Expected::Cell, |value| value.as_u32())?;
+    if vcpus == 0 {
+        return Err(ConfigError::NoVcpus {
+            partition: shown(name),
+        });
+    }
+    let hpt_order = fields.optional("hpt-order", Expected::Cell, |value| value.as_u32())?;
+    let hpt_order = hpt_order.unwrap_or(default_hpt_order(memory_bytes));
+    if !(MIN_HPT_ORDER..=MAX_HPT_ORDER).contains(&hpt_order) {
+        return Err(ConfigError::BadHptOrder {
+            partition: shown(name),
+            order: hpt_order,
+        });
+    }
+    let kernel = fields
+        .reference("kernel")?
+        .ok_or_else(|| ConfigError::MissingProperty {
+            node: fields.path.clone(),
+            property: "kernel",
+        })?;
+    let kernel = find_image(images, kernel, name, "kernel")?;
+    let initrd = fields.reference("initrd")?;
+    let initrd = initrd
+        .map(|phandle| find_image(images, phandle, name, "initrd"))
+        .transpose()?;
+    if let Some(Image {
+        name: image,
+        load_address: Some(_),
+        ..
+    }) = initrd
+    {
+        return Err(ConfigError::InitrdLoadAddress {
+            partition: shown(name),
+            image: shown(image),
+        });
+    }
+    let bootargs = fields.optional("bootargs", Expected::Bootargs, |value| {
+        value
+            .as_str()
+            .filter(|text| text.len() <= MAX_BOOTARGS_BYTES)
+    })?;
+    let model = fields.optional("model", Expected::ShortText(MAX_STRING_BYTES), |value| {
+        value
+            .as_str()
+            .filter(|text| matches!(text.len(), 1..=MAX_STRING_BYTES))
+    })?;
+    let texts = Expected::ShortTexts(MAX_STRING_BYTES);
+    let root_compatible = fields.optional("root-compatible", texts, string_list)?;
+    let backing = fields.optional(
+        "memory-backing",
+        Expected::OneOf("eager", "lazy"),
+        |value| match value.as_str()? {
+            "eager" => Some(MemoryBacking::Eager),
+            "lazy" => Some(MemoryBacking::Lazy),
+            _ => None,
+        },
+    )?;
+    Ok(Partition {
+        name,
+        memory_bytes,
+        vcpus,
+        kernel,
+        initrd,
+        bootargs: bootargs.unwrap_or(""),
+        hpt_order,
+        model,
+        root_compatible: root_compatible.unwrap_or_default(),
+        backing: backing.unwrap_or_default(),
+    })
+}
+
+fn string_list(value: Property<'_>) -> Option<Vec<&str>> {
+    if value.value.is_empty() || value.value.len() > MAX_STRING_BYTES {
+        return None;
+    }
+    let list = value.strings()?;
+    list.clone()
+        .all(|text| !text.is_empty())
+        .then(|| list.collect())
+}
+
+fn find_image<'a>(
+    images: &[NumberedImage<'a>],
+    phandle: u32,
+    partition: &str,
+    property: &'static str,
+) -> Result<Image<'a>, ConfigError> {
+    images
+        .iter()
+        .find(|numbered| numbered.phandle == Some(phandle))
+        .map(|numbered| numbered.image)
+        .ok_or_else(|| ConfigError::NoSuchImage {
+            partition: shown(partition),
+            property,
+        })
+}

@@ -1,0 +1,517 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Tests of the partition tree's reader: a tree of `dtc`'s, one tree per error, and broken ones.
+
+extern crate std;
+
+use super::*;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use dtoolkit::ToPropertyValue;
+use dtoolkit::fdt::Fdt;
+use dtoolkit::memreserve::MemoryReservation;
+use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
+use proptest::prelude::*;
+
+/// Made of the `.dts` beside it.
+const TWO: &[u8] = include_bytes!("testdata/two.dtb");
+
+const GIB: u64 = 1 << 30;
+
+#[test]
+fn every_property_is_read() {
+    let partitions = parse(TWO).unwrap();
+    let [debian, second] = partitions.as_slice() else {
+        panic!("two partitions")
+    };
+    assert_eq!(
+        *debian,
+        Partition {
+            name: "debian",
+            memory_bytes: 0x2000_0000,
+            vcpus: 1,
+            kernel: Image {
+                name: "linux",
+                data: b"\x7fELF\0",
+                load_address: None
+            },
+            initrd: Some(Image {
+                name: "rootfs",
+                data: b"070701\0",
+                load_address: None
+            }),
+            bootargs: "console=hvc0",
+            hpt_order: 24,
+            model: Some("A model"),
+            root_compatible: vec!["some,machine", "pseries"],
+            backing: MemoryBacking::Lazy,
+        }
+    );
+    assert_eq!(
+        *second,
+        Partition {
+            name: "b",
+            memory_bytes: 4 * GIB + 0x100_0000,
+            vcpus: 4,
+            kernel: Image {
+                name: "bench-9",
+                data: &[0x48, 0, 0, 0],
+                load_address: Some(GuestReal::new(0x1_0040_0000)),
+            },
+            initrd: None,
+            bootargs: "",
+            hpt_order: 26,
+            model: None,
+            root_compatible: vec![],
+            backing: MemoryBacking::Eager,
+        }
+    );
+}
+
+#[test]
+fn hpt_is_a_128th_of_memory_rounded_up_by_default() {
+    const MIB: u64 = 1 << 20;
+    for (memory, order) in [
+        (16 * MIB, 18),
+        (32 * MIB, 18),
+        (48 * MIB, 19),
+        (256 * MIB, 21),
+        (512 * MIB, 22),
+        (528 * MIB, 23),
+        (GIB, 23),
+        (1024 * GIB, 33),
+        (u64::MAX, 36),
+        (0, 18),
+    ] {
+        assert_eq!(default_hpt_order(memory), order, "{memory:#x}");
+    }
+}
+
+#[test]
+fn what_this_version_cannot_run_is_refused_in_a_sentence() {
+    let two = parse(TWO).unwrap();
+    assert_eq!(
+        two.check_supported().unwrap_err().to_string(),
+        "2 partitions: this version runs one"
+    );
+    let smp = changed(|tree| set(debian(tree), "vcpus", 2_u32));
+    assert_eq!(
+        parse(&smp)
+            .unwrap()
+            .check_supported()
+            .unwrap_err()
+            .to_string(),
+        "partition debian: 2 virtual processors: this version runs one per partition"
+    );
+    assert_eq!(parse(&changed(|_| ())).unwrap().check_supported(), Ok(()));
+}
+
+#[test]
+fn partitions_are_held_against_the_board() {
+    let bytes = changed(|_| ());
+    let one = parse(&bytes).unwrap();
+    // 512 MiB, a page table of 16 MiB and as much of reverse map.
+    let needed = (512 + 32) << 20;
+    assert_eq!(one.as_slice()[0].required_bytes(), needed);
+    assert_eq!(one.check_against(needed), Ok(()));
+    assert_eq!(
+        one.check_against(needed - 1024).unwrap_err().to_string(),
+        "partition debian: 512 MiB of memory and 32 MiB of page table and reverse map do not fit \
+         the 543 MiB that the board has free"
+    );
+    let two = parse(TWO).unwrap();
+    let both = needed + ((4096 + 16 + 128) << 20);
+    assert_eq!(two.check_against(both), Ok(()));
+    assert_eq!(
+        two.check_against(both - (1 << 20)).unwrap_err().to_string(),
+        "partition b: 4112 MiB of memory and 128 MiB of page table and reverse map do not fit the \
+         4239 MiB that the board has free"
+    );
+    assert_eq!(
+        two.check_against(0).unwrap_err().to_string(),
+        "partition debian: 512 MiB of memory and 32 MiB of page table and reverse map do not fit \
+         the 0 MiB that the board has free"
+    );
+}
+
+#[test]
+fn memory_beyond_all_boards_does_not_overflow() {
+    let bytes = changed(|tree| set(debian(tree), "memory", u64::MAX << 24));
+    let huge = parse(&bytes).unwrap();
+    assert!(huge.check_against(u64::MAX - 1).is_err());
+}
+
+// One error each.
+
+fn set(node: &mut DeviceTreeNode, name: &str, value: impl ToPropertyValue) {
+    node.add_property(DeviceTreeProperty::new_unchecked(name, value));
+}
+
+fn debian(tree: &mut DeviceTree) -> &mut DeviceTreeNode {
+    tree.find_node_mut("/partitions/debian").unwrap()
+}
+
+fn at<'a>(tree: &'a mut DeviceTree, path: &str) -> &'a mut DeviceTreeNode {
+    tree.find_node_mut(path).unwrap()
+}
+
+/// The tree of `dtc` without its second partition, changed.
+fn changed(change: impl FnOnce(&mut DeviceTree)) -> Vec<u8> {
+    let mut tree = DeviceTree::from_fdt(&Fdt::new(TWO).unwrap());
+    at(&mut tree, "/partitions").remove_child("b").unwrap();
+    change(&mut tree);
+    tree.to_dtb()
+}
+
+fn error_of(bytes: &[u8]) -> String {
+    parse(bytes).unwrap_err().to_string()
+}
+
+fn error(change: impl FnOnce(&mut DeviceTree)) -> String {
+    error_of(&changed(change))
+}
+
+#[test]
+fn other_files_are_refused() {
+    assert_eq!(
+        error_of(b"#!/bin/sh\necho hello\n"),
+        "not a flattened device tree: starts with 0x23212f62"
+    );
+    assert_eq!(
+        error_of(b""),
+        "device tree is cut short: 40 bytes needed, 0 given"
+    );
+    let not_partitions =
+        "not a partition tree: the root's compatible is not \"penstock,partitions-v1\"";
+    assert_eq!(
+        error(|tree| set(&mut tree.root, "compatible", "ibm,powernv")),
+        not_partitions
+    );
+    assert_eq!(
+        error(|tree| drop(tree.root.remove_property("compatible"))),
+        not_partitions
+    );
+    assert_eq!(
+        error(|tree| tree
+            .memory_reservations
+            .push(MemoryReservation::new(0x1000, 0x1000))),
+        "/memreserve/ has no meaning in a partition tree"
+    );
+}
+
+#[test]
+fn root_is_as_the_schema_says() {
+    assert_eq!(
+        error(|tree| set(&mut tree.root, "#address-cells", 1_u32)),
+        "/: #address-cells must be <2>"
+    );
+    assert_eq!(
+        error(|tree| set(&mut tree.root, "#size-cells", 2_u64)),
+        "/: #size-cells must be <2>"
+    );
+    assert_eq!(
+        error(|tree| drop(tree.root.remove_property("#size-cells"))),
+        "/: property #size-cells is missing"
+    );
+    assert_eq!(
+        error(|tree| set(&mut tree.root, "model", "x")),
+        "/: unknown property model"
+    );
+    assert_eq!(
+        error(|tree| tree.root.add_child(DeviceTreeNode::new_unchecked("chosen"))),
+        "/chosen: unknown node"
+    );
+    assert_eq!(
+        error(|tree| drop(tree.root.remove_child("images"))),
+        "/images: no such node"
+    );
+    assert_eq!(
+        error(|tree| drop(tree.root.remove_child("partitions"))),
+        "/partitions: no such node"
+    );
+    assert_eq!(
+        error(|tree| set(at(tree, "/images"), "data", 1_u32)),
+        "/images: unknown property data"
+    );
+    assert_eq!(
+        error(|tree| drop(at(tree, "/partitions").remove_child("debian"))),
+        "/partitions: no partition"
+    );
+}
+
+#[test]
+fn images_are_as_the_schema_says() {
+    let add = |name: &str, tree: &mut DeviceTree| {
+        let mut node = DeviceTreeNode::new_unchecked(name);
+        set(&mut node, "data", 1_u32);
+        at(tree, "/images").add_child(node);
+    };
+    let rule = "a name has 1 to 31 characters of a-z, 0-9 and -";
+    for name in [
+        "Linux",
+        "a_b",
+        "linux@1",
+        "a23456789012345678901234567890123",
+    ] {
+        assert_eq!(
+            error(|tree| add(name, tree)),
+            alloc::format!("/images/{name}: {rule}")
+        );
+    }
+    assert!(
+        parse(&changed(|tree| add(
+            "a234567890123456789012345678901",
+            tree
+        )))
+        .is_ok()
+    );
+    assert_eq!(
+        error(|tree| set(at(tree, "/images/linux"), "load-addres", 1_u64)),
+        "/images/linux: unknown property load-addres"
+    );
+    assert_eq!(
+        error(|tree| set(at(tree, "/images/linux"), "load-address", 1_u32)),
+        "/images/linux: load-address must be two cells"
+    );
+    assert_eq!(
+        error(|tree| drop(at(tree, "/images/linux").remove_property("data"))),
+        "/images/linux: property data is missing"
+    );
+    assert_eq!(
+        error(|tree| set(at(tree, "/images/linux"), "data", [0_u32; 0])),
+        "image linux: no data"
+    );
+    assert_eq!(
+        error(|tree| set(at(tree, "/images/linux"), "phandle", 2_u32)),
+        "/images/rootfs: phandle 0x2 belongs to another image too"
+    );
+    assert_eq!(
+        error(|tree| at(tree, "/images/linux").add_child(DeviceTreeNode::new_unchecked("x"))),
+        "/images/linux/x: unknown node"
+    );
+    assert_eq!(
+        error(|tree| (0..200).for_each(|index| add(&alloc::format!("i{index}"), tree))),
+        "/images: more than 128 nodes"
+    );
+}
+
+#[test]
+fn partitions_are_as_the_schema_says() {
+    let path = "/partitions/debian";
+    let with = |name: &str, value: &[u8]| error(|tree| set(debian(tree), name, value));
+    let without = |name: &str| error(|tree| drop(debian(tree).remove_property(name)));
+    for name in ["memory", "vcpus", "kernel"] {
+        assert_eq!(
+            without(name),
+            alloc::format!("{path}: property {name} is missing")
+        );
+    }
+    assert_eq!(
+        with("memorry", &[0; 8]),
+        alloc::format!("{path}: unknown property memorry")
+    );
+    assert_eq!(
+        with("memory", &[0; 4]),
+        alloc::format!("{path}: memory must be two cells")
+    );
+    assert_eq!(
+        with("memory", &[0; 8]),
+        "partition debian: memory of 0 MiB is not a multiple of 16 MiB above 0"
+    );
+    assert_eq!(
+        with("memory", &[0, 0, 0, 0, 0x20, 0x80, 0, 0]),
+        "partition debian: memory of 520 MiB is not a multiple of 16 MiB above 0"
+    );
+    assert_eq!(
+        with("memory", &[0, 0, 0, 0, 0x20, 0, 0, 1]),
+        "partition debian: memory of 536870913 bytes is not a multiple of 16 MiB above 0"
+    );
+    assert_eq!(
+        with("vcpus", &[0; 3]),
+        alloc::format!("{path}: vcpus must be one cell")
+    );
+    assert_eq!(
+        with("vcpus", &[0; 4]),
+        "partition debian: 0 virtual processors: one at least is needed"
+    );
+    for order in [0_u8, 17, 37] {
+        assert_eq!(
+            with("hpt-order", &[0, 0, 0, order]),
+            alloc::format!("partition debian: hpt-order {order} is not in 18 to 36")
+        );
+    }
+    assert_eq!(
+        with("hpt-order", &[0; 8]),
+        alloc::format!("{path}: hpt-order must be one cell")
+    );
+    for name in ["kernel", "initrd"] {
+        assert_eq!(
+            with(name, &[0, 0, 0, 77]),
+            alloc::format!("partition debian: {name} does not refer to a node of /images")
+        );
+        assert_eq!(
+            with(name, &[0; 8]),
+            alloc::format!("{path}: {name} must be one reference to a node of /images")
+        );
+    }
+    assert_eq!(
+        with("initrd", &[0, 0, 0, 3]),
+        "partition debian: initrd bench-9 has a load-address; only kernels have one"
+    );
+    assert_eq!(
+        with("memory-backing", b"slow\0"),
+        alloc::format!("{path}: memory-backing must be \"eager\" or \"lazy\"")
+    );
+    assert_eq!(
+        error(|tree| debian(tree).add_child(DeviceTreeNode::new_unchecked("disk"))),
+        alloc::format!("{path}/disk: unknown node")
+    );
+    assert_eq!(
+        error(|tree| {
+            for index in 0..65 {
+                let mut node = DeviceTreeNode::new_unchecked(alloc::format!("p{index}"));
+                set(&mut node, "memory", 16_u64 << 20);
+                set(&mut node, "vcpus", 1_u32);
+                set(&mut node, "kernel", 1_u32);
+                at(tree, "/partitions").add_child(node);
+            }
+        }),
+        "/partitions: more than 64 nodes"
+    );
+}
+
+#[test]
+fn strings_are_held_to_their_lengths() {
+    let path = "/partitions/debian";
+    let with = |name: &str, value: &[u8]| {
+        let bytes = changed(|tree| set(debian(tree), name, value));
+        parse(&bytes).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let text = |length: usize| [vec![b'x'; length], vec![0]].concat();
+    let must = |name: &str, what: &str| Err(alloc::format!("{path}: {name} must be {what}"));
+    let bootargs = "one string of at most 2047 bytes";
+    assert_eq!(with("bootargs", &text(2047)), Ok(()));
+    assert_eq!(with("bootargs", &text(0)), Ok(()));
+    assert_eq!(with("bootargs", &text(2048)), must("bootargs", bootargs));
+    assert_eq!(with("bootargs", b"no end"), must("bootargs", bootargs));
+    assert_eq!(
+        with("bootargs", b"two\0strings\0"),
+        must("bootargs", bootargs)
+    );
+    let model = "one string of 1 to 255 bytes";
+    assert_eq!(with("model", &text(255)), Ok(()));
+    assert_eq!(with("model", &text(0)), must("model", model));
+    assert_eq!(with("model", &text(256)), must("model", model));
+    let list = "a list of strings, none empty, of at most 255 bytes";
+    assert_eq!(with("root-compatible", b"a\0b\0c\0"), Ok(()));
+    assert_eq!(
+        with("root-compatible", b"a\0\0c\0"),
+        must("root-compatible", list)
+    );
+    assert_eq!(with("root-compatible", b""), must("root-compatible", list));
+    assert_eq!(
+        with("root-compatible", &text(255)),
+        must("root-compatible", list)
+    );
+}
+
+/// The tree with a name of nodes or properties replaced by one of the same length.
+fn renamed(mut bytes: Vec<u8>, name: &str, other: &str) -> Vec<u8> {
+    assert_eq!(name.len(), other.len());
+    let name = alloc::format!("{name}\0");
+    let mut found = 0;
+    for at in 0..bytes.len() - name.len() {
+        if bytes[at..at + name.len()] == *name.as_bytes() {
+            bytes[at..at + other.len()].copy_from_slice(other.as_bytes());
+            found += 1;
+        }
+    }
+    assert!(found > 0);
+    bytes
+}
+
+#[test]
+fn second_ones_of_a_name_are_refused() {
+    assert_eq!(
+        error_of(&renamed(changed(|_| ()), "model", "vcpus")),
+        "/partitions/debian: a second property vcpus"
+    );
+    assert_eq!(
+        error_of(&renamed(
+            changed(|tree| tree.root.add_child(DeviceTreeNode::new_unchecked("second"))),
+            "second",
+            "images"
+        )),
+        "/images: a second node of this name"
+    );
+    assert_eq!(
+        error_of(&renamed(changed(|_| ()), "rootfs", "linux\0")),
+        "/images/linux: a second node of this name"
+    );
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    for length in 0..TWO.len() {
+        assert!(parse(&TWO[..length]).is_err(), "{length} bytes");
+    }
+}
+
+fn cases() -> ProptestConfig {
+    let cases = std::env::var("PENSTOCK_CASES")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(cases.unwrap_or(2048))
+    }
+}
+
+/// What every tree that is taken must keep, however it came about.
+fn check_promises(bytes: &[u8]) {
+    match parse(bytes) {
+        Ok(partitions) => {
+            assert!(!partitions.as_slice().is_empty());
+            for partition in partitions.as_slice() {
+                assert!((1..=31).contains(&partition.name.len()));
+                assert!(partition.memory_bytes != 0 && partition.memory_bytes % (16 << 20) == 0);
+                assert!((18..=36).contains(&partition.hpt_order));
+                assert!(partition.vcpus >= 1);
+                assert!(!partition.kernel.data.is_empty());
+            }
+            let _ = partitions
+                .check_supported()
+                .map_err(|error| error.to_string());
+            let _ = partitions
+                .check_against(GIB)
+                .map_err(|error| error.to_string());
+        }
+        Err(error) => assert!(!error.to_string().contains('\n') && error.to_string().len() < 300),
+    }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn mutated_trees_never_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5),
+    ) {
+        let mut bytes = TWO.to_vec();
+        for (index, value) in changes {
+            let index = index.index(bytes.len());
+            bytes[index] = value;
+        }
+        check_promises(&bytes);
+    }
+
+    #[test]
+    fn trees_with_a_changed_word_never_panic(
+        word in any::<prop::sample::Index>(),
+        value in prop_oneof![any::<u32>(), 0..64_u32, Just(u32::MAX), Just(i32::MAX as u32)],
+    ) {
+        let mut bytes = TWO.to_vec();
+        let at = 4 * word.index(bytes.len() / 4);
+        bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
+        check_promises(&bytes);
+    }
+}

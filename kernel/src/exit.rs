@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Why a guest stopped running.
+//!
+//! The entry code hands out one number: the vector of an interrupt, or what a light handler
+//! answered. [`GuestExit::decode`] is the only reader of that number.
+
+/// What a light handler answers: resume the guest, or leave it for a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+#[must_use]
+pub struct LightExit(u64);
+
+impl LightExit {
+    /// The guest goes on at once.
+    pub const RESUME: Self = Self(0);
+    /// The virtual processor waits for an interrupt or a prod (H_CEDE).
+    pub const CEDE: Self = Self(1);
+    /// The partition asked to be powered off.
+    pub const POWER_OFF: Self = Self(2);
+    /// The partition asked to be started again.
+    pub const REBOOT: Self = Self(3);
+    /// The console's ring is full: drain it before the guest tries again.
+    pub const DRAIN_CONSOLE: Self = Self(4);
+    /// The last virtual processor stopped itself.
+    pub const STOP_SELF: Self = Self(5);
+
+    /// As the entry code wants it. Values are below 0x100, the first vector.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// Why the guest is out, for the run loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestExit {
+    /// H_CEDE.
+    Cede,
+    /// RTAS power-off.
+    PowerOff,
+    /// RTAS system-reboot.
+    Reboot,
+    /// Output waits.
+    DrainConsole,
+    /// RTAS stop-self by the last virtual processor.
+    StopSelf,
+    /// System reset taken from the guest.
+    SystemReset,
+    /// Machine check taken from the guest.
+    MachineCheck,
+    /// The hypervisor's own timer.
+    HypervisorDecrementer,
+    /// An instruction that the processor does not implement, or not for guests.
+    EmulationAssist,
+    /// Hypervisor maintenance.
+    Maintenance,
+    /// A doorbell from another thread of the hypervisor.
+    Doorbell,
+    /// An interrupt for the hypervisor.
+    Virtualization,
+    /// A facility that the guest does not have.
+    FacilityUnavailable,
+    /// The processor wants help with a denormalised operand.
+    SoftPatch,
+    /// A number that the entry code cannot hand out.
+    Unknown(u64),
+}
+
+impl GuestExit {
+    /// Decodes the number that the entry code handed out.
+    #[must_use]
+    pub const fn decode(reason: u64) -> Self {
+        match reason {
+            1 => Self::Cede,
+            2 => Self::PowerOff,
+            3 => Self::Reboot,
+            4 => Self::DrainConsole,
+            5 => Self::StopSelf,
+            0x100 => Self::SystemReset,
+            0x200 => Self::MachineCheck,
+            0x980 => Self::HypervisorDecrementer,
+            0xe40 => Self::EmulationAssist,
+            0xe60 => Self::Maintenance,
+            0xe80 => Self::Doorbell,
+            0xea0 => Self::Virtualization,
+            0xf80 => Self::FacilityUnavailable,
+            0x1500 => Self::SoftPatch,
+            other => Self::Unknown(other),
+        }
+    }
+
+    /// A slot for each kind in a table of counts.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Cede => 0,
+            Self::PowerOff => 1,
+            Self::Reboot => 2,
+            Self::DrainConsole => 3,
+            Self::StopSelf => 4,
+            Self::SystemReset => 5,
+            Self::MachineCheck => 6,
+            Self::HypervisorDecrementer => 7,
+            Self::EmulationAssist => 8,
+            Self::Maintenance => 9,
+            Self::Doorbell => 10,
+            Self::Virtualization => 11,
+            Self::FacilityUnavailable => 12,
+            Self::SoftPatch => 13,
+            Self::Unknown(_) => 14,
+        }
+    }
+
+    /// Names in the order of [`GuestExit::index`].
+    pub const NAMES: [&'static str; 15] = [
+        "cede",
+        "power-off",
+        "reboot",
+        "console-full",
+        "stop-self",
+        "system-reset",
+        "machine-check",
+        "hypervisor-decrementer",
+        "emulation-assist",
+        "maintenance",
+        "doorbell",
+        "virtualization",
+        "facility-unavailable",
+        "soft-patch",
+        "unknown",
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn light_exits_decode_to_themselves() {
+        for (light, exit) in [
+            (LightExit::CEDE, GuestExit::Cede),
+            (LightExit::POWER_OFF, GuestExit::PowerOff),
+            (LightExit::REBOOT, GuestExit::Reboot),
+            (LightExit::DRAIN_CONSOLE, GuestExit::DrainConsole),
+            (LightExit::STOP_SELF, GuestExit::StopSelf),
+        ] {
+            assert!(light.get() < 0x100);
+            assert_eq!(GuestExit::decode(light.get()), exit);
+        }
+    }
+
+    #[test]
+    fn every_number_decodes_and_has_a_name() {
+        for reason in 0..0x2000 {
+            assert!(GuestExit::decode(reason).index() < GuestExit::NAMES.len());
+        }
+        assert_eq!(GuestExit::decode(0xea0), GuestExit::Virtualization);
+        assert_eq!(GuestExit::decode(0), GuestExit::Unknown(0));
+    }
+}

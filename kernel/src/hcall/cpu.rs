@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Calls about the virtual processor itself: modes, areas, sleep, random numbers.
+
+use super::memory::arguments;
+use crate::exit::LightExit;
+use crate::partition::Watchpoints;
+use crate::platform::{GuestRegister, Platform};
+use crate::rtas_memory::GuestRam;
+use crate::vcpu::{Prod, Vcpu};
+use crate::vpa::{AreaRequest, Dispatch};
+use penstock_arch::regs::{Lpcr, Msr};
+use penstock_mm::status::HcallStatus;
+
+/// H_UNSUPPORTED_FLAG for the most significant of `bits`: -256 less the bit's number, in the
+/// manual's numbering (LoPAR, Hypervisor Call Return Code Table).
+const fn unsupported_flag(bits: u64) -> HcallStatus {
+    HcallStatus::new(-256 - bits.leading_zeros() as i64)
+}
+
+pub(super) fn h_set_sprg0<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    let [value] = arguments(vcpu);
+    P::set_guest_register(GuestRegister::Sprg0, value);
+    vcpu.answer(HcallStatus::SUCCESS)
+}
+
+/// These processors have no DABR.
+pub(super) fn h_set_dabr<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    vcpu.answer(HcallStatus::HARDWARE)
+}
+
+pub(super) fn h_random<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    match P::random() {
+        Some(value) => {
+            vcpu.ctx.gpr[4] = value;
+            vcpu.answer(HcallStatus::SUCCESS)
+        }
+        None => vcpu.answer(HcallStatus::HARDWARE),
+    }
+}
+
+pub(super) fn h_get_cpu_characteristics<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    let answer = vcpu.partition.characteristics;
+    vcpu.ctx.gpr[4] = answer.characteristics;
+    vcpu.ctx.gpr[5] = answer.behaviour;
+    vcpu.answer(HcallStatus::SUCCESS)
+}
+
+/// A hash partition has no process table. ISA 3.0 kernels still call once with all zero to say so;
+/// anything else would register a table, for radix or for segment tables.
+pub(super) fn h_register_proc_tbl<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    let [flags, table, page_size, size] = arguments(vcpu);
+    let status = match (flags, table, page_size, size) {
+        (0, 0, 0, 0) => HcallStatus::SUCCESS,
+        (0, 0, 0, _) => HcallStatus::P4,
+        (0, 0, _, _) => HcallStatus::P3,
+        (0, _, _, _) => HcallStatus::P2,
+        _ => HcallStatus::PARAMETER,
+    };
+    vcpu.answer(status)
+}
+
+pub(super) fn h_register_vpa<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    let [flags, proc_no, address] = arguments(vcpu);
+    if proc_no != u64::from(vcpu.server) {
+        return vcpu.answer(HcallStatus::PARAMETER);
+    }
+    let mut memory = GuestRam(vcpu.partition.mmu.memory());
+    let status = AreaRequest::decode(flags, address)
+        .and_then(|request| vcpu.areas.apply(request, Dispatch::Running, &mut memory));
+    match status {
+        // Nothing is ever paged out or moved in this version, so there is nothing to pin.
+        Ok(_change) => vcpu.answer(HcallStatus::SUCCESS),
+        Err(error) => vcpu.answer(HcallStatus::new(error.hcall_status())),
+    }
+}
+
+pub(super) fn h_cede<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    vcpu.ctx.msr |= Msr::EE.bits();
+    let _ = vcpu.answer(HcallStatus::SUCCESS);
+    if core::mem::replace(&mut vcpu.prod, Prod::None) == Prod::Prodded {
+        return LightExit::RESUME;
+    }
+    LightExit::CEDE
+}
+
+pub(super) fn h_prod<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    let [proc_no] = arguments(vcpu);
+    if proc_no != u64::from(vcpu.server) {
+        return vcpu.answer(HcallStatus::PARAMETER);
+    }
+    vcpu.prod = Prod::Prodded;
+    vcpu.answer(HcallStatus::SUCCESS)
+}
+
+/// LoPAR, H_SET_MODE, resources.
+mod resource {
+    pub const CIABR: u64 = 1;
+    pub const DAWR0: u64 = 2;
+    pub const INTERRUPT_LOCATION: u64 = 3;
+    pub const ENDIAN: u64 = 4;
+}
+
+pub(super) fn h_set_mode<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    let [mflags, resource, value1, value2] = arguments(vcpu);
+    let status = match resource {
+        resource::CIABR => set_ciabr::<P>(mflags, value1, value2),
+        resource::DAWR0 => set_dawr0(vcpu, mflags, value1, value2),
+        resource::INTERRUPT_LOCATION | resource::ENDIAN if value1 != 0 => HcallStatus::P3,
+        resource::INTERRUPT_LOCATION | resource::ENDIAN if value2 != 0 => HcallStatus::P4,
+        resource::INTERRUPT_LOCATION => match mflags {
+            0 => change_lpcr(vcpu, Lpcr::AIL3, Lpcr::empty()),
+            3 => change_lpcr(vcpu, Lpcr::empty(), Lpcr::AIL3),
+            // Either bit alone is a location that does not exist; LoPAR names the upper one.
+            1 | 2 => unsupported_flag(2),
+            other => unsupported_flag(other),
+        },
+        resource::ENDIAN => match mflags {
+            0 => change_lpcr(vcpu, Lpcr::ILE, Lpcr::empty()),
+            1 => change_lpcr(vcpu, Lpcr::empty(), Lpcr::ILE),
+            other => unsupported_flag(other),
+        },
+        _ => HcallStatus::P2,
+    };
+    vcpu.answer(status)
+}
+
+fn change_lpcr<P: Platform>(vcpu: &mut Vcpu<P>, clear: Lpcr, set: Lpcr) -> HcallStatus {
+    vcpu.lpcr = (vcpu.lpcr - clear) | set;
+    P::set_lpcr(vcpu.lpcr);
+    HcallStatus::SUCCESS
+}
+
+/// The breakpoint may match in problem state or in the guest's kernel, never in the hypervisor
+/// (Power ISA 3.0B, Book III, Completed Instruction Address Breakpoint: PRIV in bits 62:63).
+fn set_ciabr<P: Platform>(mflags: u64, value1: u64, value2: u64) -> HcallStatus {
+    const PRIV_HYPERVISOR: u64 = 3;
+    if value2 != 0 {
+        return HcallStatus::P4;
+    }
+    if mflags != 0 {
+        return unsupported_flag(mflags);
+    }
+    if value1 & 3 == PRIV_HYPERVISOR {
+        return HcallStatus::P3;
+    }
+    P::set_guest_register(GuestRegister::Ciabr, value1);
+    HcallStatus::SUCCESS
+}
+
+fn set_dawr0<P: Platform>(
+    vcpu: &mut Vcpu<P>,
+    mflags: u64,
+    address: u64,
+    extension: u64,
+) -> HcallStatus {
+    /// DAWRX: match in hypervisor state.
+    const HYPERVISOR: u64 = 1 << 2;
+    /// DAWRX has 32 bits.
+    const RESERVED: u64 = !0xffff_ffff;
+    if vcpu.partition.watchpoints == Watchpoints::Refused {
+        return HcallStatus::P2;
+    }
+    if mflags != 0 {
+        return unsupported_flag(mflags);
+    }
+    if extension & (HYPERVISOR | RESERVED) != 0 {
+        return HcallStatus::P4;
+    }
+    P::set_guest_register(GuestRegister::Dawr0, address);
+    P::set_guest_register(GuestRegister::Dawrx0, extension);
+    HcallStatus::SUCCESS
+}

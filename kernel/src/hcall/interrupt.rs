@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! XICS calls: registers in and out of `xive`.
+//!
+//! The virtual processor that calls is the one whose context is pushed on this thread, which is
+//! what the presenter asks for.
+
+use super::memory::arguments;
+use crate::exit::LightExit;
+use crate::platform::Platform;
+use crate::vcpu::Vcpu;
+use penstock_mm::status::HcallStatus;
+use penstock_xive::HcallError;
+
+fn status(result: Result<(), HcallError>) -> HcallStatus {
+    match result {
+        Ok(()) => HcallStatus::SUCCESS,
+        Err(error) => HcallStatus::new(error.code()),
+    }
+}
+
+pub(super) fn h_cppr<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    let [cppr] = arguments(vcpu);
+    vcpu.presenter.h_cppr(&P::interrupts(), cppr);
+    vcpu.answer(HcallStatus::SUCCESS)
+}
+
+pub(super) fn h_xirr<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    let xirr = vcpu
+        .presenter
+        .h_xirr(&P::interrupts(), vcpu.partition.sources());
+    vcpu.ctx.gpr[4] = u64::from(xirr.get());
+    vcpu.answer(HcallStatus::SUCCESS)
+}
+
+pub(super) fn h_xirr_x<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    let now = P::timebase();
+    let stamped = vcpu
+        .presenter
+        .h_xirr_x(&P::interrupts(), vcpu.partition.sources(), now);
+    vcpu.ctx.gpr[4] = u64::from(stamped.xirr.get());
+    vcpu.ctx.gpr[5] = stamped.timestamp;
+    vcpu.answer(HcallStatus::SUCCESS)
+}
+
+pub(super) fn h_eoi<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    let [xirr] = arguments(vcpu);
+    let result = vcpu
+        .presenter
+        .h_eoi(&P::interrupts(), vcpu.partition.sources(), xirr);
+    vcpu.answer(status(result))
+}
+
+pub(super) fn h_ipi<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    let [server, mfrr] = arguments(vcpu);
+    let servers = &*vcpu.partition.presenters;
+    let result = vcpu
+        .presenter
+        .h_ipi(&P::interrupts(), servers, server, mfrr);
+    vcpu.answer(status(result))
+}
+
+pub(super) fn h_ipoll<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    let [server] = arguments(vcpu);
+    let servers = &*vcpu.partition.presenters;
+    let sources = vcpu.partition.sources();
+    match vcpu
+        .presenter
+        .h_ipoll(&P::interrupts(), servers, sources, server)
+    {
+        Ok(poll) => {
+            vcpu.ctx.gpr[4] = u64::from(poll.xirr.get());
+            vcpu.ctx.gpr[5] = u64::from(poll.mfrr);
+            vcpu.answer(HcallStatus::SUCCESS)
+        }
+        Err(error) => vcpu.answer(HcallStatus::new(error.code())),
+    }
+}

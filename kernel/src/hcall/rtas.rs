@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! RTAS, which a guest reaches through the five-instruction blob or by the hcall itself.
+
+use super::memory::arguments;
+use crate::console::{Admission, Full, Printable, Suppressed, TermBytes};
+use crate::exit::LightExit;
+use crate::partition::Partition;
+use crate::platform::Platform;
+use crate::rtas::{
+    ClockError, CpuState, RtasHost, RtasOutcome, SourceError, SourceTarget, StartCpuError, UnixTime,
+};
+use crate::rtas_memory::GuestRam;
+use crate::vcpu::Vcpu;
+use penstock_arch::addr::GuestReal;
+use penstock_mm::status::HcallStatus;
+use penstock_xive::RtasError;
+
+pub(super) fn h_rtas<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    let [block] = arguments(vcpu);
+    let partition = vcpu.partition;
+    let mut memory = GuestRam(partition.mmu.memory());
+    let mut services = Services { partition };
+    let outcome = partition.rtas.lock().call(
+        GuestReal::new(block),
+        &partition.facts(),
+        &mut memory,
+        &mut services,
+    );
+    match outcome {
+        RtasOutcome::Returned => vcpu.answer(HcallStatus::SUCCESS),
+        RtasOutcome::BadBlock => vcpu.answer(HcallStatus::PARAMETER),
+        RtasOutcome::PowerOff => LightExit::POWER_OFF,
+        RtasOutcome::Reboot => LightExit::REBOOT,
+        RtasOutcome::StopSelf => LightExit::STOP_SELF,
+    }
+}
+
+/// What RTAS reaches of the partition and the machine.
+struct Services<P: Platform> {
+    partition: &'static Partition<P>,
+}
+
+impl<P: Platform> RtasHost for Services<P> {
+    fn now(&mut self) -> Result<UnixTime, ClockError> {
+        let clock = &self.partition.clock;
+        let start = clock.at_boot.ok_or(ClockError::Hardware)?;
+        let ticks = P::timebase().wrapping_sub(clock.timebase_at_boot);
+        start
+            .checked_add_ticks(ticks, clock.timebase_hz)
+            .ok_or(ClockError::Hardware)
+    }
+
+    fn put_char(&mut self, byte: u8) -> Result<(), Full> {
+        self.partition.output.push(TermBytes::pack(&[byte]))
+    }
+
+    fn os_terminated(&mut self, message: &[u8]) {
+        if let Admission::Print { suppressed } =
+            self.partition.complaints.lock().admit(P::timebase())
+        {
+            let name = &self.partition.name;
+            log::warn!(
+                "{name}: ibm,os-term: {}{}",
+                Printable(message),
+                Suppressed(suppressed)
+            );
+        }
+    }
+
+    fn cpu_state(&mut self, server: u32) -> Option<CpuState> {
+        // One virtual processor, and it is the one that asks.
+        (server == 0).then_some(CpuState::Running)
+    }
+
+    fn start_cpu(&mut self, _: u32, _: GuestReal, _: u64) -> Result<(), StartCpuError> {
+        Err(StartCpuError::NotStopped)
+    }
+
+    fn set_source(&mut self, lisn: u32, target: SourceTarget) -> Result<(), SourceError> {
+        let partition = self.partition;
+        let priority = u32::from(target.priority);
+        partition
+            .sources()
+            .set_xive(
+                &P::interrupts(),
+                &P::firmware(),
+                &*partition.presenters,
+                lisn,
+                target.server,
+                priority,
+            )
+            .map_err(source_error)
+    }
+
+    fn source(&mut self, lisn: u32) -> Result<SourceTarget, SourceError> {
+        let xive = self
+            .partition
+            .sources()
+            .get_xive(lisn)
+            .map_err(source_error)?;
+        Ok(SourceTarget {
+            server: xive.server.get(),
+            priority: xive.priority,
+        })
+    }
+
+    fn mask_source(&mut self, lisn: u32) -> Result<(), SourceError> {
+        let partition = self.partition;
+        partition
+            .sources()
+            .int_off(
+                &P::interrupts(),
+                &P::firmware(),
+                &*partition.presenters,
+                lisn,
+            )
+            .map_err(source_error)
+    }
+
+    fn unmask_source(&mut self, lisn: u32) -> Result<(), SourceError> {
+        let partition = self.partition;
+        partition
+            .sources()
+            .int_on(
+                &P::interrupts(),
+                &P::firmware(),
+                &*partition.presenters,
+                lisn,
+            )
+            .map_err(source_error)
+    }
+}
+
+fn source_error(error: RtasError) -> SourceError {
+    match error {
+        RtasError::Hardware => SourceError::Hardware,
+        RtasError::Parameter => SourceError::Unknown,
+    }
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The table of hypervisor calls, as data.
+//!
+//! Dispatch, counts, the function sets told to the guest and the README's list all come from it.
+
+use super::{Handler, SLOTS, console, cpu, h_function, interrupt, memory, rtas, slot};
+use crate::platform::Platform;
+
+/// One hypervisor call.
+pub struct Hcall<P: Platform> {
+    /// Token in r3.
+    pub number: u64,
+    /// LoPAR's name.
+    pub name: &'static str,
+    /// Arguments from r4 on.
+    pub args: &'static str,
+    /// What serves it.
+    pub handler: Handler<P>,
+    /// Section that defines it.
+    pub source: &'static str,
+}
+
+/// The table for a platform.
+pub struct Table<P: Platform>(core::marker::PhantomData<P>);
+
+macro_rules! hcalls {
+    ($($number:literal $name:ident($args:literal) = $handler:path, $source:literal;)*) => {
+        impl<P: Platform> Table<P> {
+            /// Every call that is served, in the order of LoPAR's table.
+            pub const HCALLS: &'static [Hcall<P>] = &[
+                $(Hcall {
+                    number: $number,
+                    name: stringify!($name),
+                    args: $args,
+                    handler: $handler,
+                    source: $source,
+                },)*
+            ];
+        }
+
+        /// Token and name of every call that is served.
+        pub const NAMES: &[(u64, &str)] = &[$(($number, stringify!($name)),)*];
+    };
+}
+
+hcalls! {
+    0x004 H_REMOVE("flags, pte-index, avpn") = memory::h_remove, "LoPAR, H_REMOVE";
+    0x008 H_ENTER("flags, pte-index, pteh, ptel") = memory::h_enter, "LoPAR, H_ENTER";
+    0x00c H_READ("flags, pte-index") = memory::h_read, "LoPAR, H_READ";
+    0x010 H_CLEAR_MOD("flags, pte-index") = memory::h_clear_mod, "LoPAR, H_CLEAR_MOD";
+    0x014 H_CLEAR_REF("flags, pte-index") = memory::h_clear_ref, "LoPAR, H_CLEAR_REF";
+    0x018 H_PROTECT("flags, pte-index, avpn") = memory::h_protect, "LoPAR, H_PROTECT";
+    0x024 H_SET_SPRG0("value") = cpu::h_set_sprg0, "LoPAR, H_SET_SPRG0";
+    0x028 H_SET_DABR("value") = cpu::h_set_dabr, "LoPAR, H_SET_DABR";
+    0x02c H_PAGE_INIT("flags, destination, source") = memory::h_page_init, "LoPAR, H_PAGE_INIT";
+    0x054 H_GET_TERM_CHAR("termno") = console::h_get_term_char, "LoPAR, H_GET_TERM_CHAR";
+    0x058 H_PUT_TERM_CHAR("termno, len, char0-7, char8-15") = console::h_put_term_char, "LoPAR, H_PUT_TERM_CHAR";
+    0x064 H_EOI("xirr") = interrupt::h_eoi, "LoPAR, H_EOI";
+    0x068 H_CPPR("cppr") = interrupt::h_cppr, "LoPAR, H_CPPR";
+    0x06c H_IPI("server, mfrr") = interrupt::h_ipi, "LoPAR, H_IPI";
+    0x070 H_IPOLL("server") = interrupt::h_ipoll, "LoPAR, H_IPOLL";
+    0x074 H_XIRR("cppr") = interrupt::h_xirr, "LoPAR, H_XIRR / H_XIRR-X";
+    0x0dc H_REGISTER_VPA("flags, proc-no, address") = cpu::h_register_vpa, "LoPAR, H_REGISTER_VPA";
+    0x0e0 H_CEDE("") = cpu::h_cede, "LoPAR, H_CEDE";
+    0x0e8 H_PROD("proc-no") = cpu::h_prod, "LoPAR, H_PROD";
+    0x124 H_BULK_REMOVE("four translation specifiers") = memory::h_bulk_remove, "LoPAR, H_BULK_REMOVE";
+    0x1c8 H_GET_CPU_CHARACTERISTICS("") = cpu::h_get_cpu_characteristics, "PAPR, newer than LoPAR: H_GET_CPU_CHARACTERISTICS";
+    0x2fc H_XIRR_X("cppr") = interrupt::h_xirr_x, "LoPAR, H_XIRR / H_XIRR-X";
+    0x300 H_RANDOM("") = cpu::h_random, "LoPAR, H_RANDOM";
+    0x31c H_SET_MODE("mflags, resource, value1, value2") = cpu::h_set_mode, "LoPAR, H_SET_MODE";
+    0x37c H_REGISTER_PROC_TBL("flags, table, page-size, size") = cpu::h_register_proc_tbl, "LoPAR, H_REGISTER_PROCESS_TABLE";
+    0xf000 H_RTAS("argument block") = rtas::h_rtas, "private: RTAS by hcall, as the RTAS blob makes it";
+}
+
+impl<P: Platform> Table<P> {
+    /// Handlers by slot.
+    pub const DISPATCH: &'static [Handler<P>; SLOTS] = &Self::build();
+
+    const fn build() -> [Handler<P>; SLOTS] {
+        let mut slots: [Handler<P>; SLOTS] = [h_function::<P>; SLOTS];
+        let mut i = 0;
+        while i < Self::HCALLS.len() {
+            match slot(Self::HCALLS[i].number) {
+                Some(at) => slots[at] = Self::HCALLS[i].handler,
+                None => panic!("a token that the dispatch table cannot hold"),
+            }
+            i += 1;
+        }
+        slots
+    }
+}
+
+/// LoPAR's function sets that the table could serve, with all that each demands (LoPAR,
+/// Hypervisor Call Functions, table of hcall() tokens). Sets of several calls come whole or not.
+const SETS: &[(&str, &[u64])] = &[
+    ("hcall-pft", &[0x04, 0x08, 0x0c, 0x10, 0x14, 0x18]),
+    ("hcall-bulk", &[0x124]),
+    ("hcall-copy", &[0x2c]),
+    ("hcall-sprg0", &[0x24]),
+    ("hcall-term", &[0x54, 0x58]),
+    ("hcall-interrupt", &[0x64, 0x68, 0x6c, 0x70, 0x74, 0x2fc]),
+    ("hcall-splpar", &[0xdc, 0xe0, 0xe4, 0xe8, 0xec, 0xf0, 0xf4]),
+    ("SLB-Buffer", &[0xdc]),
+    ("hcall-random", &[0x300]),
+    ("hcall-set-mode", &[0x31c]),
+];
+
+/// The function sets of `ibm,hypertas-functions`: those of which the table has every call.
+pub fn function_sets() -> impl Iterator<Item = &'static str> {
+    SETS.iter()
+        .filter(|(_, calls)| {
+            calls
+                .iter()
+                .all(|call| NAMES.iter().any(|(n, _)| n == call))
+        })
+        .map(|(name, _)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::vec::Vec;
+
+    /// LoPAR's table: name | token | class | mandatory | function set.
+    const LOPAR: &str = include_str!("lopar-hcall-table.txt");
+
+    fn rows() -> impl Iterator<Item = (&'static str, Option<u64>, &'static str)> {
+        LOPAR.lines().skip(1).filter_map(|line| {
+            let mut cells = line.split('|').map(str::trim);
+            let name = cells.next()?.split('/').next()?.trim();
+            let token = cells
+                .next()?
+                .strip_prefix("0x")
+                .and_then(|t| u64::from_str_radix(t, 16).ok());
+            Some((name, token, cells.nth(2)?))
+        })
+    }
+
+    #[test]
+    fn an_advertised_set_is_complete_by_lopar() {
+        for set in function_sets() {
+            let calls: Vec<u64> = rows()
+                .filter(|(_, _, sets)| sets.split_whitespace().any(|s| s == set))
+                .filter_map(|(_, token, _)| token)
+                .collect();
+            assert!(!calls.is_empty(), "{set} is not in LoPAR's table");
+            for call in calls {
+                assert!(
+                    NAMES.iter().any(|(n, _)| *n == call),
+                    "{set} lacks {call:#x}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_sets_of_one_processor_partitions() {
+        let sets: Vec<&str> = function_sets().collect();
+        assert!(sets.contains(&"hcall-pft") && sets.contains(&"SLB-Buffer"));
+        assert!(sets.contains(&"hcall-set-mode") && sets.contains(&"hcall-interrupt"));
+        // Needs H_CONFER and the rest, which come with several virtual processors.
+        assert!(!sets.contains(&"hcall-splpar"));
+    }
+
+    #[test]
+    fn numbers_and_names_are_lopars() {
+        for (number, name) in NAMES {
+            // LoPAR writes two of these names differently, has an older call under the number
+            // that every guest and hypervisor uses for H_GET_CPU_CHARACTERISTICS, and leaves
+            // H_RTAS's range private.
+            let others = [
+                "H_RTAS",
+                "H_REGISTER_PROC_TBL",
+                "H_XIRR_X",
+                "H_GET_CPU_CHARACTERISTICS",
+            ];
+            if others.contains(name) {
+                continue;
+            }
+            // Newer than LoPAR, whose table has H_RESCIND_LOGICAL here: a call that no guest of
+            // these machines makes.
+            if *name == "H_GET_CPU_CHARACTERISTICS" {
+                assert_eq!(*number, 0x1c8);
+                continue;
+            }
+            if let Some((lopar, ..)) = rows().find(|(_, token, _)| *token == Some(*number)) {
+                assert_eq!(lopar, *name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_readme_lists_the_table() {
+        const README: &str = include_str!("../../../README.md");
+        let listed = README.split("<!-- hcalls -->").nth(1).unwrap();
+        let listed = listed.split("<!-- /hcalls -->").next().unwrap();
+        let mut wanted = std::string::String::from(
+            "\n| token | call | arguments | source |\n|---|---|---|---|\n",
+        );
+        for row in Table::<crate::testing::FakePlatform>::HCALLS {
+            wanted += &std::format!(
+                "| {:#05x} | {} | {} | {} |\n",
+                row.number,
+                row.name,
+                row.args,
+                row.source
+            );
+        }
+        assert_eq!(listed, wanted, "make README.md's list from this");
+    }
+
+    #[test]
+    fn every_token_has_its_own_slot() {
+        let mut seen = std::collections::BTreeSet::new();
+        for (number, name) in NAMES {
+            assert!(seen.insert(slot(*number)), "{name}");
+        }
+        assert_eq!(slot(3), None);
+        assert_eq!(slot(0x400), None);
+        assert_eq!(slot(u64::MAX), None);
+    }
+}

@@ -1,0 +1,591 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Tests of the image loader: kernels of every kind, one file per error, and broken files.
+
+extern crate std;
+
+mod elf_builder;
+
+use super::*;
+use alloc::string::{String, ToString};
+use elf::abi;
+use elf_builder::{Elf, Load};
+use proptest::prelude::*;
+
+const MIB: u64 = 1 << 20;
+
+fn request(kernel: &[u8]) -> LoadRequest<'_> {
+    LoadRequest {
+        kernel,
+        load_address: None,
+        memory_bytes: 512 * MIB,
+        initrd_bytes: None,
+        fdt_bytes: FDT_BYTES,
+    }
+}
+
+fn plan_of(elf: &Elf, load_address: Option<u64>) -> Result<LoadPlan, String> {
+    let kernel = elf.build();
+    let load_address = load_address.map(GuestReal::new);
+    plan(&LoadRequest {
+        load_address,
+        ..request(&kernel)
+    })
+    .map_err(|error| error.to_string())
+}
+
+fn error(elf: &Elf, load_address: Option<u64>) -> String {
+    plan_of(elf, load_address).unwrap_err()
+}
+
+#[test]
+fn position_independent_kernel_goes_to_0() {
+    let plan = plan_of(&Elf::default(), None).unwrap();
+    assert_eq!(
+        plan,
+        LoadPlan {
+            copies: vec![SegmentCopy {
+                file: 0x1000..0x3000,
+                guest: GuestReal::new(0),
+                zero_bytes: 0x10345,
+            }],
+            entry: GuestReal::new(0),
+            kernel_end: GuestReal::new(0x12345),
+            rtas: GuestReal::new(0x1fff_0000),
+            fdt: GuestReal::new(0x1ffe_0000),
+            fdt_bytes: 0x1_0000,
+            initrd: None,
+        }
+    );
+}
+
+#[test]
+fn position_independent_kernel_goes_to_its_load_address() {
+    let elf = Elf {
+        entry: 0xc000_0000_0000_0104,
+        ..Elf::default()
+    };
+    let plan = plan_of(&elf, Some(0x40_0000)).unwrap();
+    assert_eq!(plan.copies[0].guest, GuestReal::new(0x40_0000));
+    assert_eq!(plan.entry, GuestReal::new(0x40_0104));
+    assert_eq!(plan.kernel_end, GuestReal::new(0x41_2345));
+}
+
+#[test]
+fn fixed_kernel_goes_to_its_physical_addresses_in_both_byte_orders() {
+    for big in [false, true] {
+        let elf = Elf {
+            big,
+            kind: abi::ET_EXEC,
+            entry: 0xc000_0000_0210_0008,
+            loads: vec![
+                Load {
+                    offset: 0x100,
+                    vaddr: 0xc000_0000_0000_0000,
+                    paddr: 0x10_0000,
+                    filesz: 0x100,
+                    memsz: 0x100,
+                },
+                Load {
+                    offset: 0x200,
+                    vaddr: 0xc000_0000_0210_0000,
+                    paddr: 0x200_0000,
+                    filesz: 0x10,
+                    memsz: 0x20,
+                },
+            ],
+            ..Elf::default()
+        };
+        let plan = plan_of(&elf, None).unwrap();
+        let places: Vec<_> = plan
+            .copies
+            .iter()
+            .map(|copy| (copy.file.clone(), copy.guest.get(), copy.zero_bytes))
+            .collect();
+        assert_eq!(
+            places,
+            [
+                (0x100..0x200, 0x10_0000, 0),
+                (0x200..0x210, 0x200_0000, 0x10)
+            ]
+        );
+        assert_eq!(
+            plan.entry,
+            GuestReal::new(0x200_0008),
+            "e_entry - p_vaddr + p_paddr"
+        );
+        assert_eq!(plan.kernel_end, GuestReal::new(0x200_0020));
+        assert_eq!(
+            error(&elf, Some(0)),
+            "load-address 0x0 for a kernel that is linked to a fixed address (ET_EXEC)"
+        );
+    }
+}
+
+#[test]
+fn raw_kernel_needs_a_load_address() {
+    let text = b"#!/bin/sh\necho hello\n";
+    let not_elf = "kernel is not an ELF file; a raw image needs a load-address to say so";
+    assert_eq!(plan(&request(text)).unwrap_err().to_string(), not_elf);
+    assert_eq!(plan(&request(b"")).unwrap_err().to_string(), not_elf);
+    let raw = LoadRequest {
+        load_address: Some(GuestReal::new(0x40_0000)),
+        ..request(text)
+    };
+    let plan_of_raw = plan(&raw).unwrap();
+    assert_eq!(
+        plan_of_raw.copies,
+        [SegmentCopy {
+            file: 0..21,
+            guest: GuestReal::new(0x40_0000),
+            zero_bytes: 0
+        }]
+    );
+    assert_eq!(plan_of_raw.entry, GuestReal::new(0x40_0000));
+    assert_eq!(
+        plan(&LoadRequest { kernel: b"", ..raw }).unwrap_err(),
+        ImageError::Empty
+    );
+    let at = |address| {
+        plan(&LoadRequest {
+            load_address: Some(GuestReal::new(address)),
+            ..raw
+        })
+        .map(|_| ())
+        .map_err(|error| error.to_string())
+    };
+    assert_eq!(
+        at(0x1001),
+        Err("load-address 0x1001 is not a multiple of 0x1000".into())
+    );
+    let outside = |address: &str| {
+        Err(alloc::format!(
+            "kernel's 21 bytes at {address} do not lie in the guest's 512 MiB of memory"
+        ))
+    };
+    assert_eq!(at(0x2000_0000), outside("0x20000000"));
+    assert_eq!(at(u64::MAX - 0xfff), outside("0xfffffffffffff000"));
+}
+
+#[test]
+fn files_of_other_kinds_are_named() {
+    assert_eq!(
+        error(
+            &Elf {
+                machine: abi::EM_X86_64,
+                ..Elf::default()
+            },
+            None
+        ),
+        "kernel is an ELF file for x86-64, not for 64-bit PowerPC"
+    );
+    assert_eq!(
+        error(
+            &Elf {
+                machine: 0x1234,
+                ..Elf::default()
+            },
+            Some(0)
+        ),
+        "kernel is an ELF file for ELF machine 4660, not for 64-bit PowerPC"
+    );
+    assert_eq!(
+        error(
+            &Elf {
+                class: abi::ELFCLASS32,
+                machine: abi::EM_PPC,
+                big: true,
+                ..Elf::default()
+            },
+            None
+        ),
+        "kernel is a 32-bit ELF file for 32-bit PowerPC, not a 64-bit one"
+    );
+    assert_eq!(
+        error(
+            &Elf {
+                kind: abi::ET_REL,
+                ..Elf::default()
+            },
+            None
+        ),
+        "kernel is an ELF file of type 1; only executables (2) and position-independent ones (3) \
+         can be loaded"
+    );
+    assert_eq!(
+        error(
+            &Elf {
+                loads: vec![],
+                ..Elf::default()
+            },
+            None
+        ),
+        "kernel's ELF file has nothing to load"
+    );
+    let broken = "kernel's ELF headers are broken or cut off";
+    assert_eq!(
+        error(
+            &Elf {
+                class: 9,
+                ..Elf::default()
+            },
+            None
+        ),
+        broken
+    );
+    for length in [4, 15, 16, 40, 63, 64, 64 + 56 + 55] {
+        let mut kernel = Elf::default().build();
+        kernel.truncate(length);
+        assert_eq!(
+            plan(&request(&kernel)).unwrap_err().to_string(),
+            broken,
+            "{length} bytes"
+        );
+    }
+}
+
+fn with_load(change: impl FnOnce(&mut Load)) -> Elf {
+    let mut elf = Elf::default();
+    change(&mut elf.loads[0]);
+    elf
+}
+
+#[test]
+fn segments_stay_in_the_file_and_in_memory() {
+    assert_eq!(
+        error(&with_load(|load| load.memsz = 0x1fff), None),
+        "kernel's program header 1 has more bytes in the file than in memory"
+    );
+    let outside_file = "kernel's program header 1 does not lie in the file; is it cut off?";
+    assert_eq!(
+        error(&with_load(|load| load.offset = 0x1001), None),
+        outside_file
+    );
+    assert_eq!(
+        error(&with_load(|load| load.offset = u64::MAX), None),
+        outside_file
+    );
+    let outside = |bytes: u64, address: &str| {
+        alloc::format!(
+            "kernel's {bytes} bytes at {address} do not lie in the guest's 512 MiB of memory"
+        )
+    };
+    assert_eq!(
+        error(&with_load(|load| load.paddr = 0x2000_0000), None),
+        outside(0x12345, "0x20000000")
+    );
+    // One byte too far; with one less it lies inside, though then nothing fits above it.
+    let at_the_end = |memsz| with_load(|load| (load.paddr, load.memsz) = (0x1fff_0000, memsz));
+    assert_eq!(
+        error(&at_the_end(0x1_0001), None),
+        outside(0x1_0001, "0x1fff0000")
+    );
+    assert!(error(&at_the_end(0x1_0000), None).starts_with("no room for RTAS"));
+    assert_eq!(
+        error(&with_load(|load| load.memsz = u64::MAX), Some(0x1000)),
+        outside(u64::MAX, "0x1000")
+    );
+    assert_eq!(
+        error(
+            &with_load(|load| load.paddr = u64::MAX - 0xfff),
+            Some(0x1000)
+        ),
+        outside(0x12345, "0xfffffffffffff000")
+    );
+    assert_eq!(
+        error(&Elf::default(), Some(512 * MIB)),
+        outside(0x12345, "0x20000000")
+    );
+}
+
+#[test]
+fn segments_do_not_overlap() {
+    let load = |paddr, memsz| Load {
+        offset: 0x1000,
+        vaddr: 0xc000_0000_0000_0000 + paddr,
+        paddr,
+        filesz: 0x10,
+        memsz,
+    };
+    let with = |loads| {
+        plan_of(
+            &Elf {
+                loads,
+                ..Elf::default()
+            },
+            None,
+        )
+        .map(|plan| plan.copies.len())
+    };
+    assert_eq!(with(vec![load(0, 0x1000), load(0x1000, 0x1000)]), Ok(2));
+    assert_eq!(
+        with(vec![
+            load(0, 0x1001),
+            load(0x8000, 0x10),
+            load(0x1000, 0x1000)
+        ]),
+        Err("kernel's program headers 1 and 3 overlap in memory".into())
+    );
+    // One without memory is nowhere.
+    let nothing = Load {
+        filesz: u64::MAX,
+        ..load(0, 0)
+    };
+    assert_eq!(with(vec![load(0, 0x1000), nothing]), Ok(1));
+    let many = |count: u64| (0..count).map(|index| load(index << 16, 0x10)).collect();
+    assert_eq!(with(many(64)), Ok(64));
+    assert_eq!(
+        with(many(65)),
+        Err("kernel's ELF file has more than 64 segments to load".into())
+    );
+}
+
+#[test]
+fn segments_of_zeros_alone_need_no_file() {
+    let mut elf = Elf::default();
+    elf.loads.push(Load {
+        offset: u64::MAX,
+        vaddr: 0xc000_0000_0010_0000,
+        paddr: 0x10_0000,
+        filesz: 0,
+        memsz: 0x100,
+    });
+    let plan = plan_of(&elf, None).unwrap();
+    assert_eq!(
+        plan.copies[1],
+        SegmentCopy {
+            file: 0..0,
+            guest: GuestReal::new(0x10_0000),
+            zero_bytes: 0x100
+        }
+    );
+    assert_eq!(plan.kernel_end, GuestReal::new(0x10_0100));
+}
+
+#[test]
+fn entry_is_an_instruction_of_the_file() {
+    for entry in [0, 0xc000_0000_0000_0002, 0xc000_0000_0000_2000, u64::MAX] {
+        assert_eq!(
+            error(
+                &Elf {
+                    entry,
+                    ..Elf::default()
+                },
+                None
+            ),
+            alloc::format!("kernel's entry point {entry:#x} is not in a segment of its file")
+        );
+    }
+    assert!(
+        plan_of(
+            &Elf {
+                entry: 0xc000_0000_0000_1ffc,
+                ..Elf::default()
+            },
+            None
+        )
+        .is_ok()
+    );
+}
+
+/// Where the initrd goes, or why it does not.
+fn initrd_place(memory_bytes: u64, kernel_bytes: u64, bytes: u64) -> Result<(u64, u64), String> {
+    let kernel = with_load(|load| load.memsz = kernel_bytes).build();
+    let initrd_bytes = Some(bytes);
+    let place = plan(&LoadRequest {
+        memory_bytes,
+        initrd_bytes,
+        ..request(&kernel)
+    });
+    let range = place
+        .map_err(|error| error.to_string())?
+        .initrd
+        .expect("it has a place");
+    Ok((range.start.get(), range.end.get()))
+}
+
+#[test]
+fn initrd_is_above_the_kernel_or_above_1_gib() {
+    let gib = 1024 * MIB;
+    assert_eq!(
+        initrd_place(512 * MIB, 43 * MIB + 1, 1000),
+        Ok((0x2b1_0000, 0x2b1_03e8))
+    );
+    // All that is left below the device tree, and a byte more.
+    let left = 0x1ffe_0000 - 0x2b0_0000;
+    assert_eq!(
+        initrd_place(512 * MIB, 43 * MIB, left),
+        Ok((0x2b0_0000, 0x1ffe_0000))
+    );
+    assert_eq!(
+        initrd_place(512 * MIB, 43 * MIB, left + 1),
+        Err(alloc::format!(
+            "no room for the initrd ({} bytes) above the kernel, which ends at 0x2b00000, in the \
+             guest's 512 MiB of memory",
+            left + 1
+        ))
+    );
+    assert_eq!(initrd_place(4 * gib, 43 * MIB, gib), Ok((gib, 2 * gib)));
+    assert_eq!(initrd_place(4 * gib, 43 * MIB, 3 * gib), Ok((gib, 4 * gib)));
+    assert!(initrd_place(4 * gib, 43 * MIB, 3 * gib + 1).is_err());
+    assert!(initrd_place(4 * gib, 43 * MIB, u64::MAX).is_err());
+}
+
+#[test]
+fn an_empty_initrd_is_none() {
+    let kernel = Elf::default().build();
+    let plan = plan(&LoadRequest {
+        initrd_bytes: Some(0),
+        ..request(&kernel)
+    })
+    .unwrap();
+    assert_eq!(plan.initrd, None);
+}
+
+#[test]
+fn rtas_and_device_tree_are_below_1_gib_and_above_the_kernel() {
+    let place = |memory_mib: u64, kernel_bytes: u64| {
+        let kernel = with_load(|load| load.memsz = kernel_bytes).build();
+        plan(&LoadRequest {
+            memory_bytes: memory_mib * MIB,
+            ..request(&kernel)
+        })
+        .map(|plan| (plan.rtas.get(), plan.fdt.get()))
+        .map_err(|error| error.to_string())
+    };
+    assert_eq!(place(8192, 43 * MIB), Ok((0x3fff_0000, 0x3ffe_0000)));
+    assert_eq!(place(16, 0x00fe_0000), Ok((0x00ff_0000, 0x00fe_0000)));
+    assert_eq!(
+        place(16, 0x00fe_0001),
+        Err(
+            "no room for the device tree (65536 bytes) above the kernel, which ends at 0xfe0001, \
+             in the guest's 16 MiB of memory"
+                .into()
+        )
+    );
+    assert_eq!(
+        place(16, 0x00ff_0001),
+        Err(
+            "no room for RTAS (4096 bytes) above the kernel, which ends at 0xff0001, in the \
+             guest's 16 MiB of memory"
+                .into()
+        )
+    );
+    assert!(
+        place(8192, 1024 * MIB).is_err(),
+        "a kernel that ends above 1 GiB"
+    );
+}
+
+fn cases() -> ProptestConfig {
+    let cases = std::env::var("PENSTOCK_CASES")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(cases.unwrap_or(2048))
+    }
+}
+
+/// What every plan keeps: all inside, nothing on anything else.
+fn check_plan(request: &LoadRequest<'_>, plan: &LoadPlan) {
+    let mut taken: Vec<(u64, u64)> = Vec::new();
+    for copy in &plan.copies {
+        assert!(copy.file.start <= copy.file.end && copy.file.end <= request.kernel.len());
+        let end = copy.guest.get() + copy.file.len() as u64 + copy.zero_bytes;
+        assert!(end <= plan.kernel_end.get());
+        taken.push((copy.guest.get(), end));
+    }
+    assert!(plan.copies.iter().any(|copy| {
+        let start = copy.guest.get();
+        (start..start + copy.file.len() as u64).contains(&plan.entry.get())
+    }));
+    let above = [
+        Some((plan.rtas.get(), plan.rtas.get() + 4096)),
+        Some((plan.fdt.get(), plan.fdt.get() + plan.fdt_bytes)),
+        plan.initrd
+            .map(|initrd| (initrd.start.get(), initrd.end.get())),
+    ];
+    assert!(plan.rtas.is_aligned(0x1_0000) && plan.fdt.is_aligned(0x1_0000));
+    assert!(plan.rtas.get() + 4096 <= 1 << 30 && plan.fdt.get() + plan.fdt_bytes <= 1 << 30);
+    for (start, end) in above.into_iter().flatten() {
+        assert!(start >= plan.kernel_end.get());
+        taken.push((start, end));
+    }
+    if let Some(initrd) = plan.initrd {
+        assert_eq!(
+            Some(initrd.end.get() - initrd.start.get()),
+            request.initrd_bytes
+        );
+    }
+    taken.sort_unstable();
+    assert!(taken.windows(2).all(|pair| pair[0].1 <= pair[1].0));
+    assert!(taken.iter().all(|&(_, end)| end <= request.memory_bytes));
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn every_plan_is_inside_and_disjoint(
+        big in any::<bool>(),
+        fixed in any::<bool>(),
+        load_address in prop::option::of((0..64_u64).prop_map(|page| page << 12)),
+        loads in prop::collection::vec(
+            (0..0x3000_u64, 0..0x200_u64, 0..0x1000_u64, 0..0x8_0000_u64),
+            1..6,
+        ),
+        memory_mib in (1..80_u64).prop_map(|blocks| 16 * blocks),
+        initrd_bytes in prop::option::of(0..0x8000_0000_u64),
+    ) {
+        let loads: Vec<_> = loads
+            .into_iter()
+            .map(|(offset, page, filesz, bss)| {
+                let paddr = page << 16;
+                Load { offset, vaddr: paddr, paddr, filesz, memsz: filesz + bss }
+            })
+            .collect();
+        let entry = loads[0].vaddr;
+        let kind = if fixed { abi::ET_EXEC } else { abi::ET_DYN };
+        let kernel = Elf { big, kind, entry, loads, ..Elf::default() }.build();
+        let request = LoadRequest {
+            kernel: &kernel,
+            load_address: load_address.map(GuestReal::new),
+            memory_bytes: memory_mib * MIB,
+            initrd_bytes,
+            fdt_bytes: FDT_BYTES,
+        };
+        match plan(&request) {
+            Ok(plan) => check_plan(&request, &plan),
+            Err(error) => prop_assert!(!error.to_string().contains('\n')),
+        }
+    }
+
+    #[test]
+    fn mutated_kernels_never_panic(
+        big in any::<bool>(),
+        changes in prop::collection::vec((0..240_usize, any::<u8>()), 1..5),
+        load_address in prop::option::of(Just(GuestReal::new(0x40_0000))),
+        length in 0..=0x3000_usize,
+        cut in any::<bool>(),
+    ) {
+        let mut elf = Elf { big, ..Elf::default() };
+        elf.loads.push(Load {
+            offset: 0x2000,
+            vaddr: 0xc000_0000_0100_0000,
+            paddr: 0x100_0000,
+            filesz: 0x1000,
+            memsz: 0x2000,
+        });
+        let mut kernel = elf.build();
+        for (at, value) in changes {
+            kernel[at] = value;
+        }
+        if cut {
+            kernel.truncate(length);
+        }
+        let request = LoadRequest { load_address, initrd_bytes: Some(5), ..request(&kernel) };
+        if let Ok(plan) = plan(&request) {
+            check_plan(&request, &plan);
+        }
+    }
+}

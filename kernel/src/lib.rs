@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Policy: what partitions are, how their guests are started and what they may ask.
+//!
+//! Everything but `machine` builds and is tested on the host. The library allocates while
+//! partitions are made, and never panics on what a guest, a file or a stream contains.
+#![no_std]
+
+extern crate alloc;
+
+pub mod bootargs;
+pub mod config;
+pub mod console;
+pub mod exit;
+pub mod guest_dt;
+pub mod hcall;
+pub mod image;
+pub mod inject;
+pub mod monitor;
+pub mod partition;
+pub mod platform;
+pub mod rtas;
+pub mod rtas_memory;
+pub mod vcpu;
+pub mod vpa;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+#[cfg(target_os = "none")]
+pub mod machine;

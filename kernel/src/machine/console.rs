@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The OPAL console, shared by the hypervisor's log, the monitor and the guests.
+//!
+//! Everything goes through one [`Multiplexer`] behind one lock. The log takes the lock only if it
+//! is free, and is lost rather than waited for: it may come from anywhere.
+
+use crate::console::{ConsoleSink, Multiplexer, OutputRing};
+use core::fmt::Write;
+use core::sync::atomic::{AtomicU64, Ordering};
+use penstock_boot::opal;
+use spin::{Mutex, Once};
+
+/// OPAL's number of the console in use.
+static CONSOLE: AtomicU64 = AtomicU64::new(0);
+
+/// The multiplexer, made when there is a heap.
+static MULTIPLEXER: Once<Mutex<Multiplexer>> = Once::new();
+
+/// Chooses the console, and starts the log.
+pub fn start(console: u64, level: log::LevelFilter) {
+    CONSOLE.store(console, Ordering::Relaxed);
+    MULTIPLEXER.call_once(|| Mutex::new(Multiplexer::new()));
+    if log::set_logger(&Logger).is_ok() {
+        log::set_max_level(level);
+    }
+}
+
+/// The multiplexer; only before [`start`] there is none.
+pub fn multiplexer() -> &'static Mutex<Multiplexer> {
+    MULTIPLEXER.call_once(|| Mutex::new(Multiplexer::new()))
+}
+
+/// The machine's end of the console.
+pub struct OpalSink;
+
+impl ConsoleSink for OpalSink {
+    fn write(&mut self, bytes: &[u8]) -> usize {
+        opal::console::write(CONSOLE.load(Ordering::Relaxed), bytes)
+    }
+}
+
+/// Reads what was typed.
+pub fn read(buffer: &mut [u8]) -> usize {
+    opal::console::read(CONSOLE.load(Ordering::Relaxed), buffer)
+}
+
+/// Writes out all that waits, of the hypervisor's own text and of `guest`'s, however long it takes.
+pub fn drain(guest: Option<&OutputRing>) {
+    multiplexer().lock().pump(guest, &mut Patient);
+    opal::console::flush(CONSOLE.load(Ordering::Relaxed));
+}
+
+/// Takes everything, waiting for the line.
+struct Patient;
+
+impl ConsoleSink for Patient {
+    fn write(&mut self, bytes: &[u8]) -> usize {
+        opal::console::write_all(CONSOLE.load(Ordering::Relaxed), bytes);
+        bytes.len()
+    }
+}
+
+/// Writes past the multiplexer and all locks: for last words.
+pub struct Emergency;
+
+impl Write for Emergency {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        let console = CONSOLE.load(Ordering::Relaxed);
+        for line in text.split_inclusive('\n') {
+            match line.strip_suffix('\n') {
+                Some(body) => {
+                    opal::console::write_all(console, body.as_bytes());
+                    opal::console::write_all(console, b"\r\n");
+                }
+                None => opal::console::write_all(console, line.as_bytes()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Waits until the last words are out.
+pub fn flush() {
+    opal::console::flush(CONSOLE.load(Ordering::Relaxed));
+}
+
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        // The crate that speaks, without the common prefix.
+        let target = record.target();
+        let name = target.strip_prefix("penstock_").unwrap_or(target);
+        let name = name.split("::").next().unwrap_or(name);
+        if let Some(mut multiplexer) = multiplexer().try_lock() {
+            let level = record.level().as_str();
+            // A full ring counts what it loses, and says so itself.
+            let _ = match record.level() {
+                log::Level::Info => writeln!(multiplexer.record(), "{name}: {}", record.args()),
+                _ => writeln!(multiplexer.record(), "{name}: {level}: {}", record.args()),
+            };
+            multiplexer.pump(None, &mut Patient);
+        }
+    }
+
+    fn flush(&self) {}
+}

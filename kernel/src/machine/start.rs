@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! From `head.S` to the first guest instruction.
+//!
+//! Order matters: the device tree is copied before anything else is written, byte order and MMU kind
+//! are set while all other processors are in firmware, and the vectors stand before machine checks
+//! are enabled.
+
+// UNSAFETY: raw memory from firmware, and registers of the whole machine.
+#![expect(unsafe_code)]
+
+use super::create::{self, Resources};
+use super::hardware::{HwMemory, HwTlb};
+use super::last_words::{self, ExitStatus, finish};
+use super::mitigations::{self, Board};
+use super::{console, operator::Operator, run, selftest};
+use crate::bootargs::{BootArgs, Mode};
+use crate::config;
+use crate::partition::{Clock, Watchpoints};
+use crate::rtas::OpalRtc;
+use alloc::boxed::Box;
+use alloc::vec;
+use core::cell::UnsafeCell;
+use penstock_arch::addr::HostReal;
+use penstock_arch::context::GuestContext;
+use penstock_arch::entry;
+use penstock_arch::hash::Lpid;
+use penstock_arch::regs::{Hfscr, Lpcr, Processor, Pvr, sprn};
+use penstock_arch::tlb::TlbMaintenance;
+use penstock_arch::{spr, sync};
+use penstock_boot::bootinfo::{BootInfo, HostRange};
+use penstock_boot::flat_tree::FlatTree;
+use penstock_boot::{fdt, head, memmap, opal};
+use penstock_mm::frame::FrameAllocator;
+use penstock_mm::real::{Frames, RealArray};
+
+/// Room for the machine's device tree: those of large machines have some hundred KiB.
+const FDT_ROOM: usize = 1 << 20;
+
+/// The copy of the device tree: firmware's own lies in its heap.
+#[repr(align(8))]
+struct FdtCopy(UnsafeCell<[u8; FDT_ROOM]>);
+
+// SAFETY: written once by the boot processor before anything else runs, read only afterwards.
+unsafe impl Sync for FdtCopy {}
+
+static FDT_COPY: FdtCopy = FdtCopy(UnsafeCell::new([0; FDT_ROOM]));
+
+/// What the whole machine is, once it is known.
+pub struct Machine {
+    /// The device tree's answer.
+    pub info: &'static BootInfo<'static>,
+    /// The hypervisor's command line.
+    pub args: BootArgs<'static>,
+    /// The processor.
+    pub pvr: Pvr,
+    /// Its family.
+    pub processor: Processor,
+    /// Checksum of the installed vectors.
+    pub vectors: u64,
+    /// A context that lends its emergency stacks.
+    pub idle: &'static GuestContext,
+}
+
+/// Where Rust begins. Called by `head.S` on the boot stack.
+///
+/// # Safety
+/// As `head.S` describes: `fdt` from firmware, `.bss` zero, little-endian hypervisor real mode.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn penstock_main(fdt: u64, opal_base: u64, opal_entry: u64) -> ! {
+    let entered = spr::timebase();
+    // SAFETY: firmware passed these in r8 and r9.
+    unsafe { opal::call::set_entry(HostReal::new(opal_base), HostReal::new(opal_entry)) };
+    // SAFETY: firmware passed the address of its tree.
+    let tree = match unsafe { copy_fdt(fdt) } {
+        Ok(tree) => tree,
+        Err(what) => {
+            use core::fmt::Write;
+            let _ = writeln!(console::Emergency, "\npenstock: the device tree {what}");
+            finish(ExitStatus::RefusedInput)
+        }
+    };
+    let info = match fdt::parse(tree) {
+        Ok(info) => &*Box::leak(Box::new(info)),
+        Err(error) => {
+            use core::fmt::Write;
+            let _ = writeln!(console::Emergency, "\npenstock: the device tree: {error}");
+            finish(ExitStatus::RefusedInput)
+        }
+    };
+    let args = BootArgs::parse(info.bootargs);
+    if let Some(token) = args.exit_token {
+        last_words::set_token(token);
+    }
+    console::start(
+        info.consoles.first().map_or(0, |console| console.id),
+        args.log,
+    );
+    log::info!("Penstock {}", env!("CARGO_PKG_VERSION"));
+    if let Some(word) = args.not_understood {
+        log::warn!("{word}: not understood");
+    }
+    let (pvr, processor) = processor();
+    // SAFETY: we are the boot processor, and have started no other.
+    let idle = unsafe { set_up_processor() };
+    let vectors = idle.1;
+    let machine = Machine {
+        info,
+        args,
+        pvr,
+        processor,
+        vectors,
+        idle: idle.0,
+    };
+    log::info!(
+        "PVR {:#010x}, {} cores, {} MHz time base, boot processor PIR {:#x}",
+        pvr.get(),
+        info.cores.len(),
+        info.cpu.timebase_hz / 1_000_000,
+        spr::read::<{ sprn::PIR }>(),
+    );
+    go(&machine, tree, entered)
+}
+
+/// Copies the tree from firmware's heap.
+///
+/// # Safety
+/// `at` must be the address that firmware passed.
+unsafe fn copy_fdt(at: u64) -> Result<&'static [u8], &'static str> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "usize is 64 bits on this machine"
+    )]
+    let source = core::ptr::with_exposed_provenance::<u8>(at as usize);
+    // SAFETY: a tree has a header of at least 40 bytes.
+    let head = unsafe { core::slice::from_raw_parts(source, 40) };
+    let size = FlatTree::size_of_tree(head).map_err(|_| "has no valid header")?;
+    if size > FDT_ROOM {
+        return Err("is larger than 1 MiB");
+    }
+    let copy = FDT_COPY.0.get().cast::<u8>();
+    // SAFETY: firmware's heap and our .bss do not overlap; the size was checked.
+    unsafe { core::ptr::copy_nonoverlapping(source, copy, size) };
+    // SAFETY: the copy is never written again.
+    Ok(unsafe { core::slice::from_raw_parts(copy, size) })
+}
+
+fn processor() -> (Pvr, Processor) {
+    #[expect(clippy::cast_possible_truncation, reason = "the PVR has 32 bits")]
+    let pvr = Pvr::new(spr::read::<{ sprn::PVR }>() as u32);
+    match pvr.processor() {
+        Some(processor) => (pvr, processor),
+        None => {
+            log::error!("PVR {:#010x}: neither POWER9 nor POWER10", pvr.get());
+            finish(ExitStatus::RefusedInput)
+        }
+    }
+}
+
+/// Bytes of an emergency stack.
+const EMERGENCY_STACK: usize = 16 << 10;
+
+/// Brings this processor from firmware's state into ours, and installs the vectors. Returns the
+/// context that HSPRG0 points to while no guest is loaded, and the vectors' checksum.
+///
+/// # Safety
+/// Once, on the boot processor, while all others are in firmware.
+unsafe fn set_up_processor() -> (&'static GuestContext, u64) {
+    let mut context = Box::new(GuestContext::new());
+    for top in &mut context.emergency_sp {
+        let stack = vec![0u128; EMERGENCY_STACK / 16].leak();
+        *top = stack.as_ptr_range().end.expose_provenance() as u64;
+    }
+    let context = Box::leak(context);
+    // SAFETY: the caller answers for the other processors.
+    if let Err(status) = unsafe { opal::platform::reinit_cpus() } {
+        log::error!("OPAL_REINIT_CPUS: {status}");
+        finish(ExitStatus::RefusedInput);
+    }
+    // SAFETY: HILE was just set, machine checks are off, the context lives for ever.
+    let checksum = unsafe { entry::install_vectors(context) };
+    // SAFETY: the vectors stand.
+    unsafe { spr::enable_machine_check() };
+    macro_rules! set {
+        ($($name:ident = $value:expr,)*) => {
+            // SAFETY: no guest is loaded; these decide what guests may do, and how we sleep.
+            $(unsafe { spr::write::<{ sprn::$name }>($value) };)*
+        };
+    }
+    set! {
+        LPCR = Lpcr::HYPERVISOR.bits(),
+        HFSCR = Hfscr::GUEST.bits(),
+        PCR = 0,
+        // A guest may use all storage keys.
+        AMOR = u64::MAX,
+        HMER = 0,
+        CIABR = 0,
+        DPDES = 0,
+    }
+    sync::isync();
+    (context, checksum)
+}
+
+/// Whether the machine is an emulated one, by its compatible string.
+fn board(tree: &[u8]) -> Board {
+    let emulated = FlatTree::new(tree)
+        .ok()
+        .and_then(|tree| tree.root().property("compatible").map(|p| p.value))
+        .is_some_and(|value| value.windows(5).any(|window| window == b"qemu,"));
+    if emulated {
+        Board::Emulator
+    } else {
+        Board::Silicon
+    }
+}
+
+/// Memory that is anybody's: all but firmware's, ours, and the partition tree's.
+fn free_frames(info: &BootInfo<'_>) -> FrameAllocator {
+    let own = head::image();
+    let free = match memmap::free_memory(info, own.as_slice()) {
+        Ok(free) => free,
+        Err(error) => {
+            log::error!("memory map: {error}");
+            finish(ExitStatus::RefusedInput)
+        }
+    };
+    let mut frames = FrameAllocator::new();
+    for range in free.as_slice() {
+        // SAFETY: ordinary memory that neither firmware nor we use.
+        let found = unsafe { Frames::from_raw(range.start(), range.bytes()) };
+        if let Err(error) = frames.free(found) {
+            log::warn!("memory at {} is left unused: {error}", range.start());
+        }
+    }
+    log::info!("{} MiB of memory free", frames.left() >> 20);
+    frames
+}
+
+/// Entry size of the partition table: LPIDs 0 to 4095 (Power ISA 3.0B, Book III, Partition Table).
+const PARTITION_TABLE_BYTES: u64 = 64 << 10;
+
+fn partition_table(memory: HwMemory, frames: &mut FrameAllocator) -> create::PartitionTable {
+    let table = frames
+        .alloc(PARTITION_TABLE_BYTES, PARTITION_TABLE_BYTES)
+        .ok()
+        .and_then(|frames| RealArray::new(frames, &memory).ok());
+    let Some(table) = table else {
+        log::error!("no memory for the partition table");
+        finish(ExitStatus::RefusedInput)
+    };
+    // PATS: the table has 2^(12 + PATS) bytes.
+    let pats = u64::from(PARTITION_TABLE_BYTES.ilog2() - 12);
+    // SAFETY: the table is zero, all of whose entries are invalid, and lives for ever.
+    unsafe { spr::write::<{ sprn::PTCR }>(table.base().get() | pats) };
+    memory.ptesync();
+    memory.tlbie_pate(Lpid::new(0));
+    memory.eieio();
+    memory.tlbsync();
+    memory.ptesync();
+    table
+}
+
+/// The partition tree that came by `-initrd`.
+fn tree_of(range: HostRange) -> &'static [u8] {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "usize is 64 bits on this machine"
+    )]
+    let (start, len) = (range.start().get() as usize, range.bytes() as usize);
+    // SAFETY: firmware's loader put it there, `free_frames` leaves it alone, nobody writes it.
+    unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance(start), len) }
+}
+
+fn go(machine: &Machine, tree: &[u8], entered: u64) -> ! {
+    let info = machine.info;
+    let memory = HwMemory::new(HwTlb::new(machine.pvr));
+    let characteristics = mitigations::apply(machine.args.mitigations, info, board(tree));
+    let mut frames = free_frames(info);
+    let table = partition_table(memory, &mut frames);
+    match machine.args.mode {
+        Mode::Partitions => {}
+        Mode::SelfTest => selftest::run(machine, &mut frames, memory),
+        Mode::Die(death) => last_words::die(death),
+    }
+    let partitions = match info.initrd {
+        Some(range) => config::parse(tree_of(range)),
+        None => match create::builtin() {
+            Some(partitions) => Ok(partitions),
+            None => {
+                log::error!("no partition tree (-initrd), and this image has no built-in guest");
+                finish(ExitStatus::RefusedInput)
+            }
+        },
+    };
+    let partitions = partitions.and_then(|partitions| {
+        partitions.check_supported()?;
+        partitions.check_against(frames.left())?;
+        Ok(partitions)
+    });
+    let partitions = match partitions {
+        Ok(partitions) => partitions,
+        Err(error) => {
+            log::error!("partition tree: {error}");
+            finish(ExitStatus::RefusedInput)
+        }
+    };
+    let mut resources = Resources {
+        machine,
+        memory,
+        frames,
+        table,
+        characteristics,
+        watchpoints: if machine.pvr.has_safe_dawr() {
+            Watchpoints::Available
+        } else {
+            Watchpoints::Refused
+        },
+        clock: clock(info),
+    };
+    // The check above lets exactly one through.
+    let Some(configuration) = partitions.into_first() else {
+        log::error!("partition tree: no partition");
+        finish(ExitStatus::RefusedInput)
+    };
+    let guest = match create::create(&mut resources, configuration) {
+        Ok(guest) => guest,
+        Err(error) => {
+            log::error!("{error}");
+            finish(ExitStatus::RefusedInput)
+        }
+    };
+    let microseconds = |ticks: u64| ticks.saturating_mul(1_000_000) / info.cpu.timebase_hz.max(1);
+    let all = spr::timebase().wrapping_sub(entered);
+    let (firmware, backing) = (opal::call::ticks(), guest.backing_ticks());
+    log::info!(
+        "{}: starts {} us after our entry: {} us of our own, {} us of OPAL calls, {} us to back memory",
+        guest.partition().name,
+        microseconds(all),
+        microseconds(all.saturating_sub(firmware).saturating_sub(backing)),
+        microseconds(firmware),
+        microseconds(backing),
+    );
+    run::run(machine, guest, Operator::new(machine.args.attendance))
+}
+
+fn clock(info: &BootInfo<'_>) -> Clock {
+    let at_boot = match opal::platform::rtc_read() {
+        Ok((year_month_day, hour_minute_second)) => OpalRtc {
+            year_month_day,
+            hour_minute_second,
+        }
+        .decode()
+        .map(|time| time.to_unix()),
+        Err(status) => {
+            log::warn!("no real time clock: {status}");
+            None
+        }
+    };
+    Clock {
+        at_boot,
+        timebase_at_boot: spr::timebase(),
+        timebase_hz: info.cpu.timebase_hz,
+    }
+}

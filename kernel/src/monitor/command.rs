@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The monitor's commands: virsh's verbs with virsh's meaning.
+
+use core::fmt;
+
+/// A command as typed. Names are not looked up yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// An empty line.
+    Empty,
+    /// `help`
+    Help,
+    /// `list`: all partitions.
+    List,
+    /// `console [NAME]`: to the console of a partition, by default the last one attached.
+    Console(Option<&'a str>),
+    /// `dominfo [NAME]`: one partition, by default the only one.
+    DomInfo(Option<&'a str>),
+    /// `destroy NAME`: stops a partition at once.
+    Destroy(&'a str),
+    /// `poweroff`: stops everything and switches the machine off.
+    PowerOff,
+}
+
+/// Why a line is no command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandError<'a> {
+    /// No such verb.
+    Unknown(&'a str),
+    /// A verb of virsh or of later versions.
+    NotInThisVersion(&'a str),
+    /// The verb needs the name of a partition.
+    NameMissing(&'a str),
+    /// The verb takes fewer words; the first one too many.
+    Surplus(&'a str),
+}
+
+impl fmt::Display for CommandError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(verb) => write!(f, "unknown command: {verb} (try help)"),
+            Self::NotInThisVersion(verb) => write!(f, "{verb}: not in this version"),
+            Self::NameMissing(verb) => write!(f, "{verb}: name of a partition missing"),
+            Self::Surplus(word) => write!(f, "unexpected argument: {word}"),
+        }
+    }
+}
+
+/// Verbs that the design gives to the monitor and later versions fill.
+const LATER: [&str; 10] = [
+    "start", "suspend", "resume", "shutdown", "reboot", "stats", "hpt", "irqs", "trace", "memmap",
+];
+
+const HELP: [(&str, &str); 6] = [
+    ("list", "all partitions and their state"),
+    ("console [NAME]", "attach the console; ^] comes back here"),
+    (
+        "dominfo [NAME]",
+        "a partition, its exits and hypervisor calls",
+    ),
+    ("destroy NAME", "stop a partition at once"),
+    ("poweroff", "stop everything and switch the machine off"),
+    ("help", "this list"),
+];
+
+impl<'a> Command<'a> {
+    /// The command in `line`: words between spaces, the verb first.
+    ///
+    /// # Errors
+    /// See [`CommandError`], whose text is for the operator.
+    pub fn parse(line: &'a str) -> Result<Self, CommandError<'a>> {
+        let mut words = line.split_ascii_whitespace();
+        let Some(verb) = words.next() else {
+            return Ok(Self::Empty);
+        };
+        let name = words.next();
+        let (command, surplus) = match verb {
+            "help" => (Self::Help, name),
+            "list" => (Self::List, name),
+            "poweroff" => (Self::PowerOff, name),
+            "console" => (Self::Console(name), words.next()),
+            "dominfo" => (Self::DomInfo(name), words.next()),
+            "destroy" => (
+                Self::Destroy(name.ok_or(CommandError::NameMissing(verb))?),
+                words.next(),
+            ),
+            _ if LATER.contains(&verb) => return Err(CommandError::NotInThisVersion(verb)),
+            _ => return Err(CommandError::Unknown(verb)),
+        };
+        match surplus {
+            Some(word) => Err(CommandError::Surplus(word)),
+            None => Ok(command),
+        }
+    }
+}
+
+/// Writes the list of commands.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_help(out: &mut impl fmt::Write) -> fmt::Result {
+    for (usage, meaning) in HELP {
+        writeln!(out, " {usage:<16} {meaning}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::{String, ToString};
+    use proptest::prelude::*;
+
+    #[test]
+    fn commands_of_this_version() {
+        for (line, command) in [
+            ("", Command::Empty),
+            ("   ", Command::Empty),
+            ("help", Command::Help),
+            (" list ", Command::List),
+            ("console", Command::Console(None)),
+            ("console debian", Command::Console(Some("debian"))),
+            ("dominfo", Command::DomInfo(None)),
+            ("dominfo   debian", Command::DomInfo(Some("debian"))),
+            ("destroy debian", Command::Destroy("debian")),
+            ("poweroff", Command::PowerOff),
+        ] {
+            assert_eq!(Command::parse(line), Ok(command), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_lines_say_why() {
+        for (line, text) in [
+            ("lst", "unknown command: lst (try help)"),
+            ("LIST", "unknown command: LIST (try help)"),
+            ("suspend debian", "suspend: not in this version"),
+            ("destroy", "destroy: name of a partition missing"),
+            ("list --all", "unexpected argument: --all"),
+            ("console a b", "unexpected argument: b"),
+            ("destroy a b c", "unexpected argument: b"),
+        ] {
+            assert_eq!(
+                Command::parse(line).unwrap_err().to_string(),
+                text,
+                "{line:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn help_names_every_command_that_parses() {
+        let mut out = String::new();
+        write_help(&mut out).unwrap();
+        assert_eq!(out.lines().count(), 6);
+        for line in out.lines() {
+            let verb = line.split_whitespace().next().unwrap();
+            let parsed = Command::parse(verb);
+            assert!(
+                matches!(parsed, Ok(_) | Err(CommandError::NameMissing(_))),
+                "{verb}"
+            );
+        }
+        assert!(
+            LATER
+                .iter()
+                .all(|verb| !out.contains(&alloc::format!(" {verb} ")))
+        );
+    }
+
+    proptest! {
+        #![proptest_config(crate::rtas::testing::config())]
+
+        #[test]
+        fn any_line_parses_or_says_why(line in ".{0,80}") {
+            if let Err(error) = Command::parse(&line) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The monitor: a prompt on the serial line, with virsh's verbs.
+//!
+//! Three independent parts: a line editor, a parser of commands, and tables made from plain data.
+//! What a command does is the caller's. Input is the operator's or a script's and may be any
+//! bytes: none panics, and a line has a fixed greatest length.
+
+pub mod command;
+pub mod editor;
+pub mod report;
+
+pub use command::{Command, CommandError, write_help};
+pub use editor::{Edit, LineEditor, PROMPT};
+pub use report::{Count, PartitionInfo, PartitionRow, PartitionState, write_info, write_list};

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A partition: memory, hashed page table, interrupts, console, firmware state.
+//!
+//! Built once from its node in the partition tree and never moved. What changes while its
+//! virtual processor runs is atomic (page table, rings, interrupt presenter) or behind a lock.
+//! Lock order: `rtas`, then `complaints`, then the console's multiplexer (inside the log).
+
+use crate::console::{GuestId, InputRing, OutputRing, RateLimit};
+use crate::platform::Platform;
+use crate::rtas::{PartitionFacts, Rtas};
+use alloc::boxed::Box;
+use alloc::string::String;
+use penstock_mm::hpt::HashMmu;
+use penstock_xive::{Lisn, Presenter, Source, Sources};
+use spin::Mutex;
+
+/// Guest interrupt numbers of devices begin here; below are inter-processor interrupts (design
+/// decision 9).
+pub const FIRST_DEVICE_LISN: Lisn = Lisn::new(0x1000);
+
+/// The vty's unit address, by which a guest names its console.
+pub const VTY_UNIT: u32 = 0x7100_0000;
+
+/// What H_GET_CPU_CHARACTERISTICS answers: a call that Linux guests make and LoPAR does not describe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuCharacteristics {
+    /// What the processor has.
+    pub characteristics: u64,
+    /// What software should do.
+    pub behaviour: u64,
+}
+
+/// The machine's clock as a guest sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// The real time clock's reading at boot, where there is one.
+    pub at_boot: Option<crate::rtas::UnixTime>,
+    /// The time base at that moment.
+    pub timebase_at_boot: u64,
+    /// Ticks per second.
+    pub timebase_hz: u64,
+}
+
+/// One partition.
+pub struct Partition<P: Platform> {
+    /// Index, and number by which the console knows it.
+    pub id: GuestId,
+    /// Its node's name.
+    pub name: String,
+    /// Memory and hashed page table.
+    pub mmu: HashMmu<P::Memory>,
+    /// What it writes to its vty.
+    pub output: OutputRing,
+    /// What was typed for it.
+    pub input: InputRing,
+    /// Run-time abstraction services.
+    pub rtas: Mutex<Rtas>,
+    /// Virtual processors configured.
+    pub vcpus: u32,
+    /// Threads of the machine.
+    pub machine_cpus: u32,
+    /// Interrupt presentation, one per virtual processor.
+    pub presenters: Box<[Presenter]>,
+    /// Sources of the hypervisor's own devices, from [`FIRST_DEVICE_LISN`] on. The first is the
+    /// vty's input.
+    pub sources: Box<[Source]>,
+    /// For H_GET_CPU_CHARACTERISTICS.
+    pub characteristics: CpuCharacteristics,
+    /// Data address watchpoints may be given out.
+    pub watchpoints: Watchpoints,
+    /// Time of day.
+    pub clock: Clock,
+    /// Log lines that the guest can provoke: all share this budget.
+    pub complaints: Mutex<RateLimit>,
+}
+
+/// The budget of [`Partition::complaints`]: one line a second, after a burst of eight.
+#[must_use]
+pub const fn complaint_budget(timebase_hz: u64) -> RateLimit {
+    RateLimit::new(8, timebase_hz)
+}
+
+/// Whether a guest may set a data address watchpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watchpoints {
+    /// DAWR works.
+    Available,
+    /// On POWER9 before DD2.3 a match on device memory stops the machine.
+    Refused,
+}
+
+impl<P: Platform> Partition<P> {
+    /// The sources that RTAS and the XICS calls see.
+    #[inline]
+    #[must_use]
+    pub fn sources(&self) -> Sources<'_> {
+        Sources::new(FIRST_DEVICE_LISN, &self.sources)
+    }
+
+    /// What RTAS tells of the partition.
+    #[must_use]
+    pub fn facts(&self) -> PartitionFacts<'_> {
+        PartitionFacts {
+            name: &self.name,
+            memory_bytes: self.mmu.memory().size(),
+            vcpus: self.vcpus,
+            machine_cpus: self.machine_cpus,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What the guest-facing code needs of the machine, so that it also runs on a host.
+//!
+//! All of it is static: a platform is a type, chosen once where the hypervisor is put together.
+//! On the machine it is `machine::Hardware`, in tests a recording stand-in.
+
+use penstock_arch::regs::Lpcr;
+use penstock_xive::{QueueMemory, XiveFirmware, XiveMmio};
+
+/// The registers that describe a hypervisor storage interrupt.
+#[derive(Clone, Copy, Debug)]
+pub struct StorageFaultRegisters {
+    /// HDAR: the data address; meaningless for a fetch.
+    pub hdar: u64,
+    /// HDSISR: the cause; meaningless for a fetch.
+    pub hdsisr: u64,
+    /// ASDR: the segment's VSID doubleword.
+    pub asdr: u64,
+}
+
+/// What HDSISR holds while a guest runs. POWER9 may take a hypervisor data storage interrupt for a
+/// prefetch and set neither HDAR nor HDSISR: finding this value means that nothing happened.
+pub const HDSISR_CANARY: u64 = 0x7fff;
+
+/// A register of the running guest that stays in the machine across exits, and that an hcall or an
+/// interrupt changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestRegister {
+    /// Save/restore register 0.
+    Srr0,
+    /// Save/restore register 1.
+    Srr1,
+    /// Data address register.
+    Dar,
+    /// Data storage interrupt status register.
+    Dsisr,
+    /// Software-use register 0.
+    Sprg0,
+    /// Completed instruction address breakpoint.
+    Ciabr,
+    /// Data address watchpoint.
+    Dawr0,
+    /// Data address watchpoint's extension.
+    Dawrx0,
+}
+
+/// The machine under the guest-facing code.
+pub trait Platform: Sized + 'static {
+    /// TLB and page operations.
+    type Memory: penstock_mm::page_ops::Machine + Copy;
+    /// Interrupt controller and event queues.
+    type Interrupts: XiveMmio + QueueMemory;
+    /// Set-up calls of the interrupt controller.
+    type Firmware: XiveFirmware;
+
+    /// The interrupt controller.
+    fn interrupts() -> Self::Interrupts;
+    /// Its set-up calls.
+    fn firmware() -> Self::Firmware;
+    /// The time base.
+    fn timebase() -> u64;
+    /// The registers of the storage interrupt that is being handled; leaves [`HDSISR_CANARY`].
+    fn storage_fault() -> StorageFaultRegisters;
+    /// The guest's authority mask for data.
+    fn amr() -> u64;
+    /// The guest's authority mask for fetches.
+    fn iamr() -> u64;
+    /// Writes a register of the running guest.
+    fn set_guest_register(register: GuestRegister, value: u64);
+    /// Makes `lpcr` the partition's control register on this thread.
+    fn set_lpcr(lpcr: Lpcr);
+    /// A random number of the hardware's generator.
+    fn random() -> Option<u64>;
+    /// Ticks until the guest's decrementer expires; zero or less where it has.
+    fn decrementer() -> i64;
+}

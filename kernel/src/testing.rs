@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A machine on the host under the guest-facing code: a partition, its virtual processor, and a
+//! record of what was done to registers.
+
+extern crate std;
+
+use crate::console::{GuestId, InputRing, OutputRing};
+use crate::partition::{
+    Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, Watchpoints, complaint_budget,
+};
+use crate::platform::{GuestRegister, HDSISR_CANARY, Platform, StorageFaultRegisters};
+use crate::rtas::{Rtas, UnixTime};
+use crate::vcpu::Vcpu;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use penstock_arch::addr::{GuestReal, HostReal};
+use penstock_arch::hash::{Lpid, PageSize};
+use penstock_arch::regs::Lpcr;
+use penstock_mm::fake::{TestMachine, TestMemory};
+use penstock_mm::guest_memory::{Backing, GuestMemory};
+use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
+use penstock_xive::fake::{FakeXive, Quirks};
+use penstock_xive::fw::{
+    FirmwareError, IrqConfig, IrqInfo, QueueFlags, QueueInfo, QueueState, SyncKind, VpFlags,
+    VpInfo, XiveMode,
+};
+use penstock_xive::{
+    ChipId, Girq, Level, Lisn, Presenter, PresenterSetup, Priority, QueueMemory, ServerNumber,
+    Source, Trigger, VpBlock, VpId, XiveFirmware, XiveMmio,
+};
+use std::sync::Mutex;
+use std::thread_local;
+
+/// What a test sets and reads of the processor. Each test has its own thread.
+struct Processor {
+    xive: Cell<Option<&'static FakeXive>>,
+    fault: Cell<StorageFaultRegisters>,
+    amr: Cell<u64>,
+    iamr: Cell<u64>,
+    timebase: Cell<u64>,
+    random: Cell<Option<u64>>,
+    writes: RefCell<Vec<(GuestRegister, u64)>>,
+    lpcr: RefCell<Vec<Lpcr>>,
+}
+
+thread_local! {
+    static PROCESSOR: Processor = const {
+        Processor {
+            xive: Cell::new(None),
+            fault: Cell::new(StorageFaultRegisters { hdar: 0, hdsisr: 0, asdr: 0 }),
+            amr: Cell::new(0),
+            iamr: Cell::new(0),
+            timebase: Cell::new(0),
+            random: Cell::new(None),
+            writes: RefCell::new(Vec::new()),
+            lpcr: RefCell::new(Vec::new()),
+        }
+    };
+}
+
+/// Sets what the next storage interrupt tells.
+pub(crate) fn set_storage_fault(hdar: u64, hdsisr: u64, asdr: u64) {
+    PROCESSOR.with(|p| p.fault.set(StorageFaultRegisters { hdar, hdsisr, asdr }));
+}
+
+/// Sets the authority masks: data, fetches.
+pub(crate) fn set_authority(amr: u64, iamr: u64) {
+    PROCESSOR.with(|p| {
+        p.amr.set(amr);
+        p.iamr.set(iamr);
+    });
+}
+
+/// Sets the time base.
+pub(crate) fn set_timebase(ticks: u64) {
+    PROCESSOR.with(|p| p.timebase.set(ticks));
+}
+
+/// Sets what the random number generator gives.
+pub(crate) fn set_random(value: Option<u64>) {
+    PROCESSOR.with(|p| p.random.set(value));
+}
+
+/// The writes of guest registers since the last call, in order.
+pub(crate) fn take_writes() -> Vec<(GuestRegister, u64)> {
+    PROCESSOR.with(|p| p.writes.take())
+}
+
+/// The values of the control register since the last call, in order.
+pub(crate) fn take_lpcr() -> Vec<Lpcr> {
+    PROCESSOR.with(|p| p.lpcr.take())
+}
+
+/// The platform of the tests.
+pub(crate) struct FakePlatform;
+
+impl Platform for FakePlatform {
+    type Memory = &'static TestMachine;
+    type Interrupts = FakeInterrupts;
+    type Firmware = FakeInterrupts;
+
+    fn interrupts() -> FakeInterrupts {
+        FakeInterrupts(PROCESSOR.with(|p| p.xive.get()).unwrap())
+    }
+
+    fn firmware() -> FakeInterrupts {
+        Self::interrupts()
+    }
+
+    fn timebase() -> u64 {
+        PROCESSOR.with(|p| p.timebase.get())
+    }
+
+    fn storage_fault() -> StorageFaultRegisters {
+        PROCESSOR.with(|p| {
+            let registers = p.fault.get();
+            p.fault.set(StorageFaultRegisters {
+                hdsisr: HDSISR_CANARY,
+                ..registers
+            });
+            registers
+        })
+    }
+
+    fn amr() -> u64 {
+        PROCESSOR.with(|p| p.amr.get())
+    }
+
+    fn iamr() -> u64 {
+        PROCESSOR.with(|p| p.iamr.get())
+    }
+
+    fn set_guest_register(register: GuestRegister, value: u64) {
+        PROCESSOR.with(|p| p.writes.borrow_mut().push((register, value)));
+    }
+
+    fn set_lpcr(lpcr: Lpcr) {
+        PROCESSOR.with(|p| p.lpcr.borrow_mut().push(lpcr));
+    }
+
+    fn random() -> Option<u64> {
+        PROCESSOR.with(|p| p.random.get())
+    }
+
+    fn decrementer() -> i64 {
+        i64::MAX
+    }
+}
+
+/// The model of the interrupt controller, passed by value.
+#[derive(Clone, Copy)]
+pub(crate) struct FakeInterrupts(&'static FakeXive);
+
+macro_rules! pass_on {
+    ($($name:ident($($argument:ident: $kind:ty),*) $(-> $result:ty)?;)*) => {
+        $(fn $name(&self, $($argument: $kind),*) $(-> $result)? {
+            self.0.$name($($argument),*)
+        })*
+    };
+}
+
+impl XiveMmio for FakeInterrupts {
+    pass_on! {
+        load16(page: HostReal, offset: u64) -> u16;
+        load32(page: HostReal, offset: u64) -> u32;
+        load64(page: HostReal, offset: u64) -> u64;
+        store8(page: HostReal, offset: u64, value: u8);
+        store32(page: HostReal, offset: u64, value: u32);
+        store64(page: HostReal, offset: u64, value: u64);
+        order_io();
+    }
+
+    fn sync(&self) {
+        XiveMmio::sync(self.0);
+    }
+}
+
+impl QueueMemory for FakeInterrupts {
+    pass_on! {
+        load_entry(queue: HostReal, offset: u64) -> u32;
+    }
+}
+
+type Status<T> = Result<T, FirmwareError>;
+
+impl XiveFirmware for FakeInterrupts {
+    pass_on! {
+        reset(mode: XiveMode) -> Status<()>;
+        alloc_vp_block(order: u32) -> Status<VpId>;
+        free_vp_block(base: VpId) -> Status<()>;
+        get_vp_info(vp: VpId) -> Status<VpInfo>;
+        set_vp_info(vp: VpId, flags: VpFlags, report_cl: Option<HostReal>) -> Status<()>;
+        get_vp_state(vp: VpId) -> Status<u64>;
+        alloc_irq(chip: Option<ChipId>) -> Status<Girq>;
+        free_irq(girq: Girq) -> Status<()>;
+        get_irq_info(girq: Girq) -> Status<IrqInfo>;
+        get_irq_config(girq: Girq) -> Status<IrqConfig>;
+        set_irq_config(girq: Girq, config: IrqConfig) -> Status<()>;
+        get_queue_info(vp: VpId, priority: Priority) -> Status<QueueInfo>;
+        get_queue_state(vp: VpId, priority: Priority) -> Status<QueueState>;
+        set_queue_state(vp: VpId, priority: Priority, state: QueueState) -> Status<()>;
+        donate_page(chip: ChipId, page: HostReal) -> Status<()>;
+        wait();
+    }
+
+    fn set_queue_info(
+        &self,
+        vp: VpId,
+        priority: Priority,
+        page: HostReal,
+        size_log2: u32,
+        flags: QueueFlags,
+    ) -> Status<()> {
+        self.0.set_queue_info(vp, priority, page, size_log2, flags)
+    }
+
+    fn sync(&self, kind: SyncKind, id: u32) -> Status<()> {
+        XiveFirmware::sync(self.0, kind, id)
+    }
+}
+
+/// Guest memory of every test's partition.
+pub(crate) const GUEST_BYTES: u64 = 16 << 20;
+/// Entries of its page table: 256 KiB.
+pub(crate) const HPT_ENTRIES: u64 = 0x4000;
+/// Ticks per second of the time base.
+pub(crate) const TIMEBASE_HZ: u64 = 512_000_000;
+/// The partition's start, by the real time clock: 2026-03-01 00:00:00 UTC.
+pub(crate) const BOOT_SECONDS: u64 = 1_772_323_200;
+/// What H_GET_CPU_CHARACTERISTICS answers.
+pub(crate) const CHARACTERISTICS: CpuCharacteristics = CpuCharacteristics {
+    characteristics: 0x3c40_0000_0000_0000,
+    behaviour: 0xe400_0000_0000_0000,
+};
+
+/// How a test's partition is made.
+#[derive(Clone, Copy)]
+pub(crate) struct RigOptions {
+    pub(crate) backing: Backing,
+    pub(crate) watchpoints: Watchpoints,
+    pub(crate) keys: StorageKeys,
+    pub(crate) clock: Option<u64>,
+}
+
+impl Default for RigOptions {
+    fn default() -> Self {
+        Self {
+            backing: Backing::Eager,
+            watchpoints: Watchpoints::Available,
+            keys: StorageKeys::Offered,
+            clock: Some(BOOT_SECONDS),
+        }
+    }
+}
+
+/// Memory that no rig uses now. What lies in it is never zero.
+static POOL: Mutex<Vec<&'static TestMemory>> = Mutex::new(Vec::new());
+
+/// A partition with one virtual processor that runs.
+pub(crate) struct Rig {
+    pub(crate) vcpu: Box<Vcpu<FakePlatform>>,
+    pub(crate) xive: &'static FakeXive,
+    pub(crate) machine: &'static TestMachine,
+    memory: &'static TestMemory,
+}
+
+impl Rig {
+    pub(crate) fn new() -> Self {
+        Self::with(RigOptions::default())
+    }
+
+    /// A partition with its virtual processor on this thread, in real mode at its start.
+    pub(crate) fn with(options: RigOptions) -> Self {
+        let xive: &'static FakeXive = Box::leak(Box::new(FakeXive::new(1, Quirks::default())));
+        PROCESSOR.with(|p| p.xive.set(Some(xive)));
+        set_storage_fault(0, 0, 0);
+        set_authority(0, 0);
+        set_timebase(0);
+        set_random(None);
+        let pooled = POOL.lock().unwrap().pop();
+        let memory = pooled.unwrap_or_else(|| {
+            // Tables come first, so that the guest's block begins at its next multiple.
+            let bytes = usize::try_from(2 * GUEST_BYTES).unwrap();
+            Box::leak(Box::new(TestMemory::new(bytes)))
+        });
+        memory.fill(0xa5);
+        let machine: &'static TestMachine = Box::leak(Box::new(TestMachine::new()));
+        let mut frames = memory.frames();
+        let ram = GuestMemory::new(machine, GUEST_BYTES, options.backing, &mut frames).unwrap();
+        let config = HptConfig {
+            order: HptOrder::new(18).unwrap(),
+            vrma_page: PageSize::P16M,
+            keys: options.keys,
+            ordering: StrongAccessOrder::NotOffered,
+        };
+        let mmu = HashMmu::new(Lpid::new(1), ram, config, &mut frames).unwrap();
+        assert_eq!(mmu.entries(), HPT_ENTRIES);
+        let (presenters, sources) = interrupts(xive);
+        let partition = Box::leak(Box::new(Partition {
+            id: GuestId(1),
+            name: "test".into(),
+            mmu,
+            output: OutputRing::new(),
+            input: InputRing::new(),
+            rtas: spin::Mutex::new(Rtas::new()),
+            vcpus: 1,
+            machine_cpus: 4,
+            presenters,
+            sources,
+            characteristics: CHARACTERISTICS,
+            watchpoints: options.watchpoints,
+            clock: Clock {
+                at_boot: options.clock.and_then(|seconds| UnixTime::new(seconds, 0)),
+                timebase_at_boot: 0,
+                timebase_hz: TIMEBASE_HZ,
+            },
+            complaints: spin::Mutex::new(complaint_budget(TIMEBASE_HZ)),
+        }));
+        let presenter = &partition.presenters[0];
+        let mut vcpu = Box::new(Vcpu::new(partition, presenter));
+        vcpu.set_start_state(GuestReal::new(0), GuestReal::new(0x10_0000));
+        presenter.push(&FakePlatform::interrupts());
+        take_writes();
+        take_lpcr();
+        Self {
+            vcpu,
+            xive,
+            machine,
+            memory,
+        }
+    }
+
+    /// Starts the partition anew, as the run loop does.
+    pub(crate) fn restart(&mut self) {
+        let hw = FakePlatform::interrupts();
+        let partition = self.vcpu.partition;
+        let _ = self.vcpu.areas.release_all();
+        partition.sources().reset(&hw, &hw).unwrap();
+        self.vcpu.presenter.pull(&hw);
+        self.vcpu.presenter.reset(&hw);
+        self.vcpu.presenter.push(&hw);
+        partition.mmu.clear_all();
+        self.vcpu
+            .set_start_state(GuestReal::new(0), GuestReal::new(0x10_0000));
+        take_writes();
+        take_lpcr();
+    }
+
+    /// Makes the vty's source raise its interrupt.
+    pub(crate) fn trigger_vty(&self) {
+        let partition = self.vcpu.partition;
+        partition
+            .sources()
+            .trigger(&FakePlatform::interrupts(), FIRST_DEVICE_LISN);
+    }
+
+    /// Sets the level of the second source, which is level-sensitive.
+    pub(crate) fn set_level(&self, level: Level) {
+        let lisn = Lisn::new(FIRST_DEVICE_LISN.get() + 1);
+        self.vcpu
+            .partition
+            .sources()
+            .set_level(&FakePlatform::interrupts(), lisn, level);
+    }
+
+    /// Writes big-endian words into guest memory.
+    pub(crate) fn put_words(&self, at: u64, words: &[u32]) {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+        self.vcpu
+            .partition
+            .mmu
+            .memory()
+            .write(GuestReal::new(at), &bytes)
+            .unwrap();
+    }
+
+    /// The big-endian word at a guest address.
+    #[track_caller]
+    pub(crate) fn word(&self, at: u64) -> u32 {
+        self.vcpu
+            .partition
+            .mmu
+            .memory()
+            .read_be32(GuestReal::new(at))
+            .unwrap()
+    }
+
+    /// Panics unless all is true of the page table that must be.
+    #[track_caller]
+    pub(crate) fn check(&self) -> penstock_mm::hpt::HptStats {
+        self.vcpu.partition.mmu.check().unwrap()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        // The partition stays, without anybody who knows it; its memory gets another user.
+        if let Ok(mut pool) = POOL.lock() {
+            pool.push(self.memory);
+        }
+    }
+}
+
+fn interrupts(xive: &'static FakeXive) -> (Box<[Presenter]>, Box<[Source]>) {
+    let block = VpBlock::allocate(xive, &[], &mut |_| None, 0).unwrap();
+    let vp = block.vp(0).unwrap();
+    let setup = PresenterSetup {
+        vp,
+        server: ServerNumber::new(0),
+        tima: xive.tima(),
+        queues: HostReal::new(0x40_0000),
+        chip: None,
+    };
+    let presenter = Presenter::set_up(xive, xive, &setup).unwrap();
+    let second = Lisn::new(FIRST_DEVICE_LISN.get() + 1);
+    let sources = [(FIRST_DEVICE_LISN, Trigger::Edge), (second, Trigger::Level)]
+        .map(|(lisn, trigger)| Source::set_up(xive, xive, lisn, trigger, vp, None).unwrap());
+    (Box::new([presenter]), Box::new(sources))
+}

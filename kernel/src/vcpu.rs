@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A virtual processor.
+
+#[cfg(test)]
+mod tests;
+
+use crate::exit::{GuestExit, LightExit};
+use crate::hcall;
+use crate::partition::Partition;
+use crate::platform::{HDSISR_CANARY, Platform};
+use crate::vpa::VcpuAreas;
+use penstock_arch::addr::{EffectiveAddr, GuestReal};
+use penstock_arch::context::GuestContext;
+use penstock_arch::hash::{Asdr, KeyMask};
+use penstock_arch::regs::{Dsisr, Lpcr, Msr, Srr1};
+use penstock_mm::hpt::{AccessKind, FaultAction, GuestFault, HpteFault};
+use penstock_mm::status::HcallStatus;
+use penstock_xive::Presenter;
+
+/// Whether another virtual processor has prodded this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prod {
+    /// Since its last cede.
+    Prodded,
+    /// Not.
+    None,
+}
+
+/// One virtual processor. The context comes first: the entry code knows only that.
+#[repr(C)]
+pub struct Vcpu<P: Platform> {
+    /// Registers that are not live in the machine.
+    pub ctx: GuestContext,
+    /// The partition's control register as this virtual processor runs with it.
+    pub lpcr: Lpcr,
+    /// The partition it belongs to.
+    pub partition: &'static Partition<P>,
+    /// Its interrupt presentation.
+    pub presenter: &'static Presenter,
+    /// Its number: H_IPI's server, H_PROD's processor.
+    pub server: u32,
+    /// See [`Prod`].
+    pub prod: Prod,
+    /// VPA, SLB shadow and dispatch trace log.
+    pub areas: VcpuAreas,
+    /// A guest real address outside memory that the last real-mode access hit, for the log.
+    pub stray: Option<GuestReal>,
+    /// Exits by kind, in the order of [`GuestExit::NAMES`].
+    pub exits: [u64; GuestExit::NAMES.len()],
+    /// Storage faults: repaired, and passed on to the guest.
+    pub faults: FaultCounts,
+    /// hcalls by place in the dispatch table; the last counts all that it does not have.
+    pub hcalls: [u64; hcall::SLOTS + 1],
+}
+
+/// Hypervisor storage faults by outcome.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FaultCounts {
+    /// The access was repeated and went through.
+    pub repaired: u64,
+    /// The guest was told.
+    pub reflected: u64,
+    /// The guest was told that there is no such memory.
+    pub stray: u64,
+}
+
+const _: () = assert!(core::mem::offset_of!(GuestContext, gpr) == 0);
+
+impl<P: Platform> Vcpu<P> {
+    /// A virtual processor that has not started.
+    #[must_use]
+    pub fn new(partition: &'static Partition<P>, presenter: &'static Presenter) -> Self {
+        Self {
+            ctx: GuestContext::new(),
+            lpcr: Lpcr::GUEST,
+            partition,
+            presenter,
+            server: 0,
+            prod: Prod::None,
+            areas: VcpuAreas::new(),
+            stray: None,
+            exits: [0; GuestExit::NAMES.len()],
+            faults: FaultCounts::default(),
+            hcalls: [0; hcall::SLOTS + 1],
+        }
+    }
+
+    /// Puts the registers into the state in which a partition begins (LoPAR, Boot Process; Linux's
+    /// flattened-tree entry): r3 the device tree, everything else zero, real mode, big-endian.
+    pub fn set_start_state(&mut self, entry: GuestReal, fdt: GuestReal) {
+        let host = (self.ctx.host_sp, self.ctx.host_toc, self.ctx.emergency_sp);
+        self.ctx = GuestContext::new();
+        (self.ctx.host_sp, self.ctx.host_toc, self.ctx.emergency_sp) = host;
+        self.ctx.pc = entry.get();
+        self.ctx.msr = Msr::GUEST_START.bits();
+        self.ctx.gpr[3] = fdt.get();
+        self.lpcr = Lpcr::GUEST;
+        self.prod = Prod::None;
+    }
+
+    /// Ends an hcall with `status` in r3.
+    #[inline]
+    pub fn answer(&mut self, status: HcallStatus) -> LightExit {
+        self.ctx.gpr[3] = status.as_register();
+        LightExit::RESUME
+    }
+
+    /// Handles a hypervisor storage interrupt (0xe00, or 0xe20 for a fetch) without leaving the
+    /// guest's context.
+    #[inline]
+    pub fn storage_fault(&mut self, vector: u64) -> LightExit {
+        let registers = P::storage_fault();
+        let fetch = vector == 0xe20;
+        let fault = if fetch {
+            HpteFault {
+                kind: AccessKind::Fetch,
+                ea: EffectiveAddr::new(self.ctx.pc),
+                asdr: Asdr::new(registers.asdr),
+                cause: self.ctx.msr,
+                msr: Msr::from_bits_retain(self.ctx.msr & !Srr1::CAUSE),
+                keys: KeyMask::new(P::iamr()),
+            }
+        } else {
+            if registers.hdsisr == HDSISR_CANARY {
+                self.faults.repaired += 1;
+                return LightExit::RESUME;
+            }
+            let store = registers.hdsisr & u64::from(Dsisr::STORE.bits()) != 0;
+            HpteFault {
+                kind: if store {
+                    AccessKind::Store
+                } else {
+                    AccessKind::Load
+                },
+                ea: EffectiveAddr::new(registers.hdar),
+                asdr: Asdr::new(registers.asdr),
+                cause: registers.hdsisr,
+                msr: Msr::from_bits_retain(self.ctx.msr),
+                keys: KeyMask::new(P::amr()),
+            }
+        };
+        self.ctx.msr = fault.msr.bits();
+        match self.partition.mmu.resolve(&fault) {
+            FaultAction::Retry => self.faults.repaired += 1,
+            FaultAction::Reflect(GuestFault::Data(dsisr)) => {
+                self.faults.reflected += 1;
+                crate::inject::data_storage(self, fault.ea.get(), dsisr);
+            }
+            FaultAction::Reflect(GuestFault::Instruction(cause)) => {
+                self.faults.reflected += 1;
+                crate::inject::deliver(self, crate::inject::Vector::InstructionStorage, cause);
+            }
+            FaultAction::NotMemory(at) => self.stray_access(&fault, at),
+        }
+        LightExit::RESUME
+    }
+
+    /// A real-mode access outside the partition's memory: the guest gets the storage interrupt that
+    /// a limit violation of its real mode area gives (LoPAR, Real Mode Accesses), the log one line.
+    #[cold]
+    fn stray_access(&mut self, fault: &HpteFault, at: GuestReal) {
+        self.faults.stray += 1;
+        self.stray = Some(at);
+        match fault.kind {
+            AccessKind::Fetch => {
+                crate::inject::deliver(
+                    self,
+                    crate::inject::Vector::InstructionStorage,
+                    Srr1::NO_HPTE,
+                );
+            }
+            AccessKind::Load => crate::inject::data_storage(self, fault.ea.get(), Dsisr::NO_HPTE),
+            AccessKind::Store => {
+                crate::inject::data_storage(self, fault.ea.get(), Dsisr::NO_HPTE | Dsisr::STORE);
+            }
+        }
+    }
+}

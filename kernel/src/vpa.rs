@@ -1,0 +1,553 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Virtual processor areas: what a vCPU shares with the hypervisor in its own memory.
+//!
+//! A guest registers up to three areas per vCPU by H_REGISTER_VPA: the VPA itself (dispatch
+//! counters), a dispatch trace log, and a shadow of its SLB. [`VcpuAreas`] checks a registration,
+//! remembers it, and keeps the fields that are the hypervisor's.
+//!
+//! Relied on: the memory of a registered area stays where it is until it is released (the caller
+//! pins what [`AreaChange`] names). Guaranteed: an area lies wholly in guest memory; sizes that
+//! the guest stores there are read once; counters are kept here and only copied out, so nothing
+//! that the guest writes into an area has an effect on the hypervisor but the trace mask, which
+//! chooses entries of its own log.
+//!
+//! The shared-processor flag stays 0: every vCPU has its thread, and guests then never call
+//! H_CONFER.
+//!
+//! LoPAR, Virtual Processor Areas; H_REGISTER_VPA; Per Virtual Processor Area; Dispatch Trace Log
+//! Buffer; SLB Shadow Buffer.
+
+#[cfg(test)]
+mod tests;
+
+use arrayvec::ArrayVec;
+
+use crate::rtas::memory::{GuestBytes, MemoryFault};
+use penstock_arch::addr::GuestReal;
+use penstock_arch::bits::ppc_mask;
+
+/// Alignment of every area: the L1 cache line.
+const ALIGN: u64 = 128;
+/// A VPA and an SLB shadow do not cross a multiple of this; a trace log is no longer.
+const PAGE: u64 = 4096;
+/// Offset of the size that the guest stores in an area before it registers it.
+const SIZE_OFFSET: u64 = 4;
+const VPA_MIN_BYTES: u32 = 640;
+const DTL_MIN_BYTES: u32 = 48;
+const SLB_SHADOW_MIN_BYTES: u32 = 8;
+/// Size of an SLB shadow's header, and of each of its entries.
+const SLB_SHADOW_SLOT: u32 = 16;
+/// Entries of an SLB (POWER9 and POWER10).
+pub const SLB_ENTRIES: u32 = 32;
+/// V of the ESID doubleword of an entry.
+const SLB_VALID: u64 = 0x0800_0000;
+
+/// Byte offsets in the VPA of fields that are the hypervisor's.
+mod vpa_offset {
+    /// Reserved for firmware (with the shared-processor flag), then two FRU numbers.
+    pub const FIRMWARE: u64 = 0x06;
+    pub const FIRMWARE_BYTES: usize = 0x20 - 0x06;
+    /// Counters of changes of the home node.
+    pub const HOME_NODE: u64 = 0x58;
+    /// Which dispatches are logged: the guest's to set.
+    pub const TRACE_MASK: u64 = 0xb8;
+    pub const DISPATCH_COUNT: u64 = 0x100;
+    pub const DISPERSION: u64 = 0x104;
+    /// Dispatch count, dispersion and the accumulators behind them.
+    pub const COUNTERS_BYTES: usize = 0x170 - 0x100;
+    pub const TRACE_INDEX: u64 = 0x218;
+}
+
+/// Why H_REGISTER_VPA fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AreaError {
+    /// A flag, an address or a size is not allowed.
+    Parameter,
+    /// The order is wrong: the VPA comes first and goes last.
+    Resource,
+}
+
+impl AreaError {
+    /// The status of the call: H_PARAMETER or H_RESOURCE.
+    #[must_use]
+    pub const fn hcall_status(self) -> i64 {
+        match self {
+            Self::Parameter => -4,
+            Self::Resource => -16,
+        }
+    }
+}
+
+impl From<MemoryFault> for AreaError {
+    fn from(_: MemoryFault) -> Self {
+        Self::Parameter
+    }
+}
+
+/// A call of H_REGISTER_VPA, apart from the vCPU that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the subfunctions have the names of LoPAR")]
+pub enum AreaRequest {
+    RegisterVpa(GuestReal),
+    RegisterDtl(GuestReal),
+    RegisterSlbShadow(GuestReal),
+    DeregisterVpa,
+    DeregisterDtl,
+    DeregisterSlbShadow,
+}
+
+impl AreaRequest {
+    /// The request in the operands `flags` (subfunction in bits 16 to 18) and `address`.
+    ///
+    /// # Errors
+    /// [`AreaError::Parameter`] for a reserved subfunction, or any other bit set.
+    pub const fn decode(flags: u64, address: u64) -> Result<Self, AreaError> {
+        const SUBFUNCTION: u64 = ppc_mask(16, 18);
+        if flags & !SUBFUNCTION != 0 {
+            return Err(AreaError::Parameter);
+        }
+        let address = GuestReal::new(address);
+        Ok(match flags >> SUBFUNCTION.trailing_zeros() {
+            1 => Self::RegisterVpa(address),
+            2 => Self::RegisterDtl(address),
+            3 => Self::RegisterSlbShadow(address),
+            5 => Self::DeregisterVpa,
+            6 => Self::DeregisterDtl,
+            7 => Self::DeregisterSlbShadow,
+            _ => return Err(AreaError::Parameter),
+        })
+    }
+}
+
+/// A registered area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Area {
+    /// Where it starts.
+    pub at: GuestReal,
+    /// Its length in bytes, as the guest gave it.
+    pub bytes: u32,
+}
+
+impl Area {
+    /// A field within the area. Areas lie in guest memory, so the sum cannot overflow.
+    fn field(self, offset: u64) -> GuestReal {
+        self.at.checked_add(offset).unwrap_or(self.at)
+    }
+}
+
+/// What a request changed in the memory that has to stay in place. Pin first, then release.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct AreaChange {
+    /// Area that is used from now on.
+    pub pin: Option<Area>,
+    /// Area that is not used any more.
+    pub unpin: Option<Area>,
+}
+
+/// Whether the vCPU that an area belongs to is on a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dispatch {
+    /// It runs: its dispatch count is even.
+    Running,
+    /// It waits or is stopped: its dispatch count is odd.
+    Waiting,
+}
+
+/// Why a vCPU was dispatched, as the trace log numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum DispatchReason {
+    /// For an external interrupt.
+    External = 0,
+    /// For an event of the firmware.
+    Firmware = 1,
+    /// After H_PROD by another vCPU.
+    Prod = 2,
+    /// For a decrementer interrupt.
+    Decrementer = 3,
+    /// At its start or for a system reset.
+    SystemReset = 4,
+    /// With cycles that another vCPU conferred.
+    Conferred = 6,
+    /// For its time slice.
+    TimeSlice = 7,
+    /// After a fault of the partition's memory was resolved.
+    MemoryFault = 8,
+    /// For a privileged doorbell.
+    Doorbell = 10,
+}
+
+/// Why a vCPU had left its thread, as the trace log numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PreemptReason {
+    /// An event of the firmware.
+    Firmware = 1,
+    /// H_CEDE.
+    Cede = 2,
+    /// H_CONFER.
+    Confer = 3,
+    /// The end of its time slice.
+    TimeSlice = 4,
+    /// A fault of the partition's memory.
+    MemoryFault = 6,
+}
+
+impl PreemptReason {
+    /// The bit of the trace mask that asks for entries of this kind; firmware events have none.
+    const fn mask_bit(self) -> u8 {
+        match self {
+            Self::Cede | Self::Confer => 1 << 0,
+            Self::TimeSlice => 1 << 1,
+            Self::MemoryFault => 1 << 2,
+            Self::Firmware => 0,
+        }
+    }
+}
+
+/// One dispatch of a vCPU: an entry of the dispatch trace log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DispatchRecord {
+    /// Why it was dispatched.
+    pub reason: DispatchReason,
+    /// Why it had left its thread.
+    pub preempted: PreemptReason,
+    /// The thread that it runs on now.
+    pub processor: u16,
+    /// Timebase ticks from being queued to the dispatch.
+    pub enqueue_to_dispatch: u32,
+    /// Timebase ticks from being ready to being queued.
+    pub ready_to_enqueue: u32,
+    /// Timebase ticks from waiting to being ready.
+    pub waiting_to_ready: u32,
+    /// Timebase at the dispatch.
+    pub timebase: u64,
+    /// Guest real address of the fault that it waited for, else 0.
+    pub fault_address: u64,
+    /// Instruction address when it left its thread.
+    pub srr0: u64,
+    /// MSR when it left its thread.
+    pub srr1: u64,
+}
+
+/// Size of an entry of the dispatch trace log.
+pub const DTL_ENTRY_BYTES: usize = 48;
+
+impl DispatchRecord {
+    /// The entry as it lies in the log.
+    #[must_use]
+    pub fn entry(&self) -> [u8; DTL_ENTRY_BYTES] {
+        let mut entry = [0; DTL_ENTRY_BYTES];
+        entry[0] = self.reason as u8;
+        entry[1] = self.preempted as u8;
+        entry[0x02..0x04].copy_from_slice(&self.processor.to_be_bytes());
+        entry[0x04..0x08].copy_from_slice(&self.enqueue_to_dispatch.to_be_bytes());
+        entry[0x08..0x0c].copy_from_slice(&self.ready_to_enqueue.to_be_bytes());
+        entry[0x0c..0x10].copy_from_slice(&self.waiting_to_ready.to_be_bytes());
+        entry[0x10..0x18].copy_from_slice(&self.timebase.to_be_bytes());
+        entry[0x18..0x20].copy_from_slice(&self.fault_address.to_be_bytes());
+        entry[0x20..0x28].copy_from_slice(&self.srr0.to_be_bytes());
+        entry[0x28..0x30].copy_from_slice(&self.srr1.to_be_bytes());
+        entry
+    }
+}
+
+const _: () = assert!(DTL_ENTRY_BYTES == DTL_MIN_BYTES as usize);
+const _: () = assert!(vpa_offset::TRACE_INDEX + 8 <= VPA_MIN_BYTES as u64);
+
+/// The areas of one vCPU and the hypervisor's copy of its counters.
+#[derive(Clone, Debug, Default)]
+pub struct VcpuAreas {
+    vpa: Option<Area>,
+    dtl: Option<Area>,
+    slb_shadow: Option<Area>,
+    /// Even while the vCPU is on a thread.
+    dispatch_count: u32,
+    /// Dispatches on another thread than the one before.
+    dispersion: u32,
+    last_processor: Option<u16>,
+    /// Entries ever written to the trace log since its registration.
+    dtl_index: u64,
+}
+
+impl VcpuAreas {
+    /// No areas. The vCPU counts as waiting once [`preempted`](Self::preempted) is called.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            vpa: None,
+            dtl: None,
+            slb_shadow: None,
+            dispatch_count: 0,
+            dispersion: 0,
+            last_processor: None,
+            dtl_index: 0,
+        }
+    }
+
+    /// The registered VPA.
+    #[must_use]
+    pub const fn vpa(&self) -> Option<Area> {
+        self.vpa
+    }
+
+    /// The registered dispatch trace log.
+    #[must_use]
+    pub const fn dtl(&self) -> Option<Area> {
+        self.dtl
+    }
+
+    /// The registered SLB shadow.
+    #[must_use]
+    pub const fn slb_shadow(&self) -> Option<Area> {
+        self.slb_shadow
+    }
+
+    /// What the guest keeps in its SLB shadow for the case that the SLB is lost: VSID and ESID
+    /// doublewords of valid entries (LoPAR, SLB Shadow Buffer: persistent count first, then ESID
+    /// and VSID of each).
+    pub fn slb_shadow_entries<M: GuestBytes>(
+        &self,
+        memory: &mut M,
+    ) -> ArrayVec<(u64, u64), { SLB_ENTRIES as usize }> {
+        let mut entries = ArrayVec::new();
+        let Some(shadow) = self.slb_shadow else {
+            return entries;
+        };
+        let wanted = memory.read_be32(shadow.at).unwrap_or(0);
+        let slots = wanted.min(self.persistent_slots(SLB_ENTRIES));
+        for slot in 0..u64::from(slots) {
+            let Some(at) = shadow
+                .at
+                .checked_add((slot + 1) * u64::from(SLB_SHADOW_SLOT))
+            else {
+                break;
+            };
+            let words = (
+                memory.read_be64(at),
+                at.checked_add(8).map(|at| memory.read_be64(at)),
+            );
+            if let (Ok(esid), Some(Ok(vsid))) = words
+                && esid & SLB_VALID != 0
+            {
+                // There are no more slots than the vector holds.
+                let _ = entries.try_push((vsid, esid));
+            }
+        }
+        entries
+    }
+
+    /// How many entries the registered SLB shadow has room for, at most `slb_entries`.
+    #[must_use]
+    pub fn persistent_slots(&self, slb_entries: u32) -> u32 {
+        let slots = |area: Area| (area.bytes / SLB_SHADOW_SLOT).saturating_sub(1);
+        self.slb_shadow.map_or(0, slots).min(slb_entries)
+    }
+
+    /// The hypervisor's copy of the dispatch count, which H_CONFER compares.
+    #[must_use]
+    pub const fn dispatch_count(&self) -> u32 {
+        self.dispatch_count
+    }
+
+    /// Does what `request` asks for the vCPU that these areas belong to; `now` is its state.
+    /// That the vCPU is the caller's partition's was checked before.
+    ///
+    /// # Errors
+    /// LoPAR's, in LoPAR's order; then nothing has changed but, at worst, fields of the
+    /// hypervisor's in the refused area.
+    pub fn apply<M: GuestBytes>(
+        &mut self,
+        request: AreaRequest,
+        now: Dispatch,
+        memory: &mut M,
+    ) -> Result<AreaChange, AreaError> {
+        match request {
+            AreaRequest::RegisterVpa(at) => {
+                aligned(at)?;
+                let size = u32::from(memory.read_be16(size_field(at)?)?);
+                let area = checked_area(at, size, VPA_MIN_BYTES, Span::WithinPage, memory)?;
+                let count = with_parity(self.dispatch_count, now);
+                self.initialise(area, count, memory)?;
+                self.dispatch_count = count;
+                Ok(replace(&mut self.vpa, Some(area)))
+            }
+            AreaRequest::RegisterDtl(at) => {
+                aligned(at)?;
+                let size = memory.read_be32(size_field(at)?)?;
+                let area = checked_area(at, size, DTL_MIN_BYTES, Span::AcrossPages, memory)?;
+                let vpa = self.vpa.ok_or(AreaError::Resource)?;
+                memory.write_be64(vpa.field(vpa_offset::TRACE_INDEX), 0)?;
+                self.dtl_index = 0;
+                Ok(replace(&mut self.dtl, Some(area)))
+            }
+            AreaRequest::RegisterSlbShadow(at) => {
+                aligned(at)?;
+                let size = memory.read_be32(size_field(at)?)?;
+                let area = checked_area(at, size, SLB_SHADOW_MIN_BYTES, Span::WithinPage, memory)?;
+                if self.vpa.is_none() {
+                    return Err(AreaError::Resource);
+                }
+                Ok(replace(&mut self.slb_shadow, Some(area)))
+            }
+            AreaRequest::DeregisterVpa if self.dtl.is_some() || self.slb_shadow.is_some() => {
+                Err(AreaError::Resource)
+            }
+            AreaRequest::DeregisterVpa => Ok(replace(&mut self.vpa, None)),
+            AreaRequest::DeregisterDtl => Ok(replace(&mut self.dtl, None)),
+            AreaRequest::DeregisterSlbShadow => Ok(replace(&mut self.slb_shadow, None)),
+        }
+    }
+
+    /// Sets the hypervisor's fields of a new VPA.
+    fn initialise<M: GuestBytes>(
+        &self,
+        vpa: Area,
+        dispatch_count: u32,
+        memory: &mut M,
+    ) -> Result<(), MemoryFault> {
+        let mut counters = [0; vpa_offset::COUNTERS_BYTES];
+        counters[..4].copy_from_slice(&dispatch_count.to_be_bytes());
+        counters[4..8].copy_from_slice(&self.dispersion.to_be_bytes());
+        memory.write(
+            vpa.field(vpa_offset::FIRMWARE),
+            &[0; vpa_offset::FIRMWARE_BYTES],
+        )?;
+        memory.write_be64(vpa.field(vpa_offset::HOME_NODE), 0)?;
+        memory.write(vpa.field(vpa_offset::DISPATCH_COUNT), &counters)?;
+        memory.write_be64(vpa.field(vpa_offset::TRACE_INDEX), self.dtl_index)
+    }
+
+    /// The vCPU has left its thread (H_CEDE, H_CONFER, end of its slice): the dispatch count
+    /// becomes odd.
+    ///
+    /// # Errors
+    /// The VPA's memory is gone, though it was pinned.
+    #[inline]
+    pub fn preempted<M: GuestBytes>(&mut self, memory: &mut M) -> Result<(), MemoryFault> {
+        self.dispatch_count = with_parity(self.dispatch_count, Dispatch::Waiting);
+        self.store_count(memory)
+    }
+
+    /// The vCPU is about to run again: the trace log and the dispersion are brought up to date,
+    /// and last the dispatch count becomes even.
+    ///
+    /// # Errors
+    /// The memory of an area is gone, though it was pinned.
+    #[inline]
+    pub fn dispatched<M: GuestBytes>(
+        &mut self,
+        record: DispatchRecord,
+        memory: &mut M,
+    ) -> Result<(), MemoryFault> {
+        let moved = self
+            .last_processor
+            .is_some_and(|last| last != record.processor);
+        self.last_processor = Some(record.processor);
+        if moved {
+            self.dispersion = self.dispersion.wrapping_add(1);
+        }
+        self.dispatch_count = with_parity(self.dispatch_count, Dispatch::Running);
+        let Some(vpa) = self.vpa else { return Ok(()) };
+        if let Some(dtl) = self.dtl {
+            self.trace(vpa, dtl, &record, memory)?;
+        }
+        if moved {
+            memory.write_be32(vpa.field(vpa_offset::DISPERSION), self.dispersion)?;
+        }
+        self.store_count(memory)
+    }
+
+    fn store_count<M: GuestBytes>(&self, memory: &mut M) -> Result<(), MemoryFault> {
+        match self.vpa {
+            Some(vpa) => {
+                memory.write_be32(vpa.field(vpa_offset::DISPATCH_COUNT), self.dispatch_count)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Appends an entry if the guest asks for its kind: the entry first, then the index, so that
+    /// a reader that sees the index sees the entry.
+    fn trace<M: GuestBytes>(
+        &mut self,
+        vpa: Area,
+        dtl: Area,
+        record: &DispatchRecord,
+        memory: &mut M,
+    ) -> Result<(), MemoryFault> {
+        let mut mask = [0];
+        memory.read(vpa.field(vpa_offset::TRACE_MASK), &mut mask)?;
+        if mask[0] & record.preempted.mask_bit() == 0 {
+            return Ok(());
+        }
+        let entries = u64::from(dtl.bytes / DTL_MIN_BYTES).max(1);
+        let slot = self.dtl_index % entries * u64::from(DTL_MIN_BYTES);
+        memory.write(dtl.field(slot), &record.entry())?;
+        self.dtl_index = self.dtl_index.wrapping_add(1);
+        memory.write_be64(vpa.field(vpa_offset::TRACE_INDEX), self.dtl_index)
+    }
+
+    /// Forgets everything, for a reboot or the end of the partition; the areas to release.
+    pub fn release_all(&mut self) -> [Option<Area>; 3] {
+        let Self {
+            vpa,
+            dtl,
+            slb_shadow,
+            ..
+        } = core::mem::take(self);
+        [vpa, dtl, slb_shadow]
+    }
+}
+
+/// The next count with the parity of `now`; the same if it has that already.
+const fn with_parity(count: u32, now: Dispatch) -> u32 {
+    match now {
+        Dispatch::Running => count.wrapping_add(count & 1),
+        Dispatch::Waiting => count | 1,
+    }
+}
+
+fn replace(slot: &mut Option<Area>, area: Option<Area>) -> AreaChange {
+    let unpin = core::mem::replace(slot, area);
+    AreaChange { pin: area, unpin }
+}
+
+fn aligned(at: GuestReal) -> Result<(), AreaError> {
+    if at.is_aligned(ALIGN) {
+        Ok(())
+    } else {
+        Err(AreaError::Parameter)
+    }
+}
+
+fn size_field(at: GuestReal) -> Result<GuestReal, AreaError> {
+    at.checked_add(SIZE_OFFSET).ok_or(AreaError::Parameter)
+}
+
+/// How an area may lie.
+enum Span {
+    /// Not across a multiple of 4096.
+    WithinPage,
+    /// Anywhere, but of at most 4096 bytes.
+    AcrossPages,
+}
+
+fn checked_area<M: GuestBytes>(
+    at: GuestReal,
+    bytes: u32,
+    least: u32,
+    span: Span,
+    memory: &mut M,
+) -> Result<Area, AreaError> {
+    let start = match span {
+        Span::WithinPage => at.get() % PAGE,
+        Span::AcrossPages => 0,
+    };
+    if bytes < least || start + u64::from(bytes) > PAGE {
+        return Err(AreaError::Parameter);
+    }
+    memory.check(at, u64::from(bytes))?;
+    Ok(Area { at, bytes })
+}
