@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The checks, their order, and the second life after system-reboot.
+
+mod boot;
+mod bulk;
+mod change;
+mod clear;
+mod enter;
+mod env;
+mod instructions;
+mod memory;
+mod model;
+mod modes;
+mod pages;
+mod registers;
+mod rtas;
+mod second_life;
+mod services;
+mod timers;
+mod translation;
+mod xics;
+
+use env::Env;
+use penstock_guest_rt::clock;
+use penstock_guest_rt::console::println;
+use penstock_guest_rt::mmu;
+use penstock_guest_rt::start::Boot;
+use penstock_guest_rt::suite::{self, Check, Tally};
+
+/// Groups in the order of their needs: what later ones stand on is checked first. The registers at
+/// entry come before anything can change them.
+const GROUPS: [&[Check<Env>]; 16] = [
+    boot::CHECKS,
+    services::CHECKS,
+    enter::CHECKS,
+    change::CHECKS,
+    clear::CHECKS,
+    bulk::CHECKS,
+    pages::CHECKS,
+    translation::CHECKS,
+    model::CHECKS,
+    memory::CHECKS,
+    instructions::CHECKS,
+    registers::CHECKS,
+    timers::CHECKS,
+    xics::CHECKS,
+    modes::CHECKS,
+    rtas::CHECKS,
+];
+
+/// Runs everything once, then asks RTAS for a reboot, and says the result in the second life.
+pub fn main(boot: Boot) {
+    let Some(mut env) = Env::new(boot) else {
+        println!("FAIL environment: got no page table or interrupt server in the tree, want both");
+        println!("builtin: 0 passed, 1 failed");
+        return;
+    };
+    if let Some(bits) = mmu::cpu_node(&env.boot.fdt).and_then(|cpu| cpu.cell("ibm,dec-bits")) {
+        clock::set_decrementer_bits(bits);
+    }
+    let tally = match second_life::resume(&mut env) {
+        Some(tally) => tally,
+        None => {
+            let tally = first_life(&mut env);
+            second_life::begin(&mut env, tally)
+        }
+    };
+    println!("builtin: {} passed, {} failed", tally.passed, tally.failed);
+}
+
+fn first_life(env: &mut Env) -> Tally {
+    let mut sum = Tally::default();
+    for group in GROUPS {
+        let tally = suite::run(group, env, Env::tidy);
+        sum.passed += tally.passed;
+        sum.failed += tally.failed;
+    }
+    sum
+}
