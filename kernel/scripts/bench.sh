@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# shellcheck shell=bash disable=SC2034 # the options set here are read by the other parts
+#
+# The table of costs: lines "bench: NAME VALUE". The benchmark guest counts the instructions of
+# single operations itself, with -icount shift=0, where one instruction is one nanosecond. A plugin
+# of ours in QEMU counts who executes what while a Debian guest boots.
+
+PLUGIN=$TARGET_DIR/count.so
+# The first QEMU that no longer takes plugins of the interface version that ours is written for.
+PLUGIN_CEILING=11.0
+
+run_bench() {
+	if [[ $OPT_DRY_RUN == 1 ]]; then
+		OPT_ICOUNT=1
+		run_boot
+		return
+	fi
+	# Nobody is to type into a measurement, and the hypervisor is told so.
+	exec </dev/null
+	setup_qemu
+	setup_rust
+	setup_tool dtc device-tree-compiler
+	claim_run_dir
+	build_hypervisor || die "the hypervisor does not build"
+	build_bench_guest || die "the benchmark guest does not build"
+	bench_operations
+	bench_debian_boot
+}
+
+# Boots what the options describe, with the console in a file; ends the script unless that ended with 0.
+bench_run() {
+	local status=0
+	prepare_payload
+	compose_command "$PAYLOAD"
+	launch >"$RUN_DIR/bench.out" || status=$?
+	if ((status != 0)); then
+		tail -n 20 "$RUN_DIR/bench.out" >&2
+		say "$1 ended with status $status instead of 0"
+		exit "$status"
+	fi
+}
+
+bench_operations() {
+	local icount=$OPT_ICOUNT
+	say "running the benchmark guest"
+	OPT_KERNEL=$BENCH_ELF OPT_APPEND='' OPT_ICOUNT=1
+	bench_run "the benchmark guest"
+	tr -d '\r' <"$RUN_DIR/bench.out" | grep -a '^bench: ' || die "the benchmark guest printed no table"
+	OPT_KERNEL='' OPT_ICOUNT=$icount
+}
+
+# The hypervisor's share of the instructions of a boot to userspace and power-off.
+bench_debian_boot() {
+	local counts=$RUN_DIR/counts
+	if ! have cc; then
+		say "no share of a Debian boot: the counting plugin needs a C compiler (cc)"
+		return
+	elif version_at_least "$(qemu_version "$(command -v "$QEMU")")" "$PLUGIN_CEILING"; then
+		say "no share of a Debian boot: QEMU $PLUGIN_CEILING and newer refuse plugins of this interface version"
+		return
+	elif ! setup_debian_guest debian13-64k; then
+		say "no share of a Debian boot: Debian's guest kernel cannot be had here"
+		return
+	fi
+	cc -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o "$PLUGIN" "$ROOT/kernel/tests/plugin/count.c" ||
+		die "the counting plugin does not build"
+	say "counting the instructions of a Debian boot"
+	rm -f "$counts"
+	OPT_APPEND='console=hvc0 quick'
+	QEMU_EXTRA+=(-plugin "$PLUGIN,out=${counts//,/,,}")
+	bench_run "the Debian guest"
+	awk '
+		{ count[$1] = $2 }
+		END {
+			for (who in count) total += count[who]
+			printf "bench: debian-boot-firmware-before %d\n", count["firmware"]
+			printf "bench: debian-boot-hypervisor-start %d\n", count["start"]
+			printf "bench: debian-boot-guest %d\n", count["guest"]
+			printf "bench: debian-boot-hypervisor %d\n", count["hypervisor"]
+			printf "bench: debian-boot-opal %d\n", count["opal"]
+			printf "bench: debian-boot-hypervisor-share %.2f%%\n", 100 * count["hypervisor"] / count["guest"]
+		}' "$counts"
+}

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# shellcheck shell=bash disable=SC2034 # the ELF names are read by the other parts
+#
+# Building. The bare-metal target is chosen here and not by a default in .cargo/config.toml, so that
+# plain cargo test, clippy and doc work on the host.
+
+# Cargo shows its progress to a person; a log gets warnings and errors only.
+CARGO_QUIET=()
+[[ -t 2 ]] || CARGO_QUIET=(--quiet)
+
+BUILTIN_ELF=$TARGET_DIR/$RUST_TARGET/release/builtin
+BENCH_ELF=$TARGET_DIR/$RUST_TARGET/release/bench
+
+# Cargo for the bare-metal target: cargo_bare_metal VERB ARGS...
+# RUSTC_BOOTSTRAP=1 lets the pinned stable compiler build its own core library (-Zbuild-std), which
+# no stable flag does yet.
+cargo_bare_metal() {
+	local verb=$1
+	shift
+	local -a environment=(RUSTC_BOOTSTRAP=1) config=()
+	if [[ -n $RUST_SRC ]]; then
+		# Cargo's own tests use this variable; it is the only way to name sources outside the sysroot.
+		environment+=("__CARGO_TESTS_ONLY_SRC_ROOT=$RUST_SRC")
+	fi
+	if [[ -n $RUST_LINKER ]]; then
+		config+=(--config "target.$RUST_TARGET.linker=\"$RUST_LINKER\"")
+	fi
+	(cd "$ROOT" && env "${environment[@]}" cargo "$verb" "${CARGO_QUIET[@]}" --release "$@" \
+		--target "$RUST_TARGET.json" \
+		-Zbuild-std=core,alloc,compiler_builtins \
+		-Zbuild-std-features=compiler-builtins-mem \
+		-Zjson-target-spec "${config[@]}")
+}
+
+# The built-in guest first: the kernel's build script embeds it.
+build_hypervisor() {
+	cargo_bare_metal build -p penstock-guest-builtin --bin builtin || return 1
+	PENSTOCK_BUILTIN_GUEST=$BUILTIN_ELF cargo_bare_metal build -p penstock-kernel --bin penstock
+}
+
+build_bench_guest() {
+	cargo_bare_metal build -p penstock-guest-bench --bin bench
+}
+
+# The program that reads partition trees on the host, with the hypervisor's own parser.
+build_checker() {
+	(cd "$ROOT" && cargo build "${CARGO_QUIET[@]}" --release -p penstock-kernel --bin penstock-check)
+}
+
+# A test run builds first and then tests what it has built: PENSTOCK_PREBUILT is set for its cases.
+build_once() { [[ -n ${PENSTOCK_PREBUILT:-} ]] || "$@"; }
+
+# strip_kernel FROM TO: without symbols an ELF kernel is a third of its size in the payload.
+# Rust's own objcopy knows every architecture and is always there with rustup.
+strip_kernel() {
+	local from=$1 to=$2 tool
+	for tool in "$(host_rust_objcopy)" powerpc64le-linux-gnu-objcopy llvm-objcopy; do
+		if have "$tool" && "$tool" --strip-all "$from" "$to" 2>/dev/null; then
+			return 0
+		fi
+	done
+	cp "$from" "$to"
+}
+
+host_rust_objcopy() {
+	printf '%s/lib/rustlib/%s/bin/rust-objcopy\n' \
+		"$(cd "$ROOT" && rustc --print sysroot)" "$(rustc -vV | sed -n 's/^host: //p')"
+}
+
+have_checker_source() {
+	grep -q penstock-check "$ROOT/kernel/Cargo.toml" 2>/dev/null || [[ -f $ROOT/kernel/src/bin/penstock-check.rs ]]
+}
+have_checker() { have_checker_source && [[ -x $TARGET_DIR/release/penstock-check ]]; }

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# shellcheck shell=bash disable=SC2016 # $((...)) is for the guest's shell
+#
+# Cases on the machine: the built-in guest with the on-target self tests, and Debian guests.
+
+boot_cases() {
+	local machine
+	for machine in "${TEST_MACHINES[@]}"; do
+		run_case "builtin-$machine" builtin_case "$machine"
+	done
+	run_case "debian13-64k-${TEST_MACHINES[0]}" debian_case "${TEST_MACHINES[0]}" debian13-64k
+}
+
+# What only test --all runs.
+long_cases() {
+	local machine guest word
+	for machine in "${TEST_MACHINES[@]}"; do
+		for guest in debian13-64k debian13-4k debian12; do
+			# The first of these is in every test run.
+			[[ $machine-$guest != "${TEST_MACHINES[0]}-debian13-64k" ]] || continue
+			run_case "$guest-$machine" debian_case "$machine" "$guest"
+		done
+		for word in stress_hpt stress_slb disable_1tb_segments; do
+			run_case "debian13-64k-$word-$machine" debian_case "$machine" debian13-64k "$word"
+		done
+		run_case "shell-$machine" shell_case "$machine"
+	done
+	run_case newest-qemu newest_qemu_case
+}
+
+# boot_to_end MACHINE OPTIONS...: boots, expects status 0. The console is the case's log.
+boot_to_end() {
+	local machine=$1 status=0
+	shift
+	[[ -f $HYPERVISOR_ELF ]] || skip "the hypervisor does not build"
+	"$ROOT/run-qemu.sh" --machine "$machine" "${MACHINE_OPTIONS[@]}" --timeout "${OPT_TIMEOUT:-600}" "$@" \
+		"${QEMU_OPTIONS[@]}" || status=$?
+	case $status in
+	0) ;;
+	1) fail "status 1: the hypervisor crashed" ;;
+	3) fail "status 3: the guest was stopped by an error" ;;
+	124) fail "status 124: did not end in ${OPT_TIMEOUT:-600} s" ;;
+	*) fail "status $status instead of 0: see the end of the log" ;;
+	esac
+}
+
+# expect_line LOG PATTERN: the console has a line that is all PATTERN.
+expect_line() {
+	tr -d '\r' <"$1" | grep -Eaq "$2" || fail "the console has no line like: $2"
+}
+
+console_of() { printf '%s\n' "$TEST_LOGS/$1.log"; }
+
+# The built-in guest's summary; its failed checks are named in the log, as FAIL lines.
+expect_builtin() {
+	local summary
+	summary=$(tr -d '\r' <"$1" | grep -Ea '^builtin: [0-9]+ passed, [0-9]+ failed$' | tail -n 1)
+	[[ -n $summary ]] || fail "the built-in guest printed no summary"
+	[[ $summary == *', 0 failed' ]] || fail "$summary"
+}
+
+builtin_case() {
+	boot_to_end "$1" --builtin
+	expect_builtin "$(console_of "builtin-$1")"
+}
+
+# debian_case MACHINE GUEST [WORD]: to userspace, through mmstress, to power-off.
+debian_case() {
+	local machine=$1 guest=$2 word=${3:-} kernel
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	kernel=$(guest_kernel "$guest")
+	[[ -s $kernel ]] || skip "the kernel of $guest cannot be had here"
+	boot_to_end "$machine" --kernel "$kernel" --initrd "$INITRD_TEST" --append "console=hvc0 mmstress $word"
+	expect_line "$(console_of "$guest${word:+-$word}-$machine")" '^mmstress: [0-9]+ checks, 0 failures$'
+}
+
+# A session in the default guest's shell by piped standard input.
+shell_case() {
+	local machine=$1 console=$FILES/shell-$1.console pid status=0
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	[[ -f $HYPERVISOR_ELF ]] || skip "the hypervisor does not build"
+	rm -f "$FILES/input" "$console"
+	mkfifo "$FILES/input"
+	"$ROOT/run-qemu.sh" --machine "$machine" "${MACHINE_OPTIONS[@]}" --timeout "${OPT_TIMEOUT:-600}" \
+		"${QEMU_OPTIONS[@]}" <"$FILES/input" >"$console" &
+	pid=$!
+	exec 3>"$FILES/input"
+	wait_for "$pid" "$console" 'penstock-guest: userspace up'
+	# The answer differs from what is typed, which the console echoes.
+	printf 'echo pen$((40+2))stock\n' >&3
+	wait_for "$pid" "$console" 'pen42stock'
+	printf 'poweroff\n' >&3
+	wait "$pid" || status=$?
+	exec 3>&-
+	cat "$console"
+	((status == 0)) || fail "status $status instead of 0"
+}
+
+# Waits until a console has a text, or its run has ended.
+wait_for() {
+	local pid=$1 console=$2 text=$3
+	until grep -aq "$text" "$console" 2>/dev/null; do
+		kill -0 "$pid" 2>/dev/null || fail "the run ended before the console had: $text"
+		sleep 0.2
+	done
+}
+
+# PENSTOCK_QEMU_NEWEST names a QEMU of the next major release to run the built-in guest with.
+newest_qemu_case() {
+	[[ -n ${PENSTOCK_QEMU_NEWEST:-} ]] || skip "PENSTOCK_QEMU_NEWEST does not name a newer QEMU"
+	export PENSTOCK_QEMU=$PENSTOCK_QEMU_NEWEST
+	boot_to_end "${TEST_MACHINES[0]}" --builtin
+	expect_builtin "$(console_of newest-qemu)"
+}

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# shellcheck shell=bash
+#
+# Cases that need no machine: formatting, lints, the crates' own tests, and the build.
+
+# How many random cases each property test tries here; plain cargo test takes a number for seconds.
+CASES_IN_CI=2000
+
+host_cases() {
+	run_case fmt cargo_at_root fmt --all --check
+	run_case clippy cargo_at_root clippy --workspace --all-targets --quiet -- -D warnings
+	run_case shellcheck shellcheck_case
+	cargo_test_cases
+}
+
+build_cases() {
+	# Nothing older may be tested in its place.
+	[[ $OPT_DRY_RUN == 1 ]] || rm -f "$HYPERVISOR_ELF" "$TARGET_DIR/release/penstock-check"
+	run_case build-hypervisor build_hypervisor
+	run_case build-checker build_checker_case
+	# From here on cases start what was built now, and none where that failed.
+	export PENSTOCK_PREBUILT=1
+	run_case no-vector-code no_vector_code_case
+}
+
+cargo_at_root() { (cd "$ROOT" && cargo "$@"); }
+
+shellcheck_case() {
+	have shellcheck || skip "shellcheck is not installed"
+	(cd "$ROOT" && shellcheck -x run-qemu.sh kernel/scripts/*.sh kernel/tests/*.sh kernel/guests/linux/*.sh .ci/run)
+}
+
+build_checker_case() {
+	have_checker_source || skip "there is no penstock-check yet"
+	build_checker
+}
+
+# cargo test counts its own tests: its numbers are added to ours, and what it ignored is named.
+cargo_test_cases() {
+	local log=$TEST_LOGS/cargo-test.log status=0 name passed failed ignored
+	if [[ $OPT_DRY_RUN == 1 ]]; then
+		printf 'cargo-test\n'
+		return
+	fi
+	[[ ! -t 2 ]] || say "cargo test (${PENSTOCK_CASES:-$CASES_IN_CI} random cases for each property)"
+	(cd "$ROOT" && PENSTOCK_CASES=${PENSTOCK_CASES:-$CASES_IN_CI} cargo test --workspace --no-fail-fast) \
+		>"$log" 2>&1 </dev/null || status=$?
+	read -r passed failed ignored < <(
+		awk '/^test result:/ { p += $4; f += $6; i += $8 } END { print p + 0, f + 0, i + 0 }' "$log"
+	)
+	PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed)) SKIPPED=$((SKIPPED + ignored))
+	while read -r name; do
+		printf 'FAIL cargo-test %s: see %s\n' "$name" "${log#"$ROOT"/}"
+	done < <(sed -n 's/^test \(.*\) \.\.\. FAILED.*/\1/p' "$log")
+	while read -r name; do
+		printf 'skip cargo-test %s: ignored by its own attribute\n' "$name"
+	done < <(sed -n 's/^test \(.*\) \.\.\. ignored.*/\1/p' "$log")
+	if ((failed == 0 && status != 0)); then
+		FAILED=$((FAILED + 1))
+		printf 'FAIL cargo-test: cargo ended with status %d (%s)\n' "$status" "${log#"$ROOT"/}"
+	elif ((failed == 0)); then
+		printf 'ok cargo-test (%d tests)\n' "$passed"
+	fi
+}
+
+# Guests' floating-point and vector registers stay in the machine across exits, so an instruction of
+# the hypervisor that touches one would corrupt a guest. Only the code that clears them may.
+VECTOR_CODE='reset_guest_registers'
+
+no_vector_code_case() {
+	local found
+	have powerpc64le-linux-gnu-objdump || skip "powerpc64le-linux-gnu-objdump is not installed"
+	[[ -f $HYPERVISOR_ELF ]] || fail "there is no hypervisor image"
+	powerpc64le-linux-gnu-objdump -d -M power9 --no-show-raw-insn "$HYPERVISOR_ELF" >"$FILES.disassembly"
+	grep -q 'hrfid' "$FILES.disassembly" || fail "the disassembly has no hrfid: it is not the hypervisor's"
+	# Mnemonics of the f, v, xs, xv, xx families, their loads and stores, and moves to and from them.
+	found=$(awk -v allowed="^<($VECTOR_CODE)>:" '
+		/^[0-9a-f]+ <.*>:$/ { name = $2; skip = name ~ allowed; next }
+		!skip && /^ *[0-9a-f]+:\t/ && $2 ~ /^(f[a-z]|v[a-z]|x[svx][a-z]|lf[sdi]|stf[sdi]|lv[a-z]|stv|lxv|lxs|stxv|stxs|mffs|mtfs|m[tf]vs|m[tf]vscr)/ {
+			print name, $0
+		}' "$FILES.disassembly")
+	printf '%s\n' "$found" | head -n 20
+	[[ -z $found ]] || fail "floating-point or vector instructions in $(printf '%s\n' "$found" | cut -d' ' -f1 | sort -u | head -n 3 | tr '\n' ' ')"
+	rm -f "$FILES.disassembly"
+}

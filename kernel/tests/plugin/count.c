@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+/*
+ * A QEMU plugin that counts whose instructions a machine executes: the firmware's, the hypervisor's
+ * or the guest's, by the real address that each instruction lies at. (An effective address does not
+ * tell: guests use the same ones.) Built without QEMU's header, which no distribution packages: what
+ * of the plugin interface is used is declared here. Interface version 4: QEMU 9.1 and the 10 series.
+ *
+ * -plugin count.so,out=FILE writes lines "WHO COUNT":
+ *   firmware    before the hypervisor's first instruction
+ *   start       the hypervisor before the guest's first instruction
+ *   hypervisor  the hypervisor from then on
+ *   guest       everything in guest memory
+ *   opal        firmware called by the hypervisor, from its first instruction on
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The plugin interface, from its documentation. */
+typedef uint64_t plugin_id;
+struct plugin_tb;
+struct plugin_insn;
+struct scoreboard;
+struct counter {
+	struct scoreboard *score;
+	size_t offset;
+};
+enum inline_op { INLINE_ADD = 0 };
+
+extern struct scoreboard *qemu_plugin_scoreboard_new(size_t element_size);
+extern uint64_t qemu_plugin_u64_sum(struct counter counter);
+extern void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id id, void (*callback)(plugin_id, struct plugin_tb *));
+extern size_t qemu_plugin_tb_n_insns(const struct plugin_tb *tb);
+extern struct plugin_insn *qemu_plugin_tb_get_insn(const struct plugin_tb *tb, size_t index);
+extern uint64_t qemu_plugin_insn_vaddr(const struct plugin_insn *insn);
+extern void *qemu_plugin_insn_haddr(const struct plugin_insn *insn);
+extern void qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(struct plugin_insn *insn, enum inline_op op,
+								 struct counter counter, uint64_t value);
+extern void qemu_plugin_register_atexit_cb(plugin_id id, void (*callback)(plugin_id, void *), void *data);
+
+__attribute__((visibility("default"))) int qemu_plugin_version = 4;
+
+enum { FIRMWARE, HYPERVISOR, GUEST, OWNERS };
+static struct counter counts[OWNERS];
+static uint64_t firmware_before, hypervisor_before;
+static bool hypervisor_started, guest_started;
+static const char *out = "/dev/stderr";
+
+/* Where the machine's memory lies in QEMU: learned from an instruction whose real address is sure. */
+static const char *memory;
+
+static bool in_hypervisor_image(uint64_t real) { return real >= 0x20000000 && real < 0x28000000; }
+static bool in_firmware(uint64_t real) { return real >= 0x30000000 && real < 0x33400000; }
+
+static int owner(const struct plugin_insn *insn)
+{
+	const char *host = qemu_plugin_insn_haddr(insn);
+	uint64_t address = qemu_plugin_insn_vaddr(insn);
+	/* The first instruction of firmware at its home runs untranslated, before any guest exists. */
+	if (!memory && in_firmware(address))
+		memory = host - address;
+	if (!memory || !host)
+		return FIRMWARE;
+	uint64_t real = host - memory;
+	if (in_firmware(real))
+		return FIRMWARE;
+	/* The interrupt vectors in the first 64 KiB are firmware's until the hypervisor has started. */
+	if (in_hypervisor_image(real) || real < 0x10000)
+		return hypervisor_started || in_hypervisor_image(real) ? HYPERVISOR : FIRMWARE;
+	return hypervisor_started ? GUEST : FIRMWARE;
+}
+
+/* A block is translated just before it runs for the first time: the moment to note a beginning. */
+static void on_translation(plugin_id id, struct plugin_tb *tb)
+{
+	(void)id;
+	for (size_t i = 0; i < qemu_plugin_tb_n_insns(tb); i++) {
+		struct plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
+		int who = owner(insn);
+		if (who == HYPERVISOR && !hypervisor_started) {
+			hypervisor_started = true;
+			firmware_before = qemu_plugin_u64_sum(counts[FIRMWARE]);
+		} else if (who == GUEST && !guest_started) {
+			guest_started = true;
+			hypervisor_before = qemu_plugin_u64_sum(counts[HYPERVISOR]);
+		}
+		qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn, INLINE_ADD, counts[who], 1);
+	}
+}
+
+static void on_exit_of_qemu(plugin_id id, void *data)
+{
+	(void)id;
+	(void)data;
+	FILE *file = fopen(out, "w");
+	if (!file)
+		return;
+	fprintf(file, "firmware %llu\n", (unsigned long long)firmware_before);
+	fprintf(file, "start %llu\n", (unsigned long long)hypervisor_before);
+	fprintf(file, "hypervisor %llu\n", (unsigned long long)(qemu_plugin_u64_sum(counts[HYPERVISOR]) - hypervisor_before));
+	fprintf(file, "guest %llu\n", (unsigned long long)qemu_plugin_u64_sum(counts[GUEST]));
+	fprintf(file, "opal %llu\n", (unsigned long long)(qemu_plugin_u64_sum(counts[FIRMWARE]) - firmware_before));
+	fclose(file);
+}
+
+__attribute__((visibility("default"))) int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv)
+{
+	(void)info;
+	for (int i = 0; i < argc; i++) {
+		if (strncmp(argv[i], "out=", 4) == 0)
+			out = strdup(argv[i] + 4);
+	}
+	for (int who = 0; who < OWNERS; who++)
+		counts[who] = (struct counter){qemu_plugin_scoreboard_new(sizeof(uint64_t)), 0};
+	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
+	qemu_plugin_register_atexit_cb(id, on_exit_of_qemu, NULL);
+	return 0;
+}
