@@ -8,14 +8,16 @@
 //! first, so two calls with their entries in opposite orders cannot wait for each other. A bad
 //! request ends the call, but not before what was collected is removed.
 //!
-//! LoPAR, H_BULK_REMOVE. As it says, the condition AND is made with bits 57:63 masked, other than
-//! in H_REMOVE.
+//! LoPAR, H_BULK_REMOVE. Its text masks bits 57:63 of the entry for the condition AND, and then
+//! says that low bits in the operand likely give "not found", which the mask would exclude. Of
+//! the two readings this takes the one that removes less, which is also H_REMOVE's: a guest that
+//! spares bolted entries keeps them.
 
 use super::guard::{Batch, Quiesced};
 use super::{HashMmu, flags, remove};
 use crate::page_ops::Machine;
 use crate::status::HcallStatus;
-use penstock_arch::hash::{GuestHpteR, GuestHpteV, HpteIndex, HpteR};
+use penstock_arch::hash::{GuestHpteR, HpteIndex, HpteR};
 
 const TYPE_REQUEST: u64 = 1;
 const TYPE_END: u64 = 3;
@@ -33,14 +35,13 @@ const fn response_rc(r: GuestHpteR) -> u64 {
     (r.get() & (HpteR::R | HpteR::C)) << 51
 }
 
-/// The flags of H_REMOVE that a request's condition flags mean, and the part of the AVPN that
-/// takes part; `None` for the unused combination.
+/// The flags of H_REMOVE that a request's condition flags mean; `None` for the unused combination.
 #[inline]
-const fn condition(high: u64, avpn: u64) -> Option<(u64, u64)> {
+const fn condition(high: u64) -> Option<u64> {
     match (high >> 56) & 3 {
-        0 => Some((0, 0)),
-        1 => Some((flags::ANDCOND, avpn & GuestHpteV::AVPN)),
-        2 => Some((flags::AVPN, avpn)),
+        0 => Some(0),
+        1 => Some(flags::ANDCOND),
+        2 => Some(flags::AVPN),
         _ => None,
     }
 }
@@ -72,12 +73,12 @@ impl<M: Machine> HashMmu<M> {
             }
             let kept = *high & KEPT;
             let index = self.index(kept & (KEPT >> 2));
-            let (Some((flags, avpn)), Ok(index)) = (condition(*high, *avpn), index) else {
+            let (Some(flags), Ok(index)) = (condition(*high), index) else {
                 *high = kept | PARAMETER;
                 status = HcallStatus::PARAMETER;
                 break;
             };
-            self.bulk_remove_one(&mut batch, index, flags, avpn, high, kept);
+            self.bulk_remove_one(&mut batch, index, flags, *avpn, high, kept);
         }
         batch.flush(finish);
         status

@@ -54,22 +54,23 @@ fn bulk_remove_stops_at_the_end_mark() {
 }
 
 #[test]
-fn bulk_remove_condition_ignores_the_low_bits() {
+fn bulk_remove_condition_spares_bolted_entries() {
     let p = partition();
     p.h_enter(EXACT, 8, PAGE.v() | 0x10, PAGE.r(0)).unwrap();
     let mut specs = [
+        0x4100_0000_0000_0008,
+        0x10,
         0x4100_0000_0000_0008,
         PAGE.v() & !0x7f,
         0xc0 << 56,
         0,
         0,
         0,
-        0,
-        0,
     ];
     assert_eq!(p.h_bulk_remove(&mut specs), HcallStatus::SUCCESS);
     assert_eq!(specs[0], 0x9100_0000_0000_0008);
-    let mut specs = [0x4100_0000_0000_0008, 0x7f, 0xc0 << 56, 0, 0, 0, 0, 0];
+    assert_eq!(specs[2], 0x9100_0000_0000_0008);
+    let mut specs = [0x4100_0000_0000_0008, 0x8, 0xc0 << 56, 0, 0, 0, 0, 0];
     assert_eq!(p.h_bulk_remove(&mut specs), HcallStatus::SUCCESS);
     assert_eq!(specs[0], 0x8d00_0000_0000_0008);
 }

@@ -136,7 +136,7 @@ impl Model {
                 kind if kind & 0xc0 != 0x40 => return PARAMETER,
                 kind => match kind & 3 {
                     0 => (0, 0),
-                    1 => (ANDCOND, avpn & !0x7f),
+                    1 => (ANDCOND, avpn),
                     2 => (AVPN, avpn),
                     _ => {
                         specs[i] = high & 0x03ff_ffff_ffff_ffff | 0xa0 << 56;

@@ -117,8 +117,7 @@ fn conditions(env: &mut Env) -> Outcome {
     let (mappings, i) = entries(env)?;
     let reply = bulk([
         (AVPN | i[0], mappings[0].avpn() ^ 0x80),
-        // LoPAR masks the entry's low seven bits here, other than in H_REMOVE.
-        (ANDCOND | i[1], mappings[1].avpn()),
+        (ANDCOND | i[1], V_BOLTED),
         (AVPN | i[2], mappings[2].avpn()),
         (AVPN | i[0] ^ 1, mappings[0].avpn()),
     ]);
