@@ -170,7 +170,12 @@ impl<M: PageOps> GuestMemory<M> {
             return Err(MemoryError::NotMemory { at, len });
         }
         if !self.is_fully_backed() {
-            self.populate_pieces(at, len);
+            // Pages of up to 64 KiB lie in one piece, most often one that was touched before.
+            let piece = at.get() / PIECE;
+            let in_one = at.get() % PIECE + len <= PIECE;
+            if !in_one || !self.is_piece_zeroed(piece) {
+                self.populate_pieces(at, len);
+            }
         }
         Ok(())
     }

@@ -71,6 +71,14 @@ impl<M: PageOps> GuestMemory<M> {
     pub fn zero(&self, at: GuestReal, len: u64) -> Result<(), MemoryError> {
         self.populate(at, len)?;
         let (start, end) = (at.get(), at.get() + len);
+        // Pages lie in one block, and are all that hcalls zero.
+        if start.is_multiple_of(CACHE_BLOCK)
+            && len.is_multiple_of(CACHE_BLOCK)
+            && let Some(span) = self.blocks.span(start, len)
+        {
+            span.zero(&self.machine);
+            return Ok(());
+        }
         let body = start.next_multiple_of(CACHE_BLOCK).min(end);
         let tail = (end - end % CACHE_BLOCK).max(body);
         const ZEROES: [u8; 128] = [0; 128];

@@ -204,10 +204,13 @@ impl<M: Machine> HashMmu<M> {
             return fault.not_found();
         };
         let search = Search::new(fault.ea, fault.asdr, base);
-        if let Some(candidate) = self.find_candidate(&search)
-            && let Some(guard) = self.confirm(&search, candidate)
-        {
-            return self.resolve_found(fault, guard);
+        if let Some(candidate) = self.find_candidate(&search) {
+            if let Some(guard) = self.confirm_at_once(&search, candidate) {
+                return self.resolve_found(fault, guard);
+            }
+            if let Some(guard) = self.confirm(&search, candidate) {
+                return self.resolve_found(fault, guard);
+            }
         }
         match real_address {
             None => fault.not_found(),

@@ -57,7 +57,7 @@ fn complete(tlb: &impl TlbMaintenance, lpid: Lpid, last: Option<TlbieRb>) {
     tlb.ptesync();
 }
 
-#[cold]
+#[inline]
 fn work_around(tlb: &impl TlbMaintenance, lpid: Lpid, errata: TlbieErrata, last: Option<TlbieRb>) {
     if errata.contains(TlbieErrata::P9_ERAT) {
         tlb.ptesync();

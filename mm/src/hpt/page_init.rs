@@ -33,12 +33,16 @@ impl<M: Machine> HashMmu<M> {
         if copies && !from.is_aligned(PAGE) {
             return Err(HcallStatus::PARAMETER);
         }
-        // Both addresses are checked before anything is written.
-        let mut result = memory.populate(to, PAGE);
+        let zeroes = flags & flags::ZERO_PAGE != 0;
+        let mut result = Ok(());
+        // Both addresses are checked before anything is written; zeroing alone checks its own.
+        if copies || !zeroes {
+            result = memory.populate(to, PAGE);
+        }
         if copies {
             result = result.and_then(|()| memory.populate(from, PAGE));
         }
-        if flags & flags::ZERO_PAGE != 0 {
+        if zeroes {
             result = result.and_then(|()| memory.zero(to, PAGE));
         }
         if copies {

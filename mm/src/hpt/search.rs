@@ -123,6 +123,22 @@ impl<M: Machine> HashMmu<M> {
             .or_else(|| search.look(group(Group::Secondary), Group::Secondary))
     }
 
+    /// The candidate, locked, if it is the translation: nearly always it is.
+    #[inline(always)]
+    pub(super) fn confirm_at_once(
+        &self,
+        search: &Search,
+        candidate: Candidate,
+    ) -> Option<HpteGuard<'_, M>> {
+        let index = self
+            .table
+            .wrap(search.first(candidate.group), candidate.slot);
+        let guard = self.lock(index);
+        search
+            .agrees(&guard, search.pattern(candidate.group))
+            .then_some(guard)
+    }
+
     /// The translation's entry, locked; `from` is the first that looks like it.
     #[inline(never)]
     pub(super) fn confirm(&self, search: &Search, from: Candidate) -> Option<HpteGuard<'_, M>> {
