@@ -46,7 +46,8 @@ dts_string() {
 
 dts_two_cells() { printf '<0x%x 0x%x>' $(($1 >> 32)) $(($1 & 0xffffffff)); }
 
-# write_partition DIRECTORY NAME KERNEL INITRD: DIRECTORY/partitions.dts from the options.
+# write_partition DIRECTORY NAME KERNEL INITRD: DIRECTORY/partitions.dts from the options, and from
+# PARTITION_BACKING, which no option sets: when memory is backed, where not by default.
 write_partition() {
 	local dir=$1 name=$2 kernel=$3 initrd=$4
 	check_payload_size "$(basename "$kernel")${initrd:+ with $(basename "$initrd")}" \
@@ -64,6 +65,7 @@ write_partition() {
 		printf '\t\t\tmemory = %s;\n' "$(dts_two_cells "$(size_to_bytes "$OPT_GUEST_MEMORY")")"
 		printf '\t\t\tvcpus = <%s>;\n\t\t\tkernel = <&kernel>;\n' "$OPT_GUEST_VCPUS"
 		[[ -z $initrd ]] || printf '\t\t\tinitrd = <&initrd>;\n'
+		[[ -z ${PARTITION_BACKING:-} ]] || printf '\t\t\tmemory-backing = "%s";\n' "$PARTITION_BACKING"
 		printf '\t\t\tbootargs = %s;\n\t\t};\n\t};\n};\n' "$(dts_string "$OPT_APPEND")"
 	} >"$dir/partitions.dts"
 }

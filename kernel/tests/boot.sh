@@ -4,10 +4,15 @@
 # Cases on the machine: the built-in guest with the on-target self tests, and Debian guests.
 
 boot_cases() {
-	local machine
+	local machine death
 	for machine in "${TEST_MACHINES[@]}"; do
+		run_case "selftest-$machine" selftest_case "$machine"
 		run_case "builtin-$machine" builtin_case "$machine"
 	done
+	for death in panic illegal-instruction stray-load; do
+		run_case "last-words-$death" last_words_case "${TEST_MACHINES[0]}" "$death"
+	done
+	run_case monitor monitor_case "${TEST_MACHINES[0]}"
 	run_case "debian13-64k-${TEST_MACHINES[0]}" debian_case "${TEST_MACHINES[0]}" debian13-64k
 }
 
@@ -57,6 +62,62 @@ expect_builtin() {
 	summary=$(tr -d '\r' <"$1" | grep -Ea '^builtin: [0-9]+ passed, [0-9]+ failed$' | tail -n 1)
 	[[ -n $summary ]] || fail "the built-in guest printed no summary"
 	[[ $summary == *', 0 failed' ]] || fail "$summary"
+}
+
+# The tests that run in the hypervisor itself, before any guest.
+selftest_case() {
+	PENSTOCK_APPEND=penstock.selftest=1 boot_to_end "$1" --builtin
+	expect_line "$(console_of "selftest-$1")" '^kernel: selftest: [0-9]+ passed, 0 failed$'
+}
+
+# The hypervisor dies, says how, and the script ends with 1.
+last_words_case() {
+	local machine=$1 death=$2 status=0 log
+	log=$(console_of "last-words-$death")
+	[[ -f $HYPERVISOR_ELF ]] || skip "the hypervisor does not build"
+	PENSTOCK_APPEND=penstock.selftest=$death "$ROOT/run-qemu.sh" --machine "$machine" "${MACHINE_OPTIONS[@]}" \
+		--timeout 120 --builtin "${QEMU_OPTIONS[@]}" || status=$?
+	((status == 1)) || fail "status $status instead of 1"
+	case $death in
+	panic) expect_line "$log" '^penstock: PANIC: ' ;;
+	illegal-instruction) expect_line "$log" '^penstock: illegal instruction \(0xe40\) in the hypervisor at 0x2' ;;
+	stray-load) expect_line "$log" '^penstock: machine check \(0x200\) in the hypervisor at 0x2.*MSR 0x9' ;;
+	esac
+	expect_line "$log" '^ +called from: 0x2'
+	[[ $death == panic ]] || expect_line "$log" '^ +r28 [0-9a-f]{16}'
+}
+
+# ^] reaches the monitor while a guest runs; its commands answer, and poweroff is the user's end.
+monitor_case() {
+	local machine=$1 console=$FILES/monitor.console pid status=0
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	[[ -f $HYPERVISOR_ELF ]] || skip "the hypervisor does not build"
+	rm -f "$FILES/input" "$console"
+	mkfifo "$FILES/input"
+	"$ROOT/run-qemu.sh" --machine "$machine" "${MACHINE_OPTIONS[@]}" --timeout "${OPT_TIMEOUT:-600}" \
+		"${QEMU_OPTIONS[@]}" <"$FILES/input" >"$console" &
+	pid=$!
+	exec 3>"$FILES/input"
+	wait_for "$pid" "$console" 'penstock-guest: userspace up'
+	printf '\035' >&3
+	wait_for "$pid" "$console" 'penstock> '
+	printf 'list\ndominfo\nstart debian\n' >&3
+	wait_for "$pid" "$console" 'start: not in this version'
+	expect_line "$console" '^ 1 +debian +running'
+	expect_line "$console" '^ +H_ENTER +[0-9]+'
+	# Back to the guest, which has gone on.
+	printf '\035' >&3
+	printf 'echo pen$((40+2))stock\n' >&3
+	wait_for "$pid" "$console" 'pen42stock'
+	# A flood of output arrives whole.
+	printf 'seq 1 $((19999+1))\n' >&3
+	wait_for "$pid" "$console" '20000'
+	[[ $(tr -d '\r' <"$console" | grep -Eac '^[0-9]+$') == 20000 ]] || fail "lines of a flood were lost"
+	printf '\035destroy debian\n' >&3
+	wait "$pid" || status=$?
+	exec 3>&-
+	cat "$console"
+	((status == 130)) || fail "status $status instead of 130"
 }
 
 builtin_case() {

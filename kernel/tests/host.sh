@@ -17,6 +17,7 @@ build_cases() {
 	# Nothing older may be tested in its place.
 	[[ $OPT_DRY_RUN == 1 ]] || rm -f "$HYPERVISOR_ELF" "$TARGET_DIR/release/penstock-check"
 	run_case build-hypervisor build_hypervisor
+	run_case clippy-bare-metal clippy_bare_metal_case
 	run_case build-checker build_checker_case
 	# From here on cases start what was built now, and none where that failed.
 	export PENSTOCK_PREBUILT=1
@@ -28,6 +29,19 @@ cargo_at_root() { (cd "$ROOT" && cargo "$@"); }
 shellcheck_case() {
 	have shellcheck || skip "shellcheck is not installed"
 	(cd "$ROOT" && shellcheck -x run-qemu.sh kernel/scripts/*.sh kernel/tests/*.sh kernel/guests/linux/*.sh .ci/run)
+}
+
+# The code that only the bare-metal target has. Lints are warnings there, so any is looked for.
+clippy_bare_metal_case() {
+	local bin out
+	for bin in kernel:penstock guest-builtin:builtin guest-bench:bench; do
+		out=$(cargo_bare_metal clippy -p "penstock-${bin%:*}" --bin "${bin#*:}" 2>&1) || {
+			printf '%s\n' "$out"
+			fail "clippy ends with an error in ${bin#*:}"
+		}
+		printf '%s\n' "$out"
+		! grep -q '^warning' <<<"$out" || fail "clippy has something to say of ${bin#*:}"
+	done
 }
 
 build_checker_case() {
