@@ -111,7 +111,7 @@ monitor_case() {
 	wait_for "$pid" "$console" 'pen42stock'
 	# A flood of output arrives whole.
 	printf 'seq 1 $((19999+1))\n' >&3
-	wait_for "$pid" "$console" '20000'
+	wait_for "$pid" "$console" '^20000'
 	[[ $(tr -d '\r' <"$console" | grep -Eac '^[0-9]+$') == 20000 ]] || fail "lines of a flood were lost"
 	printf '\035destroy debian\n' >&3
 	wait "$pid" || status=$?

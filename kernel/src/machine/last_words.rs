@@ -85,9 +85,35 @@ pub fn die(death: Death) -> ! {
 /// Set by the first death: a second one, on the way, ends at once.
 static DYING: AtomicBool = AtomicBool::new(false);
 
-/// Registers and text of the death, for a debugger that comes too late for the console.
+/// Text and registers of the death, for a debugger that comes too late for the console, or finds
+/// that it did not work.
+struct Epitaph {
+    text: [u8; 1024],
+    len: usize,
+    frame: Option<HostFrame>,
+}
+
+// SAFETY: the name is nobody else's; debuggers look for it.
 #[unsafe(no_mangle)]
-static PENSTOCK_EPITAPH: spin::Mutex<Option<HostFrame>> = spin::Mutex::new(None);
+static PENSTOCK_EPITAPH: spin::Mutex<Epitaph> =
+    spin::Mutex::new(Epitaph { text: [0; 1024], len: 0, frame: None });
+
+/// Writes to the epitaph, as far as it has room, and to the console.
+struct LastWords;
+
+impl Write for LastWords {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        if let Some(mut epitaph) = PENSTOCK_EPITAPH.try_lock() {
+            let Epitaph { text: stone, len, .. } = &mut *epitaph;
+            let room = stone.get_mut(*len..).unwrap_or_default();
+            for (to, from) in room.iter_mut().zip(text.bytes()) {
+                *to = from;
+                *len += 1;
+            }
+        }
+        Emergency.write_str(text)
+    }
+}
 
 fn die_once() {
     if DYING.swap(true, Ordering::AcqRel) {
@@ -97,7 +123,7 @@ fn die_once() {
 
 /// Calls out who called whom, from the stack frame at `sp` (ELFv2: back chain at 0, LR at 16).
 fn back_chain(mut sp: u64) {
-    let _ = write!(Emergency, "  called from:");
+    let _ = write!(LastWords, "  called from:");
     for _ in 0..24 {
         // Frames lie in our image or on a stack in it; anything else ends the walk.
         let in_image = penstock_boot::head::image().is_some_and(|image| {
@@ -124,10 +150,10 @@ fn back_chain(mut sp: u64) {
         // SAFETY: `next` lies above `sp` on the same stack; a wrong one is a second death, which
         // ends at once.
         let lr = unsafe { link.read_volatile() };
-        let _ = write!(Emergency, " {lr:#x}");
+        let _ = write!(LastWords, " {lr:#x}");
         sp = next;
     }
-    let _ = writeln!(Emergency);
+    let _ = writeln!(LastWords);
 }
 
 fn stack_pointer() -> u64 {
@@ -142,9 +168,9 @@ fn stack_pointer() -> u64 {
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     die_once();
-    let _ = writeln!(Emergency, "\npenstock: PANIC: {info}");
+    let _ = writeln!(LastWords, "\npenstock: PANIC: {info}");
     let _ = writeln!(
-        Emergency,
+        LastWords,
         "  PIR {:#x} MSR {:#x} LPIDR {:#x} LPCR {:#x}",
         spr::read::<{ sprn::PIR }>(),
         spr::msr(),
@@ -165,7 +191,7 @@ unsafe extern "C" fn penstock_host_interrupt(frame: *const HostFrame) -> ! {
     // SAFETY: the assembly passes a complete frame on its own stack.
     let frame = unsafe { &*frame };
     if let Some(mut epitaph) = PENSTOCK_EPITAPH.try_lock() {
-        *epitaph = Some(frame.clone());
+        epitaph.frame = Some(frame.clone());
     }
     let name = match frame.trap {
         0x100 => "system reset",
@@ -179,21 +205,21 @@ unsafe extern "C" fn penstock_host_interrupt(frame: *const HostFrame) -> ! {
         _ => "interrupt",
     };
     let _ = writeln!(
-        Emergency,
+        LastWords,
         "\npenstock: {name} ({:#x}) in the hypervisor at {:#x}, MSR {:#x}",
         frame.trap, frame.pc, frame.msr
     );
     let _ = writeln!(
-        Emergency,
+        LastWords,
         "  LR {:#x} CTR {:#x} CR {:#x} XER {:#x} DAR {:#x} DSISR {:#x}",
         frame.lr, frame.ctr, frame.cr, frame.xer, frame.dar, frame.dsisr
     );
     for (first, row) in frame.gpr.chunks(4).enumerate() {
-        let _ = write!(Emergency, "  r{:<2}", first * 4);
+        let _ = write!(LastWords, "  r{:<2}", first * 4);
         for value in row {
-            let _ = write!(Emergency, " {value:016x}");
+            let _ = write!(LastWords, " {value:016x}");
         }
-        let _ = writeln!(Emergency);
+        let _ = writeln!(LastWords);
     }
     back_chain(frame.gpr[1]);
     last_line(ExitStatus::HypervisorBug)
