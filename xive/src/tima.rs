@@ -198,11 +198,14 @@ impl Tima {
             mmio.order_io();
         }
         mmio.store32(self.page, offset::OS_WORD2, cam | VALID);
+        mmio.order_io();
     }
 
     /// Takes the VP off the calling thread and returns the ring to push it with the next time.
     #[inline]
     pub fn pull<M: XiveMmio>(self, mmio: &M) -> OsRing {
+        // Stores to the ring, such as a CPPR, go before the load that takes the context away.
+        mmio.order_io();
         // The CAM word that the load gives has the wrong byte order in QEMU: nobody looks at it.
         let _ = mmio.load32(self.page, offset::PULL_OS);
         mmio.order_io();

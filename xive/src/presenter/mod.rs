@@ -167,6 +167,8 @@ impl Presenter {
             return true;
         }
         if self.is_pushed() {
+            // A store to the ring just before is not ordered with a load by itself.
+            hw.order_io();
             return self.tima.os_ring(hw).is_presentable();
         }
         let mut queues = self.queues.iter().enumerate();

@@ -276,6 +276,8 @@ impl Source {
             Trigger::Level => {
                 let _ = self.esb.set(mmio, Pq::Reset);
                 if state.asserted {
+                    // Another page, so nothing else keeps the load before the store.
+                    mmio.order_io();
                     self.esb.trigger(mmio);
                 }
             }
@@ -337,6 +339,8 @@ impl Source {
             Trigger::Edge => u8::from(latched) + u8::from(q),
             Trigger::Level => u8::from(state.asserted),
         };
+        // Another page, so nothing else keeps the load before the stores.
+        mmio.order_io();
         // The first is forwarded, the second becomes Q.
         for _ in 0..events {
             self.esb.trigger(mmio);
