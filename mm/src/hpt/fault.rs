@@ -184,7 +184,10 @@ impl<M: Machine> HashMmu<M> {
             return action;
         }
         let mut real_address = None;
+        let mut asdr = fault.asdr;
         if fault.uses_real_mode() {
+            // The segment is known, and what the register holds then is not told for real mode.
+            asdr = Asdr::vrma(self.vrma_page);
             // The processor ignores the upper four bits.
             let at = GuestReal::new(fault.ea.get() & (u64::MAX >> 4));
             if at.get() >= self.vrma_bytes() {
@@ -197,19 +200,19 @@ impl<M: Machine> HashMmu<M> {
         if real_address.is_none() && self.never_absent && fault.found_nothing() {
             return fault.not_found();
         }
-        if fault.kind == AccessKind::Fetch && fault.asdr.is_no_execute() {
+        if fault.kind == AccessKind::Fetch && asdr.is_no_execute() {
             return FaultAction::Reflect(GuestFault::Instruction(Srr1::NO_EXEC_GUARD));
         }
-        let Some(base) = fault.asdr.base_page() else {
+        let Some(base) = asdr.base_page() else {
             return fault.not_found();
         };
-        let search = Search::new(fault.ea, fault.asdr, base);
+        let search = Search::new(fault.ea, asdr, base);
         if let Some(candidate) = self.find_candidate(&search) {
             if let Some(guard) = self.confirm_at_once(&search, candidate) {
-                return self.resolve_found(fault, guard);
+                return self.resolve_found(fault, asdr, guard);
             }
             if let Some(guard) = self.confirm(&search, candidate) {
-                return self.resolve_found(fault, guard);
+                return self.resolve_found(fault, asdr, guard);
             }
         }
         match real_address {
@@ -229,13 +232,13 @@ impl<M: Machine> HashMmu<M> {
 
     /// The guest has an entry for what it tried; may it use it so?
     #[inline(never)]
-    fn resolve_found(&self, fault: &HpteFault, guard: HpteGuard<'_, M>) -> FaultAction {
+    fn resolve_found(&self, fault: &HpteFault, asdr: Asdr, guard: HpteGuard<'_, M>) -> FaultAction {
         let state = if fault.msr.contains(Msr::PR) {
             PrivilegeState::Problem
         } else {
             PrivilegeState::Privileged
         };
-        match fault.denied(guard.guest_r(), fault.asdr.key(state)) {
+        match fault.denied(guard.guest_r(), asdr.key(state)) {
             Some(action) => action,
             None => self.make_valid(guard),
         }
