@@ -27,6 +27,8 @@ pub struct GuestContext {
     pub xer: u64,
     /// Condition register.
     pub cr: u64,
+    /// Come-from address register.
+    pub cfar: u64,
     /// Vector of the last exit.
     pub trap: u64,
     /// Stack pointer of `enter_guest`'s frame: light handlers run below it.
@@ -52,6 +54,7 @@ impl GuestContext {
             ctr: 0,
             xer: 0,
             cr: 0,
+            cfar: 0,
             trap: 0,
             host_sp: 0,
             host_toc: 0,
@@ -79,8 +82,9 @@ const _: () = {
     assert!(offset_of!(GuestContext, ctr) == 280);
     assert!(offset_of!(GuestContext, xer) == 288);
     assert!(offset_of!(GuestContext, cr) == 296);
-    assert!(offset_of!(GuestContext, trap) == 304);
-    assert!(offset_of!(GuestContext, host_sp) == 312);
+    assert!(offset_of!(GuestContext, cfar) == 304);
+    assert!(offset_of!(GuestContext, trap) == 312);
+    assert!(offset_of!(GuestContext, host_sp) == 320);
 };
 
 /// Registers at an exception that was taken in hypervisor state, for the last words.

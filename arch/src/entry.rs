@@ -24,6 +24,8 @@ global_asm!(
     HSRR1 = const sprn::HSRR1,
     GPR = const offset_of!(GuestContext, gpr),
     CTR = const offset_of!(GuestContext, ctr),
+    CFAR = const offset_of!(GuestContext, cfar),
+    SPR_CFAR = const sprn::CFAR,
     SCRATCH = const offset_of!(GuestContext, scratch),
 );
 
@@ -44,6 +46,8 @@ global_asm!(
     CTR = const offset_of!(GuestContext, ctr),
     XER = const offset_of!(GuestContext, xer),
     CR = const offset_of!(GuestContext, cr),
+    CFAR = const offset_of!(GuestContext, cfar),
+    SPR_CFAR = const sprn::CFAR,
     TRAP = const offset_of!(GuestContext, trap),
     HOST_SP = const offset_of!(GuestContext, host_sp),
     HOST_TOC = const offset_of!(GuestContext, host_toc),
@@ -76,6 +80,7 @@ unsafe extern "C" {
     fn flush_slb_asm();
     #[link_name = "insert_slbe"]
     fn insert_slbe_asm(vsid: u64, esid: u64);
+    fn slb_esid_doubleword(entry: u64) -> u64;
 }
 
 /// Copies the vectors to real 0x100 and makes HSPRG0 point to `idle`, whose emergency stacks serve
@@ -143,6 +148,13 @@ pub fn flush_slb() {
 pub fn insert_slbe(vsid: u64, esid: u64) {
     // SAFETY: translates for the guest only, whose own entry it is.
     unsafe { insert_slbe_asm(vsid, esid) }
+}
+
+/// The ESID doubleword of an entry of the SLB.
+#[must_use]
+pub fn slbe(entry: u32) -> u64 {
+    // SAFETY: reads an entry; the processor takes the number modulo the size of the SLB.
+    unsafe { slb_esid_doubleword(u64::from(entry)) }
 }
 
 /// Zeroes FPRs, VRs, VSRs, FPSCR and VSCR, for a fresh virtual processor.

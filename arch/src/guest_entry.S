@@ -67,6 +67,8 @@ resume_guest:
 	mtctr	7
 	mtxer	8
 	mtcr	9
+	ld	4, {CFAR}(13)
+	mtspr	{SPR_CFAR}, 4
 	LOAD_GPRS 0, 12, 13, {GPR}
 	ld	13, {GPR}+13*8(13)
 	.globl guest_entry_barrier
@@ -106,6 +108,7 @@ guest_hcall:
 	li	0, 0
 	mtctr	0
 	mtxer	0
+	mtspr	{SPR_CFAR}, 0		// r0: not where we branched last
 	mtcr	7
 	LOAD_GPRS 1, 12, 13, {GPR}
 	ld	13, {GPR}+13*8(13)
@@ -119,6 +122,7 @@ guest_hcall_barrier:
 	std	0, {GPR}(13)
 	std	0, {CTR}(13)
 	std	0, {XER}(13)
+	std	0, {CFAR}(13)
 	b	full_exit
 
 // On entry: r11 = vector, r13 = context, HSPRG1 = the guest's r13; the guest's r11, r12 and CTR
@@ -189,6 +193,8 @@ host_interrupt:
 	SAVE_GPRS 14, 31, 12, 64
 	mfspr	3, {SRR0}
 	mfspr	4, {SRR1}
+	cmplwi	11, 0x500
+	beq	3f
 	cmplwi	11, 0xe40
 	beq	3f
 	cmplwi	11, 0xe60
@@ -231,7 +237,7 @@ flush_slb:
 	li	4, 0
 	isync
 	slbmte	4, 4
-	.long	0x7ce003e4		// slbia 7
+	.long	0x7c0003e4		// slbia 0: all but entry 0, and all that was derived from any
 	isync
 	blr
 	.size flush_slb, . - flush_slb
@@ -245,6 +251,15 @@ insert_slbe:
 	isync
 	blr
 	.size insert_slbe, . - insert_slbe
+
+// u64 slb_esid_doubleword(u64 entry)
+	.balign 16
+	.globl slb_esid_doubleword
+	.type slb_esid_doubleword, @function
+slb_esid_doubleword:
+	slbmfee	3, 3
+	blr
+	.size slb_esid_doubleword, . - slb_esid_doubleword
 
 // void reset_guest_registers(void): zeroes what a fresh virtual processor must find zero and no
 // context holds: FPRs, VRs, VSRs, FPSCR, VSCR. The hypervisor is built without these

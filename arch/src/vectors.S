@@ -10,7 +10,7 @@
 //   2. HSPRG0 = address of the GuestContext of this thread; with no guest loaded, of one that
 //      lends its emergency stacks.
 //   3. All general registers, LR, CTR, XER and CR belong to whoever was interrupted.
-//   4. SRR0/SRR1 (0x100, 0x200, 0xc00) or HSRR0/HSRR1 (0x980, 0xe00 and above) say where.
+//   4. SRR0/SRR1 (0x100, 0x200, 0xc00) or HSRR0/HSRR1 (0x500, 0x980, 0xe00 and above) say where.
 //
 // HSPRG1 is the only scratch register, free whenever no vector is within its first instructions;
 // a machine check there loses the interrupted r13, which only spoils the last words.
@@ -21,12 +21,14 @@
 vectors_start:
 
 // A guest's exit that cannot come from hypervisor state. Eight instructions at most: 0xe00 to
-// 0xea0 are 0x20 bytes apart.
+// 0xea0 are 0x20 bytes apart. CFAR is read before the first branch, which changes it.
 	.macro VECTOR_GUEST vec
 	.org vectors_start + \vec - 0x100
 	mtspr	{HSPRG1}, 13
 	mfspr	13, {HSPRG0}
 	std	12, {GPR}+12*8(13)
+	mfspr	12, {SPR_CFAR}
+	std	12, {CFAR}(13)
 	std	11, {GPR}+11*8(13)
 	li	11, \vec
 	b	vectors_guest
@@ -38,6 +40,8 @@ vectors_start:
 	mtspr	{HSPRG1}, 13
 	mfspr	13, {HSPRG0}
 	std	12, {SCRATCH}(13)
+	mfspr	12, {SPR_CFAR}
+	std	12, {CFAR}(13)
 	std	11, {SCRATCH}+8(13)
 	li	11, \vec
 	b	\target
@@ -49,7 +53,7 @@ vectors_start:
 	VECTOR_EITHER 0x380, vectors_host
 	VECTOR_EITHER 0x400, vectors_host
 	VECTOR_EITHER 0x480, vectors_host
-	VECTOR_EITHER 0x500, vectors_host
+	VECTOR_EITHER 0x500, vectors_either_hsrr
 	VECTOR_EITHER 0x600, vectors_host
 	VECTOR_EITHER 0x700, vectors_host
 	VECTOR_EITHER 0x800, vectors_host
@@ -100,7 +104,6 @@ vectors_either_hsrr:
 	mfcr	11
 	rotldi	12, 12, 4		// HV, bit 3, becomes bit 63
 	andi.	12, 12, 1
-	mtcrf	0x7f, 11		// all but CR0, which decides here
 	bne	2f
 	mtcrf	0x80, 11
 	// From the guest: as any other exit.

@@ -48,6 +48,8 @@ pub enum GuestExit {
     SystemReset,
     /// Machine check taken from the guest.
     MachineCheck,
+    /// An external interrupt that was meant for the hypervisor.
+    External,
     /// The hypervisor's own timer.
     HypervisorDecrementer,
     /// An instruction that the processor does not implement, or not for guests.
@@ -78,6 +80,7 @@ impl GuestExit {
             5 => Self::StopSelf,
             0x100 => Self::SystemReset,
             0x200 => Self::MachineCheck,
+            0x500 => Self::External,
             0x980 => Self::HypervisorDecrementer,
             0xe40 => Self::EmulationAssist,
             0xe60 => Self::Maintenance,
@@ -107,12 +110,13 @@ impl GuestExit {
             Self::Virtualization => 11,
             Self::FacilityUnavailable => 12,
             Self::SoftPatch => 13,
-            Self::Unknown(_) => 14,
+            Self::External => 14,
+            Self::Unknown(_) => 15,
         }
     }
 
     /// Names in the order of [`GuestExit::index`].
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 16] = [
         "cede",
         "power-off",
         "reboot",
@@ -127,6 +131,7 @@ impl GuestExit {
         "virtualization",
         "facility-unavailable",
         "soft-patch",
+        "external",
         "unknown",
     ];
 }

@@ -57,10 +57,7 @@ pub fn deliver<P: Platform>(vcpu: &mut Vcpu<P>, vector: Vector, cause: Srr1) {
     } else {
         (0, Msr::empty())
     };
-    let mut msr = Msr::at_interrupt(interrupted, vcpu.lpcr.interrupt_endian(), relocation);
-    if matches!(vector, Vector::MachineCheck) {
-        msr.remove(Msr::ME);
-    }
+    let msr = Msr::at_interrupt(vcpu.lpcr.interrupt_endian(), relocation);
     vcpu.ctx.pc = base + vector.offset();
     vcpu.ctx.msr = msr.bits();
 }

@@ -88,12 +88,15 @@ impl<P: Platform> Vcpu<P> {
     /// Puts the registers into the state in which a partition begins (LoPAR, Boot Process; Linux's
     /// flattened-tree entry): r3 the device tree, everything else zero, real mode, big-endian.
     pub fn set_start_state(&mut self, entry: GuestReal, fdt: GuestReal) {
-        let host = (self.ctx.host_sp, self.ctx.host_toc, self.ctx.emergency_sp);
-        self.ctx = GuestContext::new();
-        (self.ctx.host_sp, self.ctx.host_toc, self.ctx.emergency_sp) = host;
-        self.ctx.pc = entry.get();
-        self.ctx.msr = Msr::GUEST_START.bits();
-        self.ctx.gpr[3] = fdt.get();
+        // HSPRG0 may point here, so what the vectors need is never absent.
+        let mut fresh = GuestContext::new();
+        fresh.host_sp = self.ctx.host_sp;
+        fresh.host_toc = self.ctx.host_toc;
+        fresh.emergency_sp = self.ctx.emergency_sp;
+        fresh.pc = entry.get();
+        fresh.msr = Msr::GUEST_START.bits();
+        fresh.gpr[3] = fdt.get();
+        self.ctx = fresh;
         self.lpcr = Lpcr::GUEST;
         self.prod = Prod::None;
     }

@@ -11,8 +11,6 @@ bitflags::bitflags! {
     pub struct Hfscr: u64 {
         /// Prefixed instructions (ISA 3.1).
         const PREFIX = ppc_bit(50);
-        /// System call vectored.
-        const SCV = ppc_bit(51);
         /// Privileged doorbells.
         const MSGP = ppc_bit(53);
         /// Target address register.
@@ -45,7 +43,6 @@ impl Hfscr {
         .union(Self::BHRB)
         .union(Self::EBB)
         .union(Self::TAR)
-        .union(Self::SCV)
         .union(Self::PREFIX);
 
     /// The facility whose use raised the last hypervisor facility unavailable interrupt.

@@ -15,6 +15,8 @@ bitflags::bitflags! {
         const VPM1 = ppc_bit(1);
         /// Default prefetch depth.
         const DPFD = ppc_mask(9, 11);
+        /// Online: PURR and SPURR count.
+        const ONL = ppc_bit(45);
         /// Use the process table: must stay clear for a hash guest.
         const UPRT = ppc_bit(41);
         /// Exits enabled by privileged doorbells.
@@ -55,11 +57,16 @@ impl Lpcr {
     /// What a hash guest runs with before it has asked for anything: its virtual-mode faults come
     /// to us, its external interrupts go to it, decrementers are 56 bits wide.
     pub const GUEST: Self = Self::VPM1
+        .union(Self::DPFD_MEDIUM)
+        .union(Self::ONL)
         .union(Self::LD)
         .union(Self::LPES0)
         .union(Self::HVICE)
         .union(Self::HDICE)
         .union(Self::WAKE);
+
+    /// Default prefetch depth 4, which firmware chooses too.
+    const DPFD_MEDIUM: Self = Self::from_bits_retain(ppc_bit(9));
 
     /// What wakes a sleeping thread.
     pub const WAKE: Self = Self::HVEE

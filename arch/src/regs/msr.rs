@@ -54,21 +54,18 @@ impl Msr {
     /// What a PAPR partition's first instruction runs with: `SF | ME`, big-endian, real mode.
     pub const GUEST_START: Self = Self::from_bits_retain(ppc_bit(0) | ppc_bit(51));
 
-    /// What a guest's own interrupt handler starts with, `interrupted` being the MSR at the time
-    /// (Power ISA 3.0B, Book III, Interrupt Definitions, MSR Setting): 64-bit, ME kept, LE from
-    /// LPCR\[ILE\]; IR and DR stay on only where LPCR\[AIL\] applies, which the caller decides.
+    /// What a guest's own interrupt handler starts with
+    /// (Power ISA 3.0B, Book III, Interrupt Definitions, MSR Setting): 64-bit, LE from
+    /// LPCR\[ILE\], ME set, for a guest that lost it could never set it again and its next machine
+    /// check would stop the machine; IR and DR stay on only where LPCR\[AIL\] applies, which the
+    /// caller decides.
     #[must_use]
-    pub const fn at_interrupt(
-        interrupted: Self,
-        endian: InterruptEndian,
-        relocation: Self,
-    ) -> Self {
-        let kept = interrupted.bits() & Self::ME.bits();
+    pub const fn at_interrupt(endian: InterruptEndian, relocation: Self) -> Self {
         let le = match endian {
             InterruptEndian::Big => 0,
             InterruptEndian::Little => Self::LE.bits(),
         };
-        Self::from_bits_retain(Self::SF.bits() | kept | le | relocation.bits())
+        Self::from_bits_retain(Self::SF.bits() | Self::ME.bits() | le | relocation.bits())
     }
 }
 
@@ -90,13 +87,12 @@ mod tests {
 
     #[test]
     fn interrupts_start_in_real_mode_with_everything_off() {
-        let user = Msr::from_bits_retain(0x8000_0000_0000_f933);
         assert_eq!(
-            Msr::at_interrupt(user, InterruptEndian::Little, Msr::empty()).bits(),
+            Msr::at_interrupt(InterruptEndian::Little, Msr::empty()).bits(),
             0x8000_0000_0000_1001
         );
         assert_eq!(
-            Msr::at_interrupt(user, InterruptEndian::Big, Msr::IR | Msr::DR).bits(),
+            Msr::at_interrupt(InterruptEndian::Big, Msr::IR | Msr::DR).bits(),
             0x8000_0000_0000_1030
         );
     }

@@ -87,6 +87,8 @@ numbers! {
     LPIDR = 319;
     /// Hypervisor maintenance exceptions.
     HMER = 336;
+    /// Hypervisor maintenance exception enable.
+    HMEER = 337;
     /// Processor compatibility.
     PCR = 338;
     /// Hypervisor emulation instruction.
@@ -127,8 +129,38 @@ numbers! {
     HASHKEYR = 468;
     /// Privileged hash key (ISA 3.1).
     HASHPKEYR = 469;
-    /// Thread identification.
+    /// Data address watchpoint 1 (ISA 3.1).
+    DAWR1 = 181;
+    /// Data address watchpoint 1 extension (ISA 3.1).
+    DAWRX1 = 189;
+    /// Thread identification (POWER9).
     TIDR = 144;
+    /// Monitor mode control 1.
+    MMCR1 = 798;
+    /// Monitor mode control 3 (ISA 3.1).
+    MMCR3 = 754;
+    /// Performance monitor counter 1.
+    PMC1 = 787;
+    /// Performance monitor counter 2.
+    PMC2 = 788;
+    /// Performance monitor counter 3.
+    PMC3 = 789;
+    /// Performance monitor counter 4.
+    PMC4 = 790;
+    /// Performance monitor counter 5.
+    PMC5 = 791;
+    /// Performance monitor counter 6.
+    PMC6 = 792;
+    /// Sampled instruction address.
+    SIAR = 796;
+    /// Sampled data address.
+    SDAR = 797;
+    /// Sampled instruction event.
+    SIER = 784;
+    /// Sampled instruction event 2 (ISA 3.1).
+    SIER2 = 752;
+    /// Sampled instruction event 3 (ISA 3.1).
+    SIER3 = 753;
     /// Virtual time base.
     VTB = 849;
 }

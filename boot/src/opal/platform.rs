@@ -57,3 +57,30 @@ pub fn has(token: Token) -> bool {
     let answer = unsafe { call(Token::CHECK_TOKEN, [token.0, 0, 0, 0, 0, 0, 0]) };
     answer == Status(1)
 }
+
+/// Lets firmware handle a hypervisor maintenance interrupt of this thread, and the time base be
+/// brought back where that asks for it (OPAL API, OPAL_HANDLE_HMI2, OPAL_RESYNC_TIMEBASE).
+///
+/// # Errors
+/// Firmware could not repair it.
+pub fn handle_hmi() -> Result<(), Status> {
+    const TB_RESYNC: u64 = 1 << 0;
+    const TOD_TB_FAIL: u64 = 1 << 3;
+    if !has(Token::HANDLE_HMI2) {
+        // SAFETY: the call takes no address.
+        return unsafe { call(Token::HANDLE_HMI, [0; 7]) }.ok();
+    }
+    let mut flags = Be64::new(0);
+    let flags_at = (&raw mut flags).expose_provenance() as u64;
+    // SAFETY: the doubleword outlives the call.
+    unsafe { call(Token::HANDLE_HMI2, [flags_at, 0, 0, 0, 0, 0, 0]) }.ok()?;
+    let flags = core::hint::black_box(flags).get();
+    if flags & TOD_TB_FAIL != 0 {
+        return Err(Status::HARDWARE);
+    }
+    if flags & TB_RESYNC != 0 {
+        // SAFETY: the call takes no address.
+        unsafe { call(Token::RESYNC_TIMEBASE, [0; 7]) }.ok()?;
+    }
+    Ok(())
+}

@@ -27,6 +27,12 @@ tokens! {
     POLL_EVENTS = 10;
     /// Sets byte order of hypervisor interrupts and the MMU kind.
     REINIT_CPUS = 70;
+    /// Brings a failed time base back.
+    RESYNC_TIMEBASE = 79;
+    /// Handles a hypervisor maintenance interrupt.
+    HANDLE_HMI = 98;
+    /// The same, telling what was lost.
+    HANDLE_HMI2 = 166;
     /// Asks whether a call exists.
     CHECK_TOKEN = 80;
     /// Waits for a console's output to drain.

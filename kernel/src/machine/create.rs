@@ -18,7 +18,7 @@ use crate::partition::{
     Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, VTY_UNIT, Watchpoints,
     complaint_budget,
 };
-use crate::platform::HDSISR_CANARY;
+use crate::platform::{HDSISR_CANARY, Platform};
 use crate::rtas::{self, Rtas};
 use crate::vcpu::Vcpu;
 use alloc::boxed::Box;
@@ -163,6 +163,7 @@ pub fn create(
         .ok_or_else(|| fail(&"no virtual processor"))?;
     let mut vcpu = Box::new(Vcpu::new(partition, presenter));
     vcpu.ctx.emergency_sp = resources.machine.idle.emergency_sp;
+    sync::isync();
     // SAFETY: the partition table entry stands; the hypervisor itself does not translate.
     unsafe { spr::write::<{ sprn::LPIDR }>(u64::from(lpid.get())) };
     sync::isync();
@@ -379,6 +380,9 @@ impl Guest {
             .icache_synchronize(self.plan.rtas, 4096)
             .map_err(fail)?;
         self.vcpu.set_start_state(self.plan.entry, self.plan.fdt);
+        // The thread's LPCR is the guest's from here on, before HDEC is written: with HDICE clear,
+        // POWER9 drops what HDEC raises.
+        Hardware::set_lpcr(self.vcpu.lpcr);
         reset_registers(self.processor);
         Ok(())
     }
@@ -419,10 +423,24 @@ fn reset_registers(processor: Processor) {
     entry::flush_slb();
     clear!(
         DSCR, DSISR, DAR, SRR0, SRR1, AMR, IAMR, PIDR, FSCR, UAMOR, PSPB, CIABR, DAWRX0, DAWR0,
-        VRSAVE, SPRG0, SPRG1, SPRG2, SPRG3, MMCR2, MMCRA, MMCR0, EBBHR, EBBRR, BESCR, TAR
+        VRSAVE, SPRG0, SPRG1, SPRG2, SPRG3, MMCR1, MMCR2, MMCRA, PMC1, PMC2, PMC3, PMC4, PMC5,
+        PMC6, SIAR, SDAR, SIER, EBBHR, EBBRR, BESCR, TAR
     );
+    /// MMCR0: counters frozen.
+    const FROZEN: u64 = 0x8000_0000;
+    /// CTRL: the run latch.
+    const RUN: u64 = 1;
+    // SAFETY: the guest's monitor is off until it wants it.
+    unsafe { spr::write::<{ sprn::MMCR0 }>(FROZEN) };
+    // SAFETY: only says that the thread works.
+    unsafe { spr::write::<{ sprn::CTRL_WRITE }>(RUN) };
+    if processor == Processor::Power9 {
+        clear!(TIDR);
+    }
     if processor == Processor::Power10 {
-        clear!(DEXCR, HASHKEYR, HASHPKEYR);
+        clear!(
+            DEXCR, HASHKEYR, HASHPKEYR, DAWRX1, DAWR1, MMCR3, SIER2, SIER3
+        );
     }
     // SAFETY: a register of the hypervisor.
     unsafe { spr::write::<{ sprn::HDSISR }>(HDSISR_CANARY) };

@@ -95,8 +95,11 @@ struct Epitaph {
 
 // SAFETY: the name is nobody else's; debuggers look for it.
 #[unsafe(no_mangle)]
-static PENSTOCK_EPITAPH: spin::Mutex<Epitaph> =
-    spin::Mutex::new(Epitaph { text: [0; 1024], len: 0, frame: None });
+static PENSTOCK_EPITAPH: spin::Mutex<Epitaph> = spin::Mutex::new(Epitaph {
+    text: [0; 1024],
+    len: 0,
+    frame: None,
+});
 
 /// Writes to the epitaph, as far as it has room, and to the console.
 struct LastWords;
@@ -104,7 +107,9 @@ struct LastWords;
 impl Write for LastWords {
     fn write_str(&mut self, text: &str) -> core::fmt::Result {
         if let Some(mut epitaph) = PENSTOCK_EPITAPH.try_lock() {
-            let Epitaph { text: stone, len, .. } = &mut *epitaph;
+            let Epitaph {
+                text: stone, len, ..
+            } = &mut *epitaph;
             let room = stone.get_mut(*len..).unwrap_or_default();
             for (to, from) in room.iter_mut().zip(text.bytes()) {
                 *to = from;

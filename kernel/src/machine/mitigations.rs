@@ -12,6 +12,7 @@ use crate::bootargs::Mitigations;
 use crate::partition::CpuCharacteristics;
 use penstock_arch::addr::HostReal;
 use penstock_arch::bits::ppc_bit;
+use penstock_arch::regs::Processor;
 use penstock_arch::sync;
 use penstock_boot::bootinfo::{BootInfo, FwFeatureState};
 
@@ -33,7 +34,12 @@ pub enum Board {
 }
 
 /// Puts the mitigations in force, and returns what H_GET_CPU_CHARACTERISTICS answers.
-pub fn apply(choice: Mitigations, info: &BootInfo<'_>, board: Board) -> CpuCharacteristics {
+pub fn apply(
+    choice: Mitigations,
+    info: &BootInfo<'_>,
+    board: Board,
+    processor: Processor,
+) -> CpuCharacteristics {
     let enabled = |name| info.fw_feature(name) == Some(FwFeatureState::Enabled);
     let known = info.fw_features.is_some();
     let flush = match (choice, board) {
@@ -46,6 +52,15 @@ pub fn apply(choice: Mitigations, info: &BootInfo<'_>, board: Board) -> CpuChara
             false
         }
     };
+    // Without the instruction the number is no register, and writing it the end of us.
+    let available = match processor {
+        Processor::Power9 => true,
+        Processor::Power10 => enabled("inst-l1d-flush-trig2"),
+    };
+    if flush && !available {
+        log::warn!("this processor has no L1D flush by mtspr: none is made at a guest's entry");
+    }
+    let flush = flush && available;
     if flush {
         patch(&raw const guest_entry_barrier);
         patch(&raw const guest_hcall_barrier);
@@ -85,6 +100,9 @@ const BEHAVIOURS: &[(&str, u32)] = &[
     ("needs-l1d-flush-msr-pr-0-to-1", 1),
     ("needs-spec-barrier-for-bound-checks", 2),
     ("needs-count-cache-flush-on-context-switch", 5),
+    ("no-need-l1d-flush-msr-pr-1-to-0", 7),
+    ("no-need-l1d-flush-kernel-on-user-access", 8),
+    ("no-need-store-drain-on-priv-state-switch", 9),
 ];
 
 /// What is said where firmware says nothing: with the flush on, all that POWER9 has; without, that

@@ -158,16 +158,20 @@ fn handle(
             inject::deliver(vcpu, Vector::Program, Srr1::PROGRAM_ILLEGAL);
             Next::Enter
         }
-        GuestExit::Virtualization => {
+        GuestExit::Virtualization | GuestExit::External => {
             acknowledge(machine);
             Next::Enter
         }
         GuestExit::Maintenance => {
-            let hmer = spr::read::<{ sprn::HMER }>();
-            // Bits are cleared by writing zeros to them.
-            // SAFETY: acknowledges what was read.
-            unsafe { spr::write::<{ sprn::HMER }>(!hmer) };
-            complain(vcpu, format_args!("HMER {hmer:#x}"));
+            complain(
+                vcpu,
+                format_args!("hypervisor maintenance: HMER {:#x}", maintenance()),
+            );
+            Next::Enter
+        }
+        GuestExit::SoftPatch => {
+            complain(vcpu, format_args!("soft patch at {:#x}", vcpu.ctx.pc));
+            inject::deliver(vcpu, Vector::Program, Srr1::PROGRAM_ILLEGAL);
             Next::Enter
         }
         GuestExit::MachineCheck => machine_check(vcpu),
@@ -177,7 +181,7 @@ fn handle(
             inject::deliver(vcpu, Vector::SystemReset, cause);
             Next::Enter
         }
-        GuestExit::SystemReset | GuestExit::SoftPatch | GuestExit::Unknown(_) => {
+        GuestExit::SystemReset | GuestExit::Unknown(_) => {
             post_mortem(vcpu, exit);
             Next::End(End::Failed)
         }
@@ -190,14 +194,16 @@ fn handle(
 fn machine_check(vcpu: &mut Vcpu<Hardware>) -> Next {
     let msr = Msr::from_bits_retain(vcpu.ctx.msr);
     let dsisr = spr::read::<{ sprn::DSISR }>();
+    let dar = spr::read::<{ sprn::DAR }>();
+    // The interrupt cleared ME; a second one must not stop the machine.
+    // SAFETY: the vectors stand, and SRR1, DSISR and DAR have been read.
+    unsafe { spr::enable_machine_check() };
     let cause = MachineCheckCause::decode(vcpu.ctx.msr, dsisr);
     complain(
         vcpu,
         format_args!(
-            "machine check at {:#x}: {cause:?}, SRR1 {:#x} DSISR {dsisr:#x} DAR {:#x}",
-            vcpu.ctx.pc,
-            vcpu.ctx.msr,
-            spr::read::<{ sprn::DAR }>(),
+            "machine check at {:#x}: {cause:?}, SRR1 {:#x} DSISR {dsisr:#x} DAR {dar:#x}",
+            vcpu.ctx.pc, vcpu.ctx.msr,
         ),
     );
     let recoverable = msr.contains(Msr::RI);
@@ -231,6 +237,16 @@ fn reload_slb(vcpu: &Vcpu<Hardware>) {
     for (vsid, esid) in vcpu.areas.slb_shadow_entries(&mut memory) {
         entry::insert_slbe(vsid, esid);
     }
+}
+
+/// Lets firmware handle what HMER and its own registers report, and returns HMER as it was.
+/// An error that cannot be repaired leaves no time base to go on with.
+fn maintenance() -> u64 {
+    let hmer = spr::read::<{ sprn::HMER }>();
+    if let Err(status) = penstock_boot::opal::platform::handle_hmi() {
+        panic!("hypervisor maintenance, HMER {hmer:#x}: firmware answers {status}");
+    }
+    hmer
 }
 
 /// What is known of a partition that is stopped by an error.
@@ -269,6 +285,14 @@ fn service(vcpu: &mut Vcpu<Hardware>, operator: &mut Operator, machine: &Machine
     let wish = operator.service(vcpu);
     if entry::vectors_checksum() != machine.vectors {
         panic!("the vectors in low memory have changed");
+    }
+    // What the guest runs with is in the machine, and nowhere checked by an access of ours.
+    let (lpcr, lpid) = (
+        spr::read::<{ sprn::LPCR }>(),
+        spr::read::<{ sprn::LPIDR }>(),
+    );
+    if lpcr != vcpu.lpcr.bits() || lpid != u64::from(vcpu.partition.mmu.lpid().get()) {
+        panic!("LPCR {lpcr:#x} and LPIDR {lpid:#x} are not the partition's");
     }
     match wish {
         Wish::None => None,
@@ -345,8 +369,22 @@ fn sleep(ticks: u64) {
     unsafe { spr::write::<{ sprn::PSSCR }>(STOP0_LITE) };
     // SAFETY: a stop without state loss continues after itself.
     unsafe { asm!("stop", options(nostack, preserves_flags)) };
+    forbid_guest_stop();
+    // Maintenance interrupts are not taken in hypervisor state, but end a stop.
+    if spr::read::<{ sprn::HMER }>() & spr::read::<{ sprn::HMEER }>() != 0 {
+        log::warn!("hypervisor maintenance: HMER {:#x}", maintenance());
+    }
     set_decrementer(expiry.wrapping_sub(Hardware::timebase()));
     sync::isync();
+}
+
+/// Makes a guest's `stop` an exit (facility unavailable) instead of a power-saving state of its
+/// own choice: with EC and ESL set it asks for more than a guest may (Power ISA 3.0B, Book III,
+/// Processor Stop Status and Control Register).
+pub fn forbid_guest_stop() {
+    const EC_ESL: u64 = 0x0030_0000;
+    // SAFETY: takes effect at the next stop only, before which `sleep` writes its own.
+    unsafe { spr::write::<{ sprn::PSSCR }>(EC_ESL) };
 }
 
 /// Writes the decrementer.

@@ -26,6 +26,7 @@ const TESTS: &[(&str, Test)] = &[
     ("hypervisor_registers_are_set", registers),
     ("vectors_are_installed_and_unchanged", vectors),
     ("low_memory_is_never_free", low_memory),
+    ("flushing_the_slb_leaves_no_entry", slb),
     ("timebase_counts", timebase),
     ("decrementer_is_large_and_signed", decrementer),
     ("zeroing_by_cache_block", zeroing),
@@ -123,6 +124,23 @@ fn low_memory(bench: &mut Bench<'_>) -> Result<(), &'static str> {
             .map_err(|_| "a frame could not be freed")?;
     }
     result
+}
+
+fn slb(_: &mut Bench<'_>) -> Result<(), &'static str> {
+    const VALID: u64 = 0x0800_0000;
+    const ENTRIES: u32 = 32;
+    for entry in 0..ENTRIES {
+        let esid = u64::from(entry) << 40;
+        entry::insert_slbe(0x4000_0000_0000_0000, esid | VALID | u64::from(entry));
+    }
+    for entry in 0..ENTRIES {
+        expect(entry::slbe(entry) & VALID != 0, "an entry was not entered")?;
+    }
+    entry::flush_slb();
+    for entry in 0..ENTRIES {
+        expect(entry::slbe(entry) & VALID == 0, "an entry survived")?;
+    }
+    Ok(())
 }
 
 fn timebase(_: &mut Bench<'_>) -> Result<(), &'static str> {

@@ -196,6 +196,7 @@ unsafe fn set_up_processor() -> (&'static GuestContext, u64) {
         CIABR = 0,
         DPDES = 0,
     }
+    run::forbid_guest_stop();
     sync::isync();
     (context, checksum)
 }
@@ -273,7 +274,12 @@ fn tree_of(range: HostRange) -> &'static [u8] {
 fn go(machine: &Machine, tree: &[u8], entered: u64) -> ! {
     let info = machine.info;
     let memory = HwMemory::new(HwTlb::new(machine.pvr));
-    let characteristics = mitigations::apply(machine.args.mitigations, info, board(tree));
+    let characteristics = mitigations::apply(
+        machine.args.mitigations,
+        info,
+        board(tree),
+        machine.processor,
+    );
     let mut frames = free_frames(info);
     let table = partition_table(memory, &mut frames);
     match machine.args.mode {
