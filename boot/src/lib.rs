@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Everything between the firmware and the hypervisor.
 //!
-//! From the first instruction that skiboot lets us run ([`head`]) over OPAL calls ([`opal`]) to
+//! From the first instruction that skiboot lets us run (`head`) over OPAL calls ([`opal`]) to
 //! what the machine consists of ([`fdt`], [`memmap`]). Parsers are pure and run on every host.
 #![no_std]
 

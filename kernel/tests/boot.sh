@@ -9,6 +9,8 @@ boot_cases() {
 		run_case "selftest-$machine" selftest_case "$machine"
 		run_case "builtin-$machine" builtin_case "$machine"
 	done
+	# Which of two processors boots is a race of firmware's.
+	run_case builtin-smp builtin_smp_case "${TEST_MACHINES[0]}"
 	for death in panic illegal-instruction stray-load; do
 		run_case "last-words-$death" last_words_case "${TEST_MACHINES[0]}" "$death"
 	done
@@ -123,6 +125,13 @@ monitor_case() {
 builtin_case() {
 	boot_to_end "$1" --builtin
 	expect_builtin "$(console_of "builtin-$1")"
+}
+
+builtin_smp_case() {
+	for _ in 1 2 3; do
+		boot_to_end "$1" --builtin --smp 2
+		expect_builtin "$(console_of builtin-smp)"
+	done
 }
 
 # debian_case MACHINE GUEST [WORD]: to userspace, through mmstress, to power-off.

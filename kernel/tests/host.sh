@@ -9,6 +9,7 @@ CASES_IN_CI=2000
 host_cases() {
 	run_case fmt cargo_at_root fmt --all --check
 	run_case clippy cargo_at_root clippy --workspace --all-targets --quiet -- -D warnings
+	run_case doc doc_case
 	run_case shellcheck shellcheck_case
 	cargo_test_cases
 }
@@ -25,6 +26,8 @@ build_cases() {
 }
 
 cargo_at_root() { (cd "$ROOT" && cargo "$@"); }
+
+doc_case() { RUSTDOCFLAGS='-D warnings' cargo_at_root doc --workspace --no-deps --quiet; }
 
 shellcheck_case() {
 	have shellcheck || skip "shellcheck is not installed"

@@ -4,7 +4,7 @@
 //! A call enters firmware in big-endian hypervisor real mode with interrupts off; firmware uses its
 //! own stack per processor and keeps r1 and r13 to r31. What it writes to memory is big-endian, at
 //! the width of the declared type. Any call may answer [`Status::BUSY`] or
-//! [`Status::BUSY_EVENT`]: [`retry`] repeats it, a bounded number of times.
+//! [`Status::BUSY_EVENT`]: `call::retry` repeats it, a bounded number of times.
 
 pub mod status;
 pub mod token;
