@@ -87,6 +87,8 @@ pub struct GuestRtas<'a> {
     pub error_log_max: u32,
     /// How often `event-scan` should be called, per minute.
     pub event_scan_rate: u32,
+    /// Bytes that `nvram-fetch` and `nvram-store` reach.
+    pub nvram_bytes: u32,
 }
 
 /// A virtual terminal.
@@ -163,6 +165,7 @@ pub fn build(params: &GuestDtParams<'_>) -> Result<Vec<u8>, GuestDtError> {
         cpu::cpus(&params.cpu),
         rtas(&params.rtas)?,
         vdevice(&params.vty),
+        nvram(params.rtas.nvram_bytes),
         interrupt_controller(),
     ] {
         tree.root.add_child(child);
@@ -306,6 +309,15 @@ fn vdevice(vty: &Vty) -> DeviceTreeNode {
     }
     bus.add_child(terminal);
     bus
+}
+
+/// What `nvram-fetch` and `nvram-store` reach (LoPAR, NVRAM; the node's name and type are what
+/// Linux looks for).
+fn nvram(bytes: u32) -> DeviceTreeNode {
+    let mut nvram = node("nvram");
+    set(&mut nvram, "device_type", "nvram");
+    set(&mut nvram, "#bytes", bytes);
+    nvram
 }
 
 /// The presentation layer that H_CPPR, H_EOI, H_IPI, H_XIRR and H_IPOLL serve, for one processor.

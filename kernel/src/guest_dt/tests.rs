@@ -64,6 +64,7 @@ fn params(page_sizes: &[SegmentPageSize]) -> GuestDtParams<'_> {
             hypertas_functions: &["hcall-pft", "hcall-set-mode"],
             error_log_max: 0x800,
             event_scan_rate: 1,
+            nvram_bytes: 0x4000,
         },
         vty: Vty {
             unit: FIRST_VTY,
@@ -155,6 +156,7 @@ fn root_says_partition() {
                     "cpus",
                     "rtas",
                     "vdevice",
+                    "nvram",
                     "interrupt-controller"
                 ]
             );
@@ -459,6 +461,17 @@ fn random_numbers_are_announced_where_there_are_some() {
         |root| {
             let path = "ibm,platform-facilities/ibm,random-v1";
             assert_eq!(text(&root, path, "compatible"), "ibm,random");
+        },
+    );
+}
+
+#[test]
+fn nvram_has_a_type_and_a_size() {
+    with_tree(
+        |_| {},
+        |root| {
+            assert_eq!(text(&root, "nvram", "device_type"), "nvram");
+            assert_eq!(cells(&root, "nvram", "#bytes"), [0x4000]);
         },
     );
 }

@@ -316,6 +316,7 @@ fn device_tree(
             hypertas_functions: &sets,
             error_log_max: rtas::ERROR_LOG_MAX,
             event_scan_rate: rtas::EVENT_SCAN_RATE,
+            nvram_bytes: u32::try_from(rtas::NVRAM_BYTES).unwrap_or(u32::MAX),
         },
         vty: Vty {
             unit: VTY_UNIT,
