@@ -261,6 +261,8 @@ impl Operator {
             if self.service(vcpu) == Wish::PowerOff {
                 finish(status);
             }
+            // Without a guest nothing else looks after the console.
+            super::run::sleep(vcpu.partition.clock.timebase_hz / super::run::SERVICE_HZ);
             penstock_boot::opal::call::poll_events();
         }
     }

@@ -21,11 +21,11 @@ use crate::rtas_memory::GuestRam;
 use crate::vcpu::{Prod, Vcpu};
 use crate::vpa::{DispatchReason, DispatchRecord, PreemptReason};
 use core::arch::asm;
-use penstock_arch::regs::{Hfscr, MachineCheckCause, Msr, Srr1, sprn};
+use penstock_arch::regs::{Hfscr, Lpcr, MachineCheckCause, Msr, Srr1, sprn};
 use penstock_arch::{entry, spr, sync};
 
 /// How often the console is looked after while a guest runs, in parts of a second.
-const SERVICE_HZ: u64 = 100;
+pub const SERVICE_HZ: u64 = 100;
 
 /// Why a partition no longer runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub fn run(machine: &Machine, mut guest: Guest, mut operator: Operator) -> ! {
     if guest.vcpu().presenter.is_pushed() {
         guest.vcpu().presenter.pull(&HwInterrupts);
     }
+    // No guest runs here any more: its interrupts are nobody's, and the decrementer is ours.
+    Hardware::set_lpcr(Lpcr::HYPERVISOR);
     super::console::drain(Some(&partition.output));
     let (status, state) = match end {
         End::PoweredOff => (ExitStatus::Success, PartitionState::ShutOff),
@@ -357,7 +359,7 @@ fn idle(vcpu: &mut Vcpu<Hardware>, operator: &mut Operator, machine: &Machine) -
 
 /// Stops the thread for at most `ticks`. HDEC does not wake a stopped thread, so the guest's
 /// decrementer is borrowed, and given back by its absolute expiry (design decision 16).
-fn sleep(ticks: u64) {
+pub fn sleep(ticks: u64) {
     // In this order, so that a delay between the two makes the interrupt late, never early.
     let left = spr::read::<{ sprn::DEC }>();
     let expiry = Hardware::timebase().wrapping_add(left);
