@@ -9,6 +9,7 @@ boot_cases() {
 		run_case "selftest-$machine" selftest_case "$machine"
 		run_case "builtin-$machine" builtin_case "$machine"
 	done
+	run_case mitigations mitigations_case
 	# Which of two processors boots is a race of firmware's.
 	run_case builtin-smp builtin_smp_case "${TEST_MACHINES[0]}"
 	for death in panic illegal-instruction stray-load; do
@@ -31,6 +32,7 @@ long_cases() {
 			run_case "debian13-64k-$word-$machine" debian_case "$machine" debian13-64k "$word"
 		done
 		run_case "shell-$machine" shell_case "$machine"
+		run_case "reboot-$machine" reboot_case "$machine"
 	done
 	run_case newest-qemu newest_qemu_case
 }
@@ -127,6 +129,13 @@ builtin_case() {
 	expect_builtin "$(console_of "builtin-$1")"
 }
 
+# POWER9 has the instruction that flushes the L1 data cache; QEMU takes it for nothing.
+mitigations_case() {
+	PENSTOCK_APPEND=penstock.mitigations=on boot_to_end powernv9 --builtin
+	expect_line "$(console_of mitigations)" '^kernel: L1D flush at each entry of a guest$'
+	expect_builtin "$(console_of mitigations)"
+}
+
 builtin_smp_case() {
 	for _ in 1 2 3; do
 		boot_to_end "$1" --builtin --smp 2
@@ -159,6 +168,31 @@ shell_case() {
 	# The answer differs from what is typed, which the console echoes.
 	printf 'echo pen$((40+2))stock\n' >&3
 	wait_for "$pid" "$console" 'pen42stock'
+	printf 'poweroff\n' >&3
+	wait "$pid" || status=$?
+	exec 3>&-
+	cat "$console"
+	((status == 0)) || fail "status $status instead of 0"
+}
+
+# A Debian guest that reboots starts again, and powers off in its second life.
+reboot_case() {
+	local machine=$1 console=$FILES/reboot-$1.console pid status=0
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	[[ -f $HYPERVISOR_ELF ]] || skip "the hypervisor does not build"
+	rm -f "$FILES/input" "$console"
+	mkfifo "$FILES/input"
+	"$ROOT/run-qemu.sh" --machine "$machine" "${MACHINE_OPTIONS[@]}" --timeout "${OPT_TIMEOUT:-600}" \
+		"${QEMU_OPTIONS[@]}" <"$FILES/input" >"$console" &
+	pid=$!
+	exec 3>"$FILES/input"
+	wait_for "$pid" "$console" 'penstock-guest: userspace up'
+	printf 'reboot\n' >&3
+	wait_for "$pid" "$console" 'kernel: debian: restarts'
+	until (($(grep -ac 'penstock-guest: userspace up' "$console") == 2)); do
+		kill -0 "$pid" 2>/dev/null || fail "the run ended before the second life"
+		sleep 0.2
+	done
 	printf 'poweroff\n' >&3
 	wait "$pid" || status=$?
 	exec 3>&-
