@@ -21,7 +21,7 @@ use super::vrma::Repair;
 use crate::page_ops::Machine;
 use penstock_arch::addr::{EffectiveAddr, GuestReal};
 use penstock_arch::hash::{
-    Asdr, GuestHpteR, HpteR, HpteV, KeyMask, PagePerm, PrivilegeState, SegmentKey, StorageKey,
+    Asdr, GuestHpteR, HpteR, KeyMask, PagePerm, PrivilegeState, SegmentKey, StorageKey,
 };
 use penstock_arch::regs::{Dsisr, Msr, Srr1};
 
@@ -255,8 +255,7 @@ impl<M: Machine> HashMmu<M> {
                 self.memory.populate(page, encoding.actual().bytes()).ok()
             });
             if backed.is_some() {
-                let valid = v.without(HpteV::ABSENT).with(HpteV::VALID);
-                guard.quiesce(r).install(valid);
+                guard.reveal();
             }
         }
         FaultAction::Retry

@@ -148,6 +148,17 @@ impl<'a, M: Machine> HpteGuard<'a, M> {
         Hidden { mmu, entry, v, rb }
     }
 
+    /// Makes an absent entry valid, and unlocks: no processor has used it since its doubleword 1
+    /// was stored, so there is nothing to flush.
+    #[inline]
+    pub(super) fn reveal(self) {
+        let (mmu, entry, v) = self.into_parts();
+        let machine = mmu.machine();
+        machine.eieio();
+        entry.store_v(machine, v.without(HpteV::ABSENT).with(HpteV::VALID));
+        machine.ptesync();
+    }
+
     /// Brings the entry, whose doubleword 1 is `r` but for R and C, to where nobody uses it: a
     /// valid one by hiding and flushing, any other just so.
     #[inline]
