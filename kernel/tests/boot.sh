@@ -91,39 +91,6 @@ last_words_case() {
 	[[ $death == panic ]] || expect_line "$log" '^ +r28 [0-9a-f]{16}'
 }
 
-# ^] reaches the monitor while a guest runs; its commands answer, and poweroff is the user's end.
-monitor_case() {
-	local machine=$1 console=$FILES/monitor.console pid status=0
-	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
-	[[ -f $HYPERVISOR_ELF ]] || skip "the hypervisor does not build"
-	rm -f "$FILES/input" "$console"
-	mkfifo "$FILES/input"
-	"$ROOT/run-qemu.sh" --machine "$machine" "${MACHINE_OPTIONS[@]}" --timeout "${OPT_TIMEOUT:-600}" \
-		"${QEMU_OPTIONS[@]}" <"$FILES/input" >"$console" &
-	pid=$!
-	exec 3>"$FILES/input"
-	wait_for "$pid" "$console" 'penstock-guest: userspace up'
-	printf '\035' >&3
-	wait_for "$pid" "$console" 'penstock> '
-	printf 'list\ndominfo\nstart debian\n' >&3
-	wait_for "$pid" "$console" 'start: not in this version'
-	expect_line "$console" '^ 1 +debian +running'
-	expect_line "$console" '^ +H_ENTER +[0-9]+'
-	# Back to the guest, which has gone on.
-	printf '\035' >&3
-	printf 'echo pen$((40+2))stock\n' >&3
-	wait_for "$pid" "$console" 'pen42stock'
-	# A flood of output arrives whole.
-	printf 'seq 1 $((19999+1))\n' >&3
-	wait_for "$pid" "$console" '^20000'
-	[[ $(tr -d '\r' <"$console" | grep -Eac '^[0-9]+$') == 20000 ]] || fail "lines of a flood were lost"
-	printf '\035destroy debian\n' >&3
-	wait "$pid" || status=$?
-	exec 3>&-
-	cat "$console"
-	((status == 130)) || fail "status $status instead of 130"
-}
-
 builtin_case() {
 	boot_to_end "$1" --builtin
 	expect_builtin "$(console_of "builtin-$1")"
@@ -153,60 +120,77 @@ debian_case() {
 	expect_line "$(console_of "$guest${word:+-$word}-$machine")" '^mmstress: [0-9]+ checks, 0 failures$'
 }
 
-# A session in the default guest's shell by piped standard input.
-shell_case() {
-	local machine=$1 console=$FILES/shell-$1.console pid status=0
+# start_session NAME MACHINE: boots the default guest to its shell. What is typed goes to
+# descriptor 3; the console is in $console.
+start_session() {
+	console=$FILES/$1.console
 	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
 	[[ -f $HYPERVISOR_ELF ]] || skip "the hypervisor does not build"
 	rm -f "$FILES/input" "$console"
 	mkfifo "$FILES/input"
-	"$ROOT/run-qemu.sh" --machine "$machine" "${MACHINE_OPTIONS[@]}" --timeout "${OPT_TIMEOUT:-600}" \
+	"$ROOT/run-qemu.sh" --machine "$2" "${MACHINE_OPTIONS[@]}" --timeout "${OPT_TIMEOUT:-600}" \
 		"${QEMU_OPTIONS[@]}" <"$FILES/input" >"$console" &
 	pid=$!
 	exec 3>"$FILES/input"
-	wait_for "$pid" "$console" 'penstock-guest: userspace up'
-	# The answer differs from what is typed, which the console echoes.
-	printf 'echo pen$((40+2))stock\n' >&3
-	wait_for "$pid" "$console" 'pen42stock'
-	printf 'poweroff\n' >&3
+	wait_for 'penstock-guest: userspace up'
+}
+
+# end_session STATUS: waits for the end, which must be this.
+end_session() {
+	local status=0
 	wait "$pid" || status=$?
 	exec 3>&-
 	cat "$console"
-	((status == 0)) || fail "status $status instead of 0"
+	((status == $1)) || fail "status $status instead of $1"
+}
+
+# wait_for TEXT [COUNT]: until the console of the session has that many lines with the text.
+wait_for() {
+	until (($(grep -ac "$1" "$console" 2>/dev/null) >= ${2:-1})); do
+		kill -0 "$pid" 2>/dev/null || fail "the run ended before the console had: $1"
+		sleep 0.2
+	done
+}
+
+# A session in the default guest's shell by piped standard input. The answer differs from what is
+# typed, which the console echoes.
+shell_case() {
+	start_session "shell-$1" "$1"
+	printf 'echo pen$((40+2))stock\n' >&3
+	wait_for 'pen42stock'
+	printf 'poweroff\n' >&3
+	end_session 0
 }
 
 # A Debian guest that reboots starts again, and powers off in its second life.
 reboot_case() {
-	local machine=$1 console=$FILES/reboot-$1.console pid status=0
-	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
-	[[ -f $HYPERVISOR_ELF ]] || skip "the hypervisor does not build"
-	rm -f "$FILES/input" "$console"
-	mkfifo "$FILES/input"
-	"$ROOT/run-qemu.sh" --machine "$machine" "${MACHINE_OPTIONS[@]}" --timeout "${OPT_TIMEOUT:-600}" \
-		"${QEMU_OPTIONS[@]}" <"$FILES/input" >"$console" &
-	pid=$!
-	exec 3>"$FILES/input"
-	wait_for "$pid" "$console" 'penstock-guest: userspace up'
+	start_session "reboot-$1" "$1"
 	printf 'reboot\n' >&3
-	wait_for "$pid" "$console" 'kernel: debian: restarts'
-	until (($(grep -ac 'penstock-guest: userspace up' "$console") == 2)); do
-		kill -0 "$pid" 2>/dev/null || fail "the run ended before the second life"
-		sleep 0.2
-	done
+	wait_for 'kernel: debian: restarts'
+	wait_for 'penstock-guest: userspace up' 2
 	printf 'poweroff\n' >&3
-	wait "$pid" || status=$?
-	exec 3>&-
-	cat "$console"
-	((status == 0)) || fail "status $status instead of 0"
+	end_session 0
 }
 
-# Waits until a console has a text, or its run has ended.
-wait_for() {
-	local pid=$1 console=$2 text=$3
-	until grep -aq "$text" "$console" 2>/dev/null; do
-		kill -0 "$pid" 2>/dev/null || fail "the run ended before the console had: $text"
-		sleep 0.2
-	done
+# ^] reaches the monitor while a guest runs; its commands answer, and destroy is the user's end.
+monitor_case() {
+	start_session monitor "$1"
+	printf '\035' >&3
+	wait_for 'penstock> '
+	printf 'list\ndominfo\nstart debian\n' >&3
+	wait_for 'start: not in this version'
+	expect_line "$console" '^ 1 +debian +running'
+	expect_line "$console" '^ +H_ENTER +[0-9]+'
+	# Back to the guest, which has gone on.
+	printf '\035' >&3
+	printf 'echo pen$((40+2))stock\n' >&3
+	wait_for 'pen42stock'
+	# A flood of output arrives whole.
+	printf 'seq 1 $((19999+1))\n' >&3
+	wait_for '^20000'
+	[[ $(tr -d '\r' <"$console" | grep -Eac '^[0-9]+$') == 20000 ]] || fail "lines of a flood were lost"
+	printf '\035destroy debian\n' >&3
+	end_session 130
 }
 
 # PENSTOCK_QEMU_NEWEST names a QEMU of the next major release to run the built-in guest with.
