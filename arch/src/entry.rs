@@ -131,11 +131,12 @@ pub fn vectors_checksum() -> u64 {
 ///
 /// # Safety
 /// The thread's partition (LPIDR, LPCR), HDEC, and interrupt context must be set for this guest;
-/// `ctx.msr` must have HV clear; the vectors must be installed.
+/// its MSR must have HV clear; the vectors must be installed. `ctx` must be valid for whatever the
+/// light handlers make of it, and nothing else may use that during the call.
 #[inline]
-pub unsafe fn run_guest(ctx: &mut GuestContext) -> u64 {
+pub unsafe fn run_guest(ctx: *mut GuestContext) -> u64 {
     // SAFETY: the caller set the machine up; enter_guest keeps our registers by its contract.
-    unsafe { enter_guest(core::ptr::from_mut(ctx)) }
+    unsafe { enter_guest(ctx) }
 }
 
 /// Empties the SLB, and drops all that the processor derived from it.

@@ -88,8 +88,11 @@ fn run_guest(
         let left = next_service.saturating_sub(spr::timebase()).max(1);
         // SAFETY: the hypervisor's own timer; left is positive, so it is not entered expired.
         unsafe { spr::write::<{ sprn::HDEC }>(left) };
-        // SAFETY: `create` made this thread the partition's; the context was pushed above.
-        let reason = unsafe { entry::run_guest(&mut vcpu.ctx) };
+        // The light handlers get the whole of it back from its first field.
+        let lent = core::ptr::from_mut(vcpu).cast();
+        // SAFETY: `create` made this thread the partition's; the context was pushed above; `vcpu`
+        // is not used until the call returns.
+        let reason = unsafe { entry::run_guest(lent) };
         check_stack();
         let exit = GuestExit::decode(reason);
         if let Some(count) = vcpu.exits.get_mut(exit.index()) {
