@@ -24,7 +24,7 @@ use arrayvec::ArrayVec;
 
 use crate::rtas::memory::{GuestBytes, MemoryFault};
 use penstock_arch::addr::GuestReal;
-use penstock_arch::bits::ppc_mask;
+use penstock_arch::bits::{ppc_bit, ppc_mask};
 
 /// Alignment of every area: the L1 cache line.
 const ALIGN: u64 = 128;
@@ -41,6 +41,14 @@ const SLB_SHADOW_SLOT: u32 = 16;
 pub const SLB_ENTRIES: u32 = 32;
 /// V of the ESID doubleword of an entry.
 const SLB_VALID: u64 = 0x0800_0000;
+/// ESID and V: what slbmte's RB has beside the number of the entry.
+const SLB_ESID: u64 = ppc_mask(0, 35) | SLB_VALID;
+/// B as far as it is not reserved, VSID, Ks, Kp, N, C: what slbmte's RS has beside the page size.
+const SLB_VSID: u64 = ppc_mask(1, 54) | ppc_bit(56);
+/// L and LP, the base page size.
+const SLB_PAGE_SIZE: u64 = ppc_bit(55) | ppc_mask(58, 59);
+/// L and LP of the base page sizes that a partition is told: 4 KiB, 16 MiB, 64 KiB.
+const SLB_PAGE_SIZES: [u64; 3] = [0, 0x100, 0x110];
 
 /// Byte offsets in the VPA of fields that are the hypervisor's.
 mod vpa_offset {
@@ -306,7 +314,12 @@ impl VcpuAreas {
 
     /// What the guest keeps in its SLB shadow for the case that the SLB is lost: VSID and ESID
     /// doublewords of valid entries (LoPAR, SLB Shadow Buffer: persistent count first, then ESID
-    /// and VSID of each).
+    /// and VSID of each), fit for slbmte.
+    ///
+    /// The hypervisor itself executes that slbmte, and an operand that the guest has spoilt would
+    /// hurt the hypervisor (Power ISA 3.0B, Book III, SLB Move To Entry: reserved bits, and numbers
+    /// that the SLB does not have, are undefined; QEMU takes a program interrupt). So the number is
+    /// the slot's, as Linux has it too, and entries that no SLB can hold are left out.
     pub fn slb_shadow_entries<M: GuestBytes>(
         &self,
         memory: &mut M,
@@ -330,9 +343,11 @@ impl VcpuAreas {
             );
             if let (Ok(esid), Some(Ok(vsid))) = words
                 && esid & SLB_VALID != 0
+                && vsid & !(SLB_VSID | SLB_PAGE_SIZE) == 0
+                && SLB_PAGE_SIZES.contains(&(vsid & SLB_PAGE_SIZE))
             {
                 // There are no more slots than the vector holds.
-                let _ = entries.try_push((vsid, esid));
+                let _ = entries.try_push((vsid, esid & SLB_ESID | slot));
             }
         }
         entries

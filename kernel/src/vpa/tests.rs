@@ -535,6 +535,64 @@ fn slb_shadow_entries_are_the_valid_persistent_ones() {
     assert_eq!(vcpu.areas.slb_shadow_entries(&mut vcpu.memory).len(), 1);
 }
 
+#[test]
+fn what_a_guest_spoils_in_its_slb_shadow_never_becomes_an_operand() {
+    let shadowed = |esid: u64, vsid: u64| {
+        let mut vcpu = Vcpu::with_vpa();
+        vcpu.memory.put_words(index(SHADOW) + 4, &[48]);
+        let _ = vcpu
+            .apply(AreaRequest::RegisterSlbShadow(at(SHADOW)))
+            .unwrap();
+        let halves = |value: u64| [value >> 32, value & 0xffff_ffff];
+        let words = [
+            halves(2 << 32),
+            [0; 2],
+            halves(esid),
+            halves(vsid),
+            [0; 2],
+            [0; 2],
+        ]
+        .concat()
+        .into_iter()
+        .map(|word| u32::try_from(word).unwrap())
+        .collect::<alloc::vec::Vec<_>>();
+        vcpu.memory.put_words(index(SHADOW), &words);
+        vcpu.memory.put_words(index(SHADOW) + 4, &[48]);
+        vcpu.areas
+            .slb_shadow_entries(&mut vcpu.memory)
+            .first()
+            .copied()
+    };
+    const ESID: u64 = 0xc000_0000_0800_0000;
+    const VSID: u64 = 0x4000_0001_0000_0510;
+    // Numbers of entries that no SLB has, and reserved bits: the slot's own number, and none.
+    for noise in [0x020, 0xfff, 0x1000, 0x07ff_ffff] {
+        assert_eq!(
+            shadowed(ESID | noise, VSID),
+            Some((VSID, ESID)),
+            "{noise:#x}"
+        );
+    }
+    // Page sizes: 4 KiB, 64 KiB, 16 MiB, segments of both sizes.
+    for vsid in [0, 0x510, 0x500, 0x4000_0000_0000_0110] {
+        assert_eq!(shadowed(ESID, vsid), Some((vsid, ESID)), "{vsid:#x}");
+    }
+    // Reserved segment sizes, page sizes and bits.
+    for vsid in [
+        1 << 63,
+        3 << 62,
+        0x010,
+        0x030,
+        0x120,
+        0x130,
+        0x140,
+        0x001,
+        0x008,
+    ] {
+        assert_eq!(shadowed(ESID, vsid), None, "{vsid:#x}");
+    }
+}
+
 proptest! {
     #![proptest_config(config())]
 
