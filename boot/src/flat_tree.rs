@@ -32,6 +32,10 @@ const END: u32 = 9;
 /// Deepest nesting that is accepted; skiboot's trees have 6.
 const MAX_DEPTH: usize = 32;
 
+/// Longest name that is accepted; the longest known has 43 characters. Properties share the strings
+/// block, so without a limit reading a tree could take time quadratic in its size.
+const MAX_NAME: usize = 255;
+
 /// Why bytes are not a device tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TreeError {
@@ -53,7 +57,7 @@ pub enum TreeError {
         /// Offset of the offending word in the structure block.
         offset: usize,
     },
-    /// A node's name is empty, not made of printable ASCII characters, or has no end.
+    /// A node's name is empty, too long, or not made of printable ASCII characters.
     Name {
         /// Offset of the node in the structure block.
         offset: usize,
@@ -140,7 +144,7 @@ fn doubleword(bytes: &[u8], offset: usize) -> Option<u64> {
 /// The printable name at `offset`, without its NUL.
 fn name_at(bytes: &[u8], offset: usize) -> Option<&str> {
     let rest = bytes.get(offset..)?;
-    let length = rest.iter().position(|&byte| byte == 0)?;
+    let length = rest.iter().take(MAX_NAME + 1).position(|&byte| byte == 0)?;
     let name = rest.get(..length)?;
     if !name.iter().all(u8::is_ascii_graphic) {
         return None;

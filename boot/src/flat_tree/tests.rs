@@ -228,6 +228,28 @@ fn a_property_after_a_node_is_refused() {
 }
 
 #[test]
+fn a_name_has_a_greatest_length() {
+    // The second property's name is the tree's last bytes, shared with nothing.
+    let named = |length: usize| {
+        let mut tree = small();
+        let name = tree.len() - 4;
+        tree.truncate(name);
+        tree.resize(name + length, b'b');
+        tree.extend(b"\0c\0");
+        // The node's property keeps its name, which has moved.
+        let total = u32::try_from(tree.len()).unwrap();
+        set_word(&mut tree, 4, total);
+        let strings = u32::try_from(length + 5).unwrap();
+        set_word(&mut tree, 32, strings);
+        set_word(&mut tree, 40 + 32 + 4 * 15, strings - 2);
+        FlatTree::new(&tree).map(|_| ())
+    };
+    assert_eq!(named(1), Ok(()));
+    assert_eq!(named(255), Ok(()));
+    assert_eq!(named(256), Err(TreeError::Structure { offset: 28 }));
+}
+
+#[test]
 fn deep_nesting_is_refused() {
     let chain = |depth: usize| {
         let mut tree = small();
