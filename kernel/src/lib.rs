@@ -23,7 +23,13 @@ pub mod rtas_memory;
 pub mod vcpu;
 pub mod vpa;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fake"))]
+pub mod fuzzing;
+#[cfg(any(test, feature = "fake"))]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "fuzz targets need only some of it")
+)]
 pub(crate) mod testing;
 
 #[cfg(target_os = "none")]
