@@ -244,7 +244,8 @@ impl<M: Machine> HashMmu<M> {
         }
     }
 
-    /// Makes an absent entry valid, its memory zeroed if it was never touched.
+    /// Makes an absent entry valid, its memory zeroed if it was never touched. For a page of 16 MiB
+    /// that is the longest that any exit takes: 131,072 cache blocks.
     #[inline]
     fn make_valid(&self, guard: HpteGuard<'_, M>) -> FaultAction {
         let v = guard.v();

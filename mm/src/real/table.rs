@@ -8,9 +8,10 @@ use super::Frames;
 use crate::page_ops::{CACHE_BLOCK, PageOps};
 use core::ops::Deref;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::AtomicU64;
 use penstock_arch::addr::HostReal;
 use penstock_arch::endian::AtomicBe64;
+pub use penstock_arch::endian::BeCell;
 
 /// What may lie in owned memory that is also accessed behind the compiler's back.
 ///
@@ -26,77 +27,8 @@ unsafe impl Cell for AtomicBe64 {}
 // SAFETY: an array of cells is one.
 unsafe impl<T: Cell, const N: usize> Cell for [T; N] {}
 
-/// A big-endian doubleword that processors and the MMU share.
-///
-/// Loads and stores are volatile: for those the compiler uses the byte-reversed load and store
-/// instructions, where an atomic access and a reversal in registers takes a dozen. On the target
-/// each is one access, and the machine orders it like any other.
-#[derive(Debug)]
-#[repr(transparent)]
-pub struct BeCell(AtomicU64);
-
 // SAFETY: a transparent atomic integer.
 unsafe impl Cell for BeCell {}
-
-impl BeCell {
-    /// `value` as it lies in big-endian memory: through memory, for that takes two instructions
-    /// where a reversal in registers takes a dozen.
-    #[inline]
-    #[must_use]
-    pub fn raw_of(value: u64) -> u64 {
-        let cell = Self(AtomicU64::new(0));
-        cell.store(value);
-        cell.load_raw()
-    }
-
-    /// The value.
-    #[inline]
-    #[must_use]
-    pub fn load(&self) -> u64 {
-        // SAFETY: a valid, aligned doubleword.
-        u64::from_be(unsafe { self.0.as_ptr().read_volatile() })
-    }
-
-    /// The value as it lies in memory, for comparing with another such.
-    #[inline]
-    #[must_use]
-    pub fn load_raw(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Stores `value`. What must be seen before needs a fence.
-    #[inline]
-    pub fn store(&self, value: u64) {
-        // SAFETY: a valid, aligned doubleword that changes through shared references.
-        unsafe { self.0.as_ptr().write_volatile(value.to_be()) };
-    }
-
-    /// Sets a bit; whether it was clear before. What follows happens after.
-    #[inline]
-    pub fn set_bit(&self, bit: u64) -> bool {
-        self.0.fetch_or(bit.to_be(), Ordering::Acquire) & bit.to_be() == 0
-    }
-
-    /// Replaces 0 by `value`. What follows happens after.
-    #[inline]
-    #[must_use]
-    pub fn replace_zero(&self, value: u64) -> bool {
-        self.load_raw() == 0
-            && self
-                .0
-                .compare_exchange(0, value.to_be(), Ordering::Acquire, Ordering::Relaxed)
-                .is_ok()
-    }
-
-    /// Stores one byte of the eight, counted from the first in memory.
-    #[inline]
-    pub fn store_byte(&self, byte: usize, value: u8) {
-        // SAFETY: within the eight bytes.
-        let byte = unsafe { self.0.as_ptr().cast::<u8>().add(byte & 7) };
-        // SAFETY: valid, and changes through shared references.
-        unsafe { byte.write_volatile(value) };
-    }
-}
 
 /// An array of cells at a real address.
 pub struct RealArray<T: Cell> {
@@ -259,6 +191,7 @@ pub(super) fn pointer<T>(at: HostReal) -> Option<NonNull<T>> {
 mod tests {
     use super::*;
     use crate::fake::TestMemory;
+    use core::sync::atomic::Ordering;
 
     #[test]
     fn tables_wrap_and_arrays_check() {
