@@ -423,9 +423,9 @@ fn reset_registers(processor: Processor) {
     entry::clear_guest_registers();
     entry::flush_slb();
     clear!(
-        DSCR, DSISR, DAR, SRR0, SRR1, AMR, IAMR, PIDR, FSCR, UAMOR, PSPB, CIABR, DAWRX0, DAWR0,
-        VRSAVE, SPRG0, SPRG1, SPRG2, SPRG3, MMCR1, MMCR2, MMCRA, PMC1, PMC2, PMC3, PMC4, PMC5,
-        PMC6, SIAR, SDAR, SIER, EBBHR, EBBRR, BESCR, TAR
+        DSCR, DPDES, DSISR, DAR, SRR0, SRR1, AMR, IAMR, PIDR, FSCR, UAMOR, PSPB, CIABR, DAWRX0,
+        DAWR0, VRSAVE, SPRG0, SPRG1, SPRG2, SPRG3, MMCR1, MMCR2, MMCRA, PMC1, PMC2, PMC3, PMC4,
+        PMC5, PMC6, SIAR, SDAR, SIER, EBBHR, EBBRR, BESCR, TAR
     );
     /// MMCR0: counters frozen.
     const FROZEN: u64 = 0x8000_0000;

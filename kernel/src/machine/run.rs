@@ -21,6 +21,7 @@ use crate::rtas_memory::GuestRam;
 use crate::vcpu::{Prod, Vcpu};
 use crate::vpa::{DispatchReason, DispatchRecord, PreemptReason};
 use core::arch::asm;
+use log::Level;
 use penstock_arch::regs::{Hfscr, Lpcr, MachineCheckCause, Msr, Srr1, sprn};
 use penstock_arch::{entry, spr, sync};
 
@@ -104,7 +105,7 @@ fn run_guest(
         match handle(vcpu, exit, operator, machine) {
             Next::Enter => {}
             Next::Restart => {
-                log::info!("{}: restarts", name(vcpu));
+                report(vcpu, Level::Info, format_args!("restarts"));
                 if let Err(error) = guest.restart() {
                     log::error!("{error}");
                     return End::Failed;
@@ -120,11 +121,19 @@ fn name(vcpu: &Vcpu<Hardware>) -> &'static str {
 }
 
 /// Logs what a guest did, as often as its budget allows.
-fn complain(vcpu: &Vcpu<Hardware>, what: core::fmt::Arguments<'_>) {
+fn report(vcpu: &Vcpu<Hardware>, level: Level, what: core::fmt::Arguments<'_>) {
+    // What is not shown costs nothing of the budget.
+    if level > log::max_level() {
+        return;
+    }
     let admission = vcpu.partition.complaints.lock().admit(spr::timebase());
     if let Admission::Print { suppressed } = admission {
-        log::warn!("{}: {what}{}", name(vcpu), Suppressed(suppressed));
+        log::log!(level, "{}: {what}{}", name(vcpu), Suppressed(suppressed));
     }
+}
+
+fn complain(vcpu: &Vcpu<Hardware>, what: core::fmt::Arguments<'_>) {
+    report(vcpu, Level::Warn, what);
 }
 
 fn handle(
@@ -147,11 +156,11 @@ fn handle(
         GuestExit::PowerOff | GuestExit::StopSelf => Next::End(End::PoweredOff),
         GuestExit::Reboot => Next::Restart,
         GuestExit::EmulationAssist => {
-            let instruction = spr::read::<{ sprn::HEIR }>();
-            log::debug!(
-                "{}: no such instruction: {instruction:#x} at {:#x}",
-                name(vcpu),
-                vcpu.ctx.pc
+            let (instruction, at) = (spr::read::<{ sprn::HEIR }>(), vcpu.ctx.pc);
+            report(
+                vcpu,
+                Level::Debug,
+                format_args!("no such instruction: {instruction:#x} at {at:#x}"),
             );
             inject::deliver(vcpu, Vector::Program, Srr1::PROGRAM_ILLEGAL);
             Next::Enter
@@ -324,6 +333,8 @@ fn idle(vcpu: &mut Vcpu<Hardware>, operator: &mut Operator, machine: &Machine) -
         }
         let now = Hardware::timebase();
         if now >= next_service {
+            // What is not taken in hypervisor state ends each stop at once, until it is served.
+            acknowledge(machine);
             if let Some(end) = service(vcpu, operator, machine) {
                 return Some(end);
             }
