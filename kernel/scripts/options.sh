@@ -13,7 +13,8 @@ Penstock: a bare-metal hypervisor for OpenPOWER, under QEMU
   ./run-qemu.sh bench [OPTIONS] [-- ...]            print what operations cost, in instructions
 
 What is missing (QEMU, dtc, Rust's library sources, Debian's guest kernel) is set up first.
-In the guest, "poweroff" ends the run. On a terminal, ^] leaves the guest's console for the monitor.
+In the guest, "poweroff" ends the run; on a terminal the monitor waits ten seconds for a key first.
+There, ^] leaves the guest's console for the monitor at any time.
 
 The machine (for boot, test and bench)
   --machine powernv9|powernv10   the board (default powernv9; test: both)

@@ -36,7 +36,11 @@ pub struct Operator {
     state: PartitionState,
     started: u64,
     bytes_in: u64,
+    keys: u64,
 }
+
+/// How long the monitor waits for a key after the last guest powered itself off.
+const GRACE_SECONDS: u64 = 10;
 
 impl Operator {
     /// Nobody has typed anything.
@@ -47,6 +51,7 @@ impl Operator {
             state: PartitionState::Running,
             started: spr::timebase(),
             bytes_in: 0,
+            keys: 0,
         }
     }
 
@@ -80,6 +85,7 @@ impl Operator {
             Some(space) if !space.is_empty() => console::read(space),
             _ => 0,
         };
+        self.keys += len as u64;
         for byte in buffer.iter().take(len) {
             let routed = console::multiplexer().lock().route(*byte);
             match routed {
@@ -236,8 +242,9 @@ impl Operator {
         )
     }
 
-    /// The partition is gone. Without anybody at the console, so is the machine; otherwise the
-    /// monitor stays until it is told to power off.
+    /// The partition is gone. Without anybody at the console, so is the machine; otherwise there
+    /// is the monitor. Where the guest powered itself off, which most often is how a run is meant to
+    /// end, it waits a while for a key; after anything else, until it is told to power off.
     pub fn ended(
         &mut self,
         vcpu: &mut Vcpu<Hardware>,
@@ -251,18 +258,30 @@ impl Operator {
         {
             let mut multiplexer = console::multiplexer().lock();
             multiplexer.forget(vcpu.partition.id);
-            let _ = writeln!(
-                multiplexer.text(),
-                "No partition runs; `poweroff` ends the machine."
-            );
-            let _ = self.editor.redraw(&mut multiplexer.text());
+            let mut text = multiplexer.text();
+            let _ = match status {
+                ExitStatus::Success => writeln!(
+                    text,
+                    "No partition runs: powering off in {GRACE_SECONDS} s unless a key is pressed."
+                ),
+                _ => writeln!(text, "No partition runs; `poweroff` ends the machine."),
+            };
+            let _ = self.editor.redraw(&mut text);
         }
+        let hz = vcpu.partition.clock.timebase_hz;
+        let ended = spr::timebase();
+        let keys = self.keys;
         loop {
             if self.service(vcpu) == Wish::PowerOff {
                 finish(status);
             }
+            let waited = spr::timebase().wrapping_sub(ended);
+            let alone = self.keys == keys && waited >= GRACE_SECONDS * hz;
+            if alone && status == ExitStatus::Success {
+                finish(status);
+            }
             // Without a guest nothing else looks after the console.
-            super::run::sleep(vcpu.partition.clock.timebase_hz / super::run::SERVICE_HZ);
+            super::run::sleep(hz / super::run::SERVICE_HZ);
             penstock_boot::opal::call::poll_events();
         }
     }
