@@ -10,6 +10,7 @@ boot_cases() {
 		run_case "builtin-$machine" builtin_case "$machine"
 	done
 	run_case mitigations mitigations_case
+	run_case raw-image raw_image_case "${TEST_MACHINES[0]}"
 	# Which of two processors boots is a race of firmware's.
 	run_case builtin-smp builtin_smp_case "${TEST_MACHINES[0]}"
 	for death in panic illegal-instruction stray-load; do
@@ -101,6 +102,15 @@ mitigations_case() {
 	PENSTOCK_APPEND=penstock.mitigations=on boot_to_end powernv9 --builtin
 	expect_line "$(console_of mitigations)" '^kernel: L1D flush at each entry of a guest$'
 	expect_builtin "$(console_of mitigations)"
+}
+
+# The same guest without its ELF headers, at the address that it is linked for.
+raw_image_case() {
+	have powerpc64le-linux-gnu-objcopy || skip "powerpc64le-linux-gnu-objcopy is not installed"
+	[[ -f $BUILTIN_ELF ]] || skip "the built-in guest does not build"
+	powerpc64le-linux-gnu-objcopy -O binary "$BUILTIN_ELF" "$FILES/builtin.raw"
+	boot_to_end "$1" --kernel "$FILES/builtin.raw" --load-address 0x400000 --guest-memory 256M
+	expect_builtin "$(console_of raw-image)"
 }
 
 builtin_smp_case() {
