@@ -305,7 +305,11 @@ fn service(vcpu: &mut Vcpu<Hardware>, operator: &mut Operator, machine: &Machine
         spr::read::<{ sprn::LPCR }>(),
         spr::read::<{ sprn::LPIDR }>(),
     );
-    if lpcr != vcpu.lpcr.bits() || lpid != u64::from(vcpu.partition.mmu.lpid().get()) {
+    // Hints apart, which a processor may not implement.
+    let matters = !(Lpcr::DPFD | Lpcr::ONL).bits();
+    if (lpcr ^ vcpu.lpcr.bits()) & matters != 0
+        || lpid != u64::from(vcpu.partition.mmu.lpid().get())
+    {
         panic!("LPCR {lpcr:#x} and LPIDR {lpid:#x} are not the partition's");
     }
     match wish {
