@@ -23,6 +23,8 @@ impl LightExit {
     pub const DRAIN_CONSOLE: Self = Self(4);
     /// The last virtual processor stopped itself.
     pub const STOP_SELF: Self = Self(5);
+    /// A page that the guest was promised has lost its backing: the partition stops.
+    pub const BACKING_TOO_SMALL: Self = Self(6);
 
     /// As the entry code wants it. Values are below 0x100, the first vector.
     #[must_use]
@@ -44,6 +46,8 @@ pub enum GuestExit {
     DrainConsole,
     /// RTAS stop-self by the last virtual processor.
     StopSelf,
+    /// A page's backing is smaller than the page.
+    BackingTooSmall,
     /// System reset taken from the guest.
     SystemReset,
     /// Machine check taken from the guest.
@@ -78,6 +82,7 @@ impl GuestExit {
             3 => Self::Reboot,
             4 => Self::DrainConsole,
             5 => Self::StopSelf,
+            6 => Self::BackingTooSmall,
             0x100 => Self::SystemReset,
             0x200 => Self::MachineCheck,
             0x500 => Self::External,
@@ -112,11 +117,12 @@ impl GuestExit {
             Self::SoftPatch => 13,
             Self::External => 14,
             Self::Unknown(_) => 15,
+            Self::BackingTooSmall => 16,
         }
     }
 
     /// Names in the order of [`GuestExit::index`].
-    pub const NAMES: [&'static str; 16] = [
+    pub const NAMES: [&'static str; 17] = [
         "cede",
         "power-off",
         "reboot",
@@ -133,6 +139,7 @@ impl GuestExit {
         "soft-patch",
         "external",
         "unknown",
+        "backing-too-small",
     ];
 }
 
@@ -148,6 +155,7 @@ mod tests {
             (LightExit::REBOOT, GuestExit::Reboot),
             (LightExit::DRAIN_CONSOLE, GuestExit::DrainConsole),
             (LightExit::STOP_SELF, GuestExit::StopSelf),
+            (LightExit::BACKING_TOO_SMALL, GuestExit::BackingTooSmall),
         ] {
             assert!(light.get() < 0x100);
             assert_eq!(GuestExit::decode(light.get()), exit);

@@ -205,7 +205,7 @@ impl Guest {
     fn check_registers(&self) {
         let changeable = Lpcr::ILE | Lpcr::AIL3;
         for lpcr in take_lpcr().into_iter().chain([self.0.vcpu.lpcr]) {
-            assert_eq!(lpcr - changeable, Lpcr::GUEST, "LPCR");
+            assert_eq!((lpcr - changeable) | Lpcr::VPM1, Lpcr::GUEST, "LPCR");
         }
         for (register, value) in take_writes() {
             match register {

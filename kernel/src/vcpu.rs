@@ -13,7 +13,7 @@ use penstock_arch::addr::{EffectiveAddr, GuestReal};
 use penstock_arch::context::GuestContext;
 use penstock_arch::hash::{Asdr, KeyMask};
 use penstock_arch::regs::{Dsisr, Lpcr, Msr, Srr1};
-use penstock_mm::hpt::{AccessKind, FaultAction, GuestFault, HpteFault};
+use penstock_mm::hpt::{AccessKind, BackingTooSmall, FaultAction, GuestFault, HpteFault};
 use penstock_mm::status::HcallStatus;
 use penstock_xive::Presenter;
 
@@ -31,7 +31,8 @@ pub enum Prod {
 pub struct Vcpu<P: Platform> {
     /// Registers that are not live in the machine.
     pub ctx: GuestContext,
-    /// The partition's control register as this virtual processor runs with it.
+    /// The partition's control register as this virtual processor asked for it, VPM1 aside: see
+    /// [`Vcpu::hardware_lpcr`].
     pub lpcr: Lpcr,
     /// The partition it belongs to.
     pub partition: &'static Partition<P>,
@@ -45,6 +46,8 @@ pub struct Vcpu<P: Platform> {
     pub areas: VcpuAreas,
     /// A guest real address outside memory that the last real-mode access hit, for the log.
     pub stray: Option<GuestReal>,
+    /// What a page's backing lacked when the virtual processor stopped.
+    pub too_small: Option<BackingTooSmall>,
     /// Exits by kind, in the order of [`GuestExit::NAMES`].
     pub exits: [u64; GuestExit::NAMES.len()],
     /// Storage faults: repaired, and passed on to the guest.
@@ -79,6 +82,7 @@ impl<P: Platform> Vcpu<P> {
             prod: Prod::None,
             areas: VcpuAreas::new(),
             stray: None,
+            too_small: None,
             exits: [0; GuestExit::NAMES.len()],
             faults: FaultCounts::default(),
             hcalls: [0; hcall::SLOTS + 1],
@@ -99,6 +103,17 @@ impl<P: Platform> Vcpu<P> {
         self.ctx = fresh;
         self.lpcr = Lpcr::GUEST;
         self.prod = Prod::None;
+    }
+
+    /// The control register with which the hardware runs this virtual processor now: its faults in
+    /// virtual mode come to the hypervisor only while that hides something (design decision 14).
+    #[must_use]
+    pub fn hardware_lpcr(&self) -> Lpcr {
+        if self.partition.mmu.needs_vpm() {
+            self.lpcr | Lpcr::VPM1
+        } else {
+            self.lpcr - Lpcr::VPM1
+        }
     }
 
     /// Ends an hcall with `status` in r3.
@@ -154,6 +169,10 @@ impl<P: Platform> Vcpu<P> {
                 crate::inject::deliver(self, crate::inject::Vector::InstructionStorage, cause);
             }
             FaultAction::NotMemory(at) => self.stray_access(&fault, at),
+            FaultAction::TooSmall(error) => {
+                self.too_small = Some(error);
+                return LightExit::BACKING_TOO_SMALL;
+            }
         }
         LightExit::RESUME
     }

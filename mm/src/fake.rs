@@ -9,7 +9,7 @@ extern crate std;
 use self::std::alloc::{Layout, alloc_zeroed, dealloc};
 use self::std::sync::Arc;
 use crate::frame::FrameAllocator;
-use crate::page_ops::PageOps;
+use crate::page_ops::{PageOps, Threads};
 use crate::real::Frames;
 use core::sync::atomic::{AtomicU64, Ordering};
 use penstock_arch::addr::HostReal;
@@ -35,6 +35,8 @@ pub struct PageCounts {
     pub invalidated: AtomicU64,
     /// Bytes made visible to instruction fetch.
     pub synchronized: AtomicU64,
+    /// How often all threads were made to see guests' faults.
+    pub virtualized: AtomicU64,
 }
 
 impl TestMachine {
@@ -72,6 +74,12 @@ unsafe impl PageOps for TestMachine {
 
     unsafe fn icache_synchronize(&self, _: HostReal, len: u64) {
         self.pages.synchronized.fetch_add(len, Ordering::Relaxed);
+    }
+}
+
+impl Threads for TestMachine {
+    fn virtualize(&self, _: Lpid) {
+        self.pages.virtualized.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A partition's memory: the one way from guest real addresses to bytes.
 //!
-//! Guest real memory is a table of 16 MiB blocks, each at any free place of host memory, so every
+//! Guest real memory is made of 16 MiB blocks, each at any free place of host memory, so every
 //! page size that a partition is offered lies inside one block. Blocks are reserved when the
 //! partition is made and cannot run out later. They are zeroed in pieces of 64 KiB, all at the
 //! start ([`Backing::Eager`]) or each before it is first touched ([`Backing::Lazy`]); a guest
-//! never sees what was there before. Once everything is zeroed one flag says so, and the check
-//! costs nothing more.
+//! never sees what was there before.
 //!
-//! Two bitmaps carry the state of a lazy piece: whoever sets its bit in `claimed` zeroes it and
-//! then sets its bit in `zeroed`; others wait for the latter.
+//! Beside its memory a partition may have other slots ([`crate::slot`]): a framebuffer, and pages
+//! of devices. The hypervisor reads and writes memory and framebuffers, never devices.
 //!
-//! Every access of the hypervisor to guest memory goes through [`GuestMemory`]. Addresses come
-//! from guests, so a bad one is an ordinary error. LoPAR, Page Frame Table Access, "Logical
-//! addressing".
+//! Every access of the hypervisor to guest memory goes through [`GuestMemory`], which marks what it
+//! writes as written. Addresses come from guests, so a bad one is an ordinary error. LoPAR, Page
+//! Frame Table Access, "Logical addressing".
 
 mod access;
 mod error;
@@ -21,15 +20,15 @@ mod error;
 pub use error::{MemoryError, MemorySetupError};
 
 use crate::frame::{FrameAllocator, FrameError};
-use crate::page_ops::{CACHE_BLOCK, PageOps};
-use crate::real::{BLOCK, BlockTable, RealArray};
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use penstock_arch::addr::{GuestReal, HostReal};
-
-/// The unit in which memory is zeroed at first touch, in bytes.
-pub const PIECE: u64 = 64 << 10;
-
-const PIECES_PER_WORD: u64 = 64;
+use crate::page_ops::PageOps;
+pub use crate::real::PIECE;
+use crate::real::{BLOCK, PieceTable};
+use crate::slot::{Slot, SlotKind, SlotPlan};
+use arrayvec::ArrayVec;
+use penstock_arch::addr::GuestReal;
+#[cfg(test)]
+use penstock_arch::addr::HostReal;
+use penstock_arch::hash::PageSize;
 
 /// When memory is zeroed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,21 +39,66 @@ pub enum Backing {
     Lazy,
 }
 
-/// The memory of one partition, from guest real address 0.
+/// How a partition's memory is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryConfig {
+    /// Its first address: a multiple of 16 MiB. A partition that is to run needs memory at 0.
+    pub base: GuestReal,
+    /// Its bytes: a multiple of 16 MiB.
+    pub bytes: u64,
+    /// When it is zeroed.
+    pub backing: Backing,
+    /// The largest page that the guest is told.
+    pub largest: PageSize,
+}
+
+impl MemoryConfig {
+    /// `bytes` from address 0, in the largest pages.
+    #[must_use]
+    pub const fn new(bytes: u64, backing: Backing) -> Self {
+        Self {
+            base: GuestReal::new(0),
+            bytes,
+            backing,
+            largest: PageSize::P16M,
+        }
+    }
+}
+
+/// Slots beside the memory.
+const OTHER_SLOTS: usize = 7;
+
+/// Names a slot of a partition: its memory is the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SlotId(usize);
+
+impl SlotId {
+    /// The partition's memory.
+    pub const MEMORY: Self = Self(0);
+
+    /// The slot with this number, which a partition may have or not.
+    #[must_use]
+    pub const fn new(number: usize) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> usize {
+        self.0
+    }
+}
+
+/// The memory of one partition, and its other slots.
 #[derive(Debug)]
 pub struct GuestMemory<M: PageOps> {
     machine: M,
-    blocks: BlockTable,
-    all_zeroed: AtomicBool,
-    claimed: RealArray<AtomicU64>,
-    zeroed: RealArray<AtomicU64>,
-    pieces_left: AtomicU64,
-    /// Where `populate_some` goes on.
-    next_piece: AtomicU64,
+    ram: Slot,
+    others: ArrayVec<Slot, OTHER_SLOTS>,
 }
 
 impl<M: PageOps> GuestMemory<M> {
-    /// `size` bytes of memory, a multiple of 16 MiB.
+    /// `size` bytes of memory from address 0, a multiple of 16 MiB.
     ///
     /// # Errors
     /// The size is bad, or `allocator` has too little; then nothing is taken.
@@ -64,50 +108,188 @@ impl<M: PageOps> GuestMemory<M> {
         backing: Backing,
         allocator: &mut FrameAllocator,
     ) -> Result<Self, MemorySetupError> {
-        if size == 0 || !size.is_multiple_of(BLOCK) {
-            return Err(MemorySetupError::BadSize { size });
-        }
-        let blocks = BlockTable::new(size / BLOCK, allocator, &machine)?;
-        let pieces = size / PIECE;
-        let bytes = (pieces / PIECES_PER_WORD * 8).next_multiple_of(CACHE_BLOCK);
-        let claimed = match bitmap(bytes, allocator, &machine) {
-            Ok(claimed) => claimed,
-            Err(error) => {
-                blocks.release(allocator)?;
-                return Err(error.into());
-            }
-        };
-        let zeroed = match bitmap(bytes, allocator, &machine) {
-            Ok(zeroed) => zeroed,
-            Err(error) => {
-                blocks.release(allocator)?;
-                allocator.free(claimed.into_frames())?;
-                return Err(error.into());
-            }
-        };
-        let memory = Self {
-            machine,
-            blocks,
-            all_zeroed: AtomicBool::new(false),
-            claimed,
-            zeroed,
-            pieces_left: AtomicU64::new(pieces),
-            next_piece: AtomicU64::new(0),
-        };
-        match backing {
-            Backing::Eager => {
-                memory.populate_some(u64::MAX);
-            }
-            Backing::Lazy => {}
-        }
-        Ok(memory)
+        Self::with_config(machine, MemoryConfig::new(size, backing), allocator)
     }
 
-    /// Bytes of memory.
+    /// Memory as `config` says.
+    ///
+    /// # Errors
+    /// The size or base is bad, or `allocator` has too little; then nothing is taken.
+    pub fn with_config(
+        machine: M,
+        config: MemoryConfig,
+        allocator: &mut FrameAllocator,
+    ) -> Result<Self, MemorySetupError> {
+        let size = config.bytes;
+        if size == 0
+            || !size.is_multiple_of(BLOCK)
+            || !config.base.is_aligned(BLOCK)
+            || config.base.checked_add(size).is_none()
+        {
+            return Err(MemorySetupError::BadSize { size });
+        }
+        let pieces = PieceTable::blocks(size / BLOCK, allocator, &machine)?;
+        let plan = SlotPlan {
+            base: config.base,
+            kind: SlotKind::Memory,
+            largest: config.largest,
+        };
+        let ram = Slot::new(plan, pieces, allocator, &machine)?;
+        match config.backing {
+            Backing::Eager => drop(ram.populate_some(u64::MAX, &machine)),
+            Backing::Lazy => {}
+        }
+        Ok(Self {
+            machine,
+            ram,
+            others: ArrayVec::new(),
+        })
+    }
+
+    /// Adds a slot of zeroed memory that the guest takes for a device's. Address and size are
+    /// multiples of 64 KiB.
+    ///
+    /// # Errors
+    /// The range is bad or taken, there are too many slots, or `allocator` has too little.
+    pub fn add_framebuffer(
+        &mut self,
+        base: GuestReal,
+        bytes: u64,
+        allocator: &mut FrameAllocator,
+    ) -> Result<SlotId, MemorySetupError> {
+        self.check_new_slot(base, bytes)?;
+        let pieces = PieceTable::run(bytes / PIECE, allocator, &self.machine)?;
+        self.add(base, SlotKind::Framebuffer, pieces, allocator)
+    }
+
+    /// Adds a slot for pages of devices, none of which is there yet. Address and size are multiples
+    /// of 64 KiB.
+    ///
+    /// # Errors
+    /// The range is bad or taken, there are too many slots, or `allocator` has too little.
+    pub fn add_device(
+        &mut self,
+        base: GuestReal,
+        bytes: u64,
+        allocator: &mut FrameAllocator,
+    ) -> Result<SlotId, MemorySetupError> {
+        self.check_new_slot(base, bytes)?;
+        let pieces = PieceTable::devices(bytes / PIECE, allocator, &self.machine)?;
+        self.add(base, SlotKind::Device, pieces, allocator)
+    }
+
+    fn check_new_slot(&self, base: GuestReal, bytes: u64) -> Result<(), MemorySetupError> {
+        let end = base.checked_add(bytes);
+        let (Some(end), true) = (end, bytes != 0 && bytes.is_multiple_of(PIECE)) else {
+            return Err(MemorySetupError::BadSize { size: bytes });
+        };
+        let taken = |slot: &Slot| {
+            base.get() < slot.base().get() + slot.bytes() && slot.base().get() < end.get()
+        };
+        if !base.is_aligned(PIECE) || self.slots().any(|(_, slot)| taken(slot)) {
+            return Err(MemorySetupError::BadPlace { base, bytes });
+        }
+        if self.others.is_full() {
+            return Err(MemorySetupError::TooManySlots);
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        base: GuestReal,
+        kind: SlotKind,
+        pieces: PieceTable,
+        allocator: &mut FrameAllocator,
+    ) -> Result<SlotId, MemorySetupError> {
+        let plan = SlotPlan {
+            base,
+            kind,
+            largest: PageSize::P64K,
+        };
+        let slot = Slot::new(plan, pieces, allocator, &self.machine)?;
+        match self.others.try_push(slot) {
+            Ok(()) => Ok(SlotId(self.others.len())),
+            Err(full) => {
+                full.element().release(allocator)?;
+                Err(MemorySetupError::TooManySlots)
+            }
+        }
+    }
+
+    /// All slots, the partition's memory first.
+    pub fn slots(&self) -> impl Iterator<Item = (SlotId, &Slot)> {
+        core::iter::once(&self.ram)
+            .chain(&self.others)
+            .enumerate()
+            .map(|(number, slot)| (SlotId(number), slot))
+    }
+
+    /// The slot with this name.
+    #[must_use]
+    pub fn slot(&self, id: SlotId) -> Option<&Slot> {
+        match id.0.checked_sub(1) {
+            None => Some(&self.ram),
+            Some(number) => self.others.get(number),
+        }
+    }
+
+    /// The slot that `at` lies in, and how far into it.
+    #[inline]
+    #[must_use]
+    pub(crate) fn slot_at(&self, at: GuestReal) -> Option<(&Slot, u64)> {
+        match self.ram.offset_of(at) {
+            Some(offset) => Some((&self.ram, offset)),
+            None => self.other_slot_at(at),
+        }
+    }
+
+    /// Whether an entry with this doubleword 1 needs more than a look at its piece: a guess that errs
+    /// on the safe side.
+    #[inline]
+    pub(crate) fn is_special(&self, r: u64) -> bool {
+        const RPN: u64 = penstock_arch::hash::GuestHpteR::RPN;
+        self.ram.offset_of(GuestReal::new(r & RPN)).is_none() || self.ram.is_special()
+    }
+
+    #[cold]
+    fn other_slot_at(&self, at: GuestReal) -> Option<(&Slot, u64)> {
+        self.others
+            .iter()
+            .find_map(|slot| slot.offset_of(at).map(|offset| (slot, offset)))
+    }
+
+    /// The slot that all of a range lies in, and how far into it. An empty range at the end of a
+    /// slot lies in it.
+    #[inline]
+    fn slot_of_range(&self, at: GuestReal, len: u64) -> Result<(&Slot, u64), MemoryError> {
+        match self.ram.offset_of_range(at, len) {
+            Some(offset) => Ok((&self.ram, offset)),
+            None => self.other_slot_of_range(at, len),
+        }
+    }
+
+    #[cold]
+    fn other_slot_of_range(&self, at: GuestReal, len: u64) -> Result<(&Slot, u64), MemoryError> {
+        self.others
+            .iter()
+            .filter(|slot| slot.kind() != SlotKind::Device)
+            .find_map(|slot| slot.offset_of_range(at, len).map(|offset| (slot, offset)))
+            .ok_or(MemoryError::NotMemory { at, len })
+    }
+
+    /// Bytes of the partition's memory.
     #[inline]
     #[must_use]
     pub const fn size(&self) -> u64 {
-        self.blocks.count() * BLOCK
+        self.ram.bytes()
+    }
+
+    /// The partition's memory.
+    #[inline]
+    #[must_use]
+    pub const fn ram(&self) -> &Slot {
+        &self.ram
     }
 
     /// The machine that zeroes this memory.
@@ -121,40 +303,28 @@ impl<M: PageOps> GuestMemory<M> {
     #[inline]
     #[must_use]
     pub fn is_fully_backed(&self) -> bool {
-        self.all_zeroed.load(Ordering::Acquire)
+        self.ram.is_fully_ready()
     }
 
     /// Bytes that have been touched, and so zeroed once.
     #[must_use]
     pub fn backed_bytes(&self) -> u64 {
-        if self.is_fully_backed() {
-            return self.size();
-        }
-        let zeroed = self
-            .pieces(GuestReal::new(0), self.size())
-            .filter(|piece| self.is_piece_zeroed(*piece))
-            .count();
-        zeroed as u64 * PIECE
+        self.size() - self.ram.unready() * PIECE
     }
 
-    /// Where the byte at `at` lies, populated or not: for table entries that stay hidden until
-    /// [`Self::populate`].
-    #[inline]
-    #[must_use]
+    /// Where the byte at `at` lies, populated or not.
+    #[cfg(test)]
     pub(crate) fn locate(&self, at: GuestReal) -> Option<HostReal> {
-        let base = self.blocks.base(at.get() / BLOCK)?;
-        Some(HostReal::new(base.get() | (at.get() % BLOCK)))
+        let (slot, offset) = self.slot_at(at)?;
+        let piece = slot.pieces().load(offset / PIECE);
+        Some(HostReal::new(piece.host().get() | (offset % PIECE)))
     }
 
-    /// Whether every piece of the range has been zeroed. The range is the partition's memory.
-    #[inline]
-    #[must_use]
+    /// Whether every piece of the range has been zeroed.
+    #[cfg(test)]
     pub(crate) fn is_backed(&self, at: GuestReal, len: u64) -> bool {
-        if self.is_fully_backed() {
-            return true;
-        }
-        self.pieces(at, len)
-            .all(|piece| self.is_piece_zeroed(piece))
+        self.slot_of_range(at, len)
+            .is_ok_and(|(slot, offset)| slot.is_ready(offset, len))
     }
 
     /// Zeroes every piece of the range that was not touched before.
@@ -163,85 +333,31 @@ impl<M: PageOps> GuestMemory<M> {
     /// [`MemoryError::NotMemory`].
     #[inline]
     pub fn populate(&self, at: GuestReal, len: u64) -> Result<(), MemoryError> {
-        let inside = at
-            .checked_add(len)
-            .is_some_and(|end| end.get() <= self.size());
-        if !inside {
-            return Err(MemoryError::NotMemory { at, len });
-        }
-        if !self.is_fully_backed() {
-            // Pages of up to 64 KiB lie in one piece, most often one that was touched before.
-            let piece = at.get() / PIECE;
-            let in_one = at.get() % PIECE + len <= PIECE;
-            if !in_one || !self.is_piece_zeroed(piece) {
-                self.populate_pieces(at, len);
-            }
-        }
-        Ok(())
+        self.populated(at, len).map(|_| ())
     }
 
+    /// The slot of a range, which is populated, and how far into it the range lies.
+    #[inline]
+    fn populated(&self, at: GuestReal, len: u64) -> Result<(&Slot, u64), MemoryError> {
+        let (slot, offset) = self.slot_of_range(at, len)?;
+        if !slot.is_fully_ready() {
+            self.populate_slot(slot, offset, len);
+        }
+        Ok((slot, offset))
+    }
+
+    /// Zeroes every piece of a range of a slot that was not touched before.
     #[cold]
-    fn populate_pieces(&self, at: GuestReal, len: u64) {
-        for piece in self.pieces(at, len) {
-            self.zero_piece(piece);
-        }
-    }
-
-    /// The numbers of the pieces that a range touches.
-    fn pieces(&self, at: GuestReal, len: u64) -> core::ops::Range<u64> {
-        let end = at.get().saturating_add(len).min(self.size());
-        if at.get() >= end {
-            0..0
-        } else {
-            at.get() / PIECE..end.div_ceil(PIECE)
-        }
-    }
-
-    fn is_piece_zeroed(&self, piece: u64) -> bool {
-        word(&self.zeroed, piece).is_some_and(|cell| cell.load(Ordering::Acquire) & bit(piece) != 0)
-    }
-
-    /// Zeroes a piece once; returns only when it is zero, whoever did it.
-    fn zero_piece(&self, piece: u64) {
-        if self.is_piece_zeroed(piece) {
-            return;
-        }
-        let Some(claimed) = word(&self.claimed, piece) else {
-            return;
-        };
-        if claimed.fetch_or(bit(piece), Ordering::Acquire) & bit(piece) != 0 {
-            // Another processor of the hypervisor is at it, and nothing can stop it.
-            while !self.is_piece_zeroed(piece) {
-                core::hint::spin_loop();
-            }
-            return;
-        }
-        if let Some(span) = self.blocks.span(piece * PIECE, PIECE) {
-            span.zero(&self.machine);
-        }
-        if let Some(zeroed) = word(&self.zeroed, piece) {
-            zeroed.fetch_or(bit(piece), Ordering::Release);
-        }
-        if self.pieces_left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.all_zeroed.store(true, Ordering::Release);
+    pub(crate) fn populate_slot(&self, slot: &Slot, offset: u64, len: u64) {
+        for number in slot.pieces_of(offset, len) {
+            slot.zero_piece(number, &self.machine);
         }
     }
 
     /// Zeroes up to `pieces` pieces of 64 KiB that nobody has touched yet, for an idle processor;
     /// returns how many are left.
     pub fn populate_some(&self, pieces: u64) -> u64 {
-        let all = self.size() / PIECE;
-        for _ in 0..pieces {
-            if self.is_fully_backed() {
-                break;
-            }
-            let piece = self.next_piece.fetch_add(1, Ordering::Relaxed);
-            if piece >= all {
-                break;
-            }
-            self.zero_piece(piece);
-        }
-        self.pieces_left.load(Ordering::Acquire)
+        self.ram.populate_some(pieces, &self.machine)
     }
 
     /// Gives the memory back. The caller has seen to it that no translation to it is left.
@@ -249,30 +365,12 @@ impl<M: PageOps> GuestMemory<M> {
     /// # Errors
     /// The allocator cannot keep track of so many ranges; the rest is lost.
     pub(crate) fn release(self, allocator: &mut FrameAllocator) -> Result<(), FrameError> {
-        let maps = allocator.free(self.claimed.into_frames());
-        let maps = maps.and(allocator.free(self.zeroed.into_frames()));
-        self.blocks.release(allocator).and(maps)
+        let mut result = self.ram.release(allocator);
+        for slot in self.others {
+            result = result.and(slot.release(allocator));
+        }
+        result
     }
-}
-
-fn bitmap(
-    bytes: u64,
-    allocator: &mut FrameAllocator,
-    ops: &impl PageOps,
-) -> Result<RealArray<AtomicU64>, FrameError> {
-    let frames = allocator.alloc(bytes, CACHE_BLOCK)?;
-    RealArray::new(frames, ops).map_err(|frames| FrameError::BadAlignment {
-        base: frames.base(),
-        align: CACHE_BLOCK,
-    })
-}
-
-fn word(map: &RealArray<AtomicU64>, piece: u64) -> Option<&AtomicU64> {
-    map.get(usize::try_from(piece / PIECES_PER_WORD).ok()?)
-}
-
-const fn bit(piece: u64) -> u64 {
-    1 << (piece % PIECES_PER_WORD)
 }
 
 #[cfg(test)]

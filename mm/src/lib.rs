@@ -19,4 +19,5 @@ pub mod guest_memory;
 pub mod hpt;
 pub mod page_ops;
 pub mod real;
+pub mod slot;
 pub mod status;

@@ -8,6 +8,7 @@
 #![expect(unsafe_code)]
 
 use penstock_arch::addr::HostReal;
+use penstock_arch::hash::Lpid;
 use penstock_arch::tlb::TlbMaintenance;
 
 /// The unit in which memory is zeroed: a cache block of every supported processor, in bytes.
@@ -59,7 +60,20 @@ unsafe impl<T: PageOps + ?Sized> PageOps for &T {
     }
 }
 
-/// A processor as `mm` needs it. Implemented by whatever has both halves.
-pub trait Machine: TlbMaintenance + PageOps {}
+/// What `mm` asks of the threads that run a partition.
+pub trait Threads {
+    /// Returns when no thread is in the guest of partition `lpid` with LPCR\[VPM1\] clear, and none
+    /// can get there before it has seen that something is hidden.
+    fn virtualize(&self, lpid: Lpid);
+}
 
-impl<T: TlbMaintenance + PageOps> Machine for T {}
+impl<T: Threads + ?Sized> Threads for &T {
+    fn virtualize(&self, lpid: Lpid) {
+        (**self).virtualize(lpid);
+    }
+}
+
+/// A processor as `mm` needs it. Implemented by whatever has all parts.
+pub trait Machine: TlbMaintenance + PageOps + Threads {}
+
+impl<T: TlbMaintenance + PageOps + Threads> Machine for T {}

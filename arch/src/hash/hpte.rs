@@ -44,6 +44,9 @@ impl HpteV {
     pub const ABSENT: u64 = 0x20;
     /// Software bit 57: a processor of the hypervisor works on the entry.
     pub const HVLOCK: u64 = 0x40;
+    /// Bit 0, which the hardware ignores: hidden, and its translation not flushed yet. Set only
+    /// while V=0.
+    pub const UNFLUSHED: u64 = ppc_mask(0, 0);
     /// The part of the AVPN that the hardware compares.
     pub const AVPN: u64 = ppc_mask(12, 56);
 
@@ -73,6 +76,13 @@ impl HpteV {
     #[must_use]
     pub const fn is_absent(self) -> bool {
         self.0 & Self::ABSENT != 0
+    }
+
+    /// Whether the entry was hidden and its translation may still be in use.
+    #[inline]
+    #[must_use]
+    pub const fn is_unflushed(self) -> bool {
+        self.0 & Self::UNFLUSHED != 0
     }
 
     /// Whether the guest has an entry here: valid or absent.
@@ -226,6 +236,20 @@ impl HpteR {
     pub const fn without(self, bits: u64) -> Self {
         Self(self.0 & !bits)
     }
+
+    /// The doubleword without the right to store, and no other right gained or lost: what was
+    /// read and write for both keys becomes read for both (011), and what key 1 could not use
+    /// at all stays so (110). Power ISA 3.0B, Book III, Basic Storage Protection.
+    #[inline]
+    #[must_use]
+    pub const fn read_only(self) -> Self {
+        match (self.0 & Self::PP0 != 0, self.0 & Self::PP) {
+            (false, 0) => Self((self.0 & !Self::PP) | Self::PP0 | 2),
+            (false, _) => Self(self.0 | 3),
+            // 110 is read-only, and the others are no access at all.
+            (true, _) => self,
+        }
+    }
 }
 
 impl core::fmt::Debug for HpteV {
@@ -250,6 +274,21 @@ mod tests {
         assert_eq!(HpteR::RPN, 0x01ff_ffff_ffff_f000);
         assert_eq!(HpteR::B, 0x0c00_0000_0000_0000);
         assert_eq!(HpteR::PROTECTION, 0xb000_0000_0000_0e07);
+    }
+
+    #[test]
+    fn read_only_takes_the_stores_and_nothing_else() {
+        use crate::hash::SegmentKey;
+        for pp in 0..8_u64 {
+            let r = HpteR::new(((pp >> 2) << 63) | (pp & 3) | 0x190);
+            let (before, after) = (r.pp(), r.read_only().pp());
+            for key in [SegmentKey::Zero, SegmentKey::One] {
+                assert_eq!(before.may_load(key), after.may_load(key), "{pp:03b}");
+                assert!(!after.may_store(key), "{pp:03b}");
+            }
+            let mask = HpteR::PP0 | HpteR::PP;
+            assert_eq!(r.without(mask), r.read_only().without(mask));
+        }
     }
 
     #[test]

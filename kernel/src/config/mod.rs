@@ -42,6 +42,7 @@ mod read;
 
 use alloc::vec::Vec;
 use penstock_arch::addr::GuestReal;
+use penstock_mm::slot::Slot;
 
 pub use error::{ConfigError, Expected};
 pub use read::parse;
@@ -218,7 +219,9 @@ impl Partition<'_> {
     /// Bytes of the board's memory that the partition takes.
     #[must_use]
     pub fn required_bytes(&self) -> u64 {
-        self.memory_bytes.saturating_add(self.table_bytes())
+        self.memory_bytes
+            .saturating_add(self.table_bytes())
+            .saturating_add(Slot::overhead_bytes(self.memory_bytes))
     }
 }
 

@@ -109,22 +109,24 @@ fn what_this_version_cannot_run_is_refused_in_a_sentence() {
 fn partitions_are_held_against_the_board() {
     let bytes = changed(|_| ());
     let one = parse(&bytes).unwrap();
-    // 512 MiB, a page table of 16 MiB and as much of reverse map.
-    let needed = (512 + 32) << 20;
+    // 512 MiB, a page table of 16 MiB and as much of reverse map; a word and eight doublewords for each
+    // 32 KiB, a doubleword for each 64 KiB.
+    let needed = ((512 + 32) << 20) + (1 << 20) + (16 << 10) + (64 << 10);
     assert_eq!(one.as_slice()[0].required_bytes(), needed);
     assert_eq!(one.check_against(needed), Ok(()));
     assert_eq!(
         one.check_against(needed - 1024).unwrap_err().to_string(),
         "partition debian: 512 MiB of memory and 32 MiB of page table and reverse map do not fit \
-         the 543 MiB that the board has free"
+         the 545 MiB that the board has free"
     );
     let two = parse(TWO).unwrap();
-    let both = needed + ((4096 + 16 + 128) << 20);
+    let second = 4112_u64 << 20;
+    let both = needed + second + (128 << 20) + Slot::overhead_bytes(second);
     assert_eq!(two.check_against(both), Ok(()));
     assert_eq!(
         two.check_against(both - (1 << 20)).unwrap_err().to_string(),
         "partition b: 4112 MiB of memory and 128 MiB of page table and reverse map do not fit the \
-         4239 MiB that the board has free"
+         4247 MiB that the board has free"
     );
     assert_eq!(
         two.check_against(0).unwrap_err().to_string(),

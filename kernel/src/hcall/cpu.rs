@@ -126,7 +126,7 @@ pub(super) fn h_set_mode<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
 
 fn change_lpcr<P: Platform>(vcpu: &mut Vcpu<P>, clear: Lpcr, set: Lpcr) -> HcallStatus {
     vcpu.lpcr = (vcpu.lpcr - clear) | set;
-    P::set_lpcr(vcpu.lpcr);
+    P::set_lpcr(vcpu.hardware_lpcr());
     HcallStatus::SUCCESS
 }
 

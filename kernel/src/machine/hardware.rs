@@ -69,6 +69,21 @@ impl penstock_arch::tlb::TlbMaintenance for HwMemory {
     }
 }
 
+impl penstock_mm::page_ops::Threads for HwMemory {
+    #[cold]
+    fn virtualize(&self, lpid: penstock_arch::hash::Lpid) {
+        // This is the one thread that runs guests. It is in the hypervisor, so nobody is in the
+        // guest; what it goes back to, and enters anew, sees the count.
+        if spr::read::<{ sprn::LPIDR }>() != u64::from(lpid.get()) {
+            return;
+        }
+        let lpcr = spr::read::<{ sprn::LPCR }>() | Lpcr::VPM1.bits();
+        // SAFETY: only where a guest's storage faults go to changes; the handlers are there.
+        unsafe { spr::write::<{ sprn::LPCR }>(lpcr) };
+        sync::isync();
+    }
+}
+
 // SAFETY: each method does to the memory what the trait says, and touches nothing else.
 unsafe impl PageOps for HwMemory {
     unsafe fn zero(&self, at: HostReal, len: u64) {

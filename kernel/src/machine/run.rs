@@ -87,6 +87,11 @@ fn run_guest(
             next_service = now + service_ticks;
         }
         let left = next_service.saturating_sub(spr::timebase()).max(1);
+        // With one thread, nobody can hide anything between this look and the entry.
+        let lpcr = vcpu.hardware_lpcr();
+        if (spr::read::<{ sprn::LPCR }>() ^ lpcr.bits()) & Lpcr::VPM1.bits() != 0 {
+            Hardware::set_lpcr(lpcr);
+        }
         // SAFETY: the hypervisor's own timer; left is positive, so it is not entered expired.
         unsafe { spr::write::<{ sprn::HDEC }>(left) };
         // The light handlers get the whole of it back from its first field.
@@ -152,6 +157,13 @@ fn handle(
         GuestExit::DrainConsole => {
             operator.pump(vcpu.partition);
             Next::Enter
+        }
+        GuestExit::BackingTooSmall => {
+            if let Some(error) = vcpu.too_small {
+                log::error!("{}: {error}", name(vcpu));
+            }
+            post_mortem(vcpu, exit);
+            Next::End(End::Failed)
         }
         GuestExit::PowerOff | GuestExit::StopSelf => Next::End(End::PoweredOff),
         GuestExit::Reboot => Next::Restart,
@@ -306,8 +318,11 @@ fn service(vcpu: &mut Vcpu<Hardware>, operator: &mut Operator, machine: &Machine
         spr::read::<{ sprn::LPIDR }>(),
     );
     // Hints apart, which a processor may not implement.
-    let matters = !(Lpcr::DPFD | Lpcr::ONL).bits();
-    if (lpcr ^ vcpu.lpcr.bits()) & matters != 0
+    // VPM1 may be set for longer than it must be.
+    let matters = !(Lpcr::DPFD | Lpcr::ONL | Lpcr::VPM1).bits();
+    let wanted = vcpu.hardware_lpcr();
+    if (lpcr ^ wanted.bits()) & matters != 0
+        || !lpcr & wanted.bits() & Lpcr::VPM1.bits() != 0
         || lpid != u64::from(vcpu.partition.mmu.lpid().get())
     {
         panic!("LPCR {lpcr:#x} and LPIDR {lpid:#x} are not the partition's");

@@ -1,36 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Reading and writing guest memory, whatever blocks it lies in.
+//! Reading and writing guest memory, whatever runs of host memory it lies in.
 //!
 //! The whole range is checked and populated before the first byte moves.
 
 use super::{GuestMemory, MemoryError};
 use crate::page_ops::{CACHE_BLOCK, PageOps};
-use crate::real::{BLOCK, Span};
+use crate::real::Span;
+use crate::slot::Slot;
 use penstock_arch::addr::{GuestReal, HostReal};
 
 impl<M: PageOps> GuestMemory<M> {
-    /// The host address of `len` bytes inside one block, populated. Good while the partition
+    /// The host address of `len` bytes that lie in one run, populated. Good while the partition
     /// lives; the caller names the range to nobody but hardware.
     ///
     /// # Errors
     /// [`MemoryError::NotMemory`], [`MemoryError::CrossesBlock`].
     pub fn translate(&self, at: GuestReal, len: u64) -> Result<HostReal, MemoryError> {
-        self.populate(at, len)?;
-        match self.blocks.span(at.get(), len) {
+        let (slot, offset) = self.populated(at, len)?;
+        match slot.pieces().span(offset, len) {
             Some(span) => Ok(span.at()),
             None => Err(MemoryError::CrossesBlock { at, len }),
         }
     }
 
-    /// Calls `each` with the offset into the range and the length of each part of the range that
-    /// lies in one block.
-    fn for_each_block(at: GuestReal, len: u64, mut each: impl FnMut(u64, u64, u64)) {
+    /// Calls `each` with each run of a populated range, and the offset into the range at which it
+    /// begins.
+    fn for_each_run(slot: &Slot, offset: u64, len: u64, mut each: impl FnMut(Span<'_>, u64)) {
         let mut done = 0;
         while done < len {
-            let offset = at.get() + done;
-            let part = (BLOCK - offset % BLOCK).min(len - done);
-            each(offset, done, part);
-            done += part;
+            let Some(span) = slot.extent(offset + done, len - done) else {
+                return;
+            };
+            each(span, done);
+            done += span.len();
         }
     }
 
@@ -39,10 +41,10 @@ impl<M: PageOps> GuestMemory<M> {
     /// # Errors
     /// [`MemoryError::NotMemory`], with nothing read.
     pub fn read(&self, at: GuestReal, to: &mut [u8]) -> Result<(), MemoryError> {
-        self.populate(at, to.len() as u64)?;
-        Self::for_each_block(at, to.len() as u64, |offset, done, part| {
-            let part_of = range(done, part).and_then(|range| to.get_mut(range));
-            if let (Some(span), Some(to)) = (self.blocks.span(offset, part), part_of) {
+        let len = to.len() as u64;
+        let (slot, offset) = self.populated(at, len)?;
+        Self::for_each_run(slot, offset, len, |span, done| {
+            if let Some(to) = range(done, span.len()).and_then(|range| to.get_mut(range)) {
                 span.read(to);
             }
         });
@@ -54,13 +56,14 @@ impl<M: PageOps> GuestMemory<M> {
     /// # Errors
     /// [`MemoryError::NotMemory`], with nothing written.
     pub fn write(&self, at: GuestReal, from: &[u8]) -> Result<(), MemoryError> {
-        self.populate(at, from.len() as u64)?;
-        Self::for_each_block(at, from.len() as u64, |offset, done, part| {
-            let part_of = range(done, part).and_then(|range| from.get(range));
-            if let (Some(span), Some(from)) = (self.blocks.span(offset, part), part_of) {
+        let len = from.len() as u64;
+        let (slot, offset) = self.writable(at, len)?;
+        Self::for_each_run(slot, offset, len, |span, done| {
+            if let Some(from) = range(done, span.len()).and_then(|range| from.get(range)) {
                 span.write(from);
             }
         });
+        slot.mark_dirty(offset, len);
         Ok(())
     }
 
@@ -69,29 +72,16 @@ impl<M: PageOps> GuestMemory<M> {
     /// # Errors
     /// [`MemoryError::NotMemory`], with nothing written.
     pub fn zero(&self, at: GuestReal, len: u64) -> Result<(), MemoryError> {
-        self.populate(at, len)?;
-        let (start, end) = (at.get(), at.get() + len);
-        // Pages lie in one block, and are all that hcalls zero.
-        if start.is_multiple_of(CACHE_BLOCK)
-            && len.is_multiple_of(CACHE_BLOCK)
-            && let Some(span) = self.blocks.span(start, len)
+        let (slot, offset) = self.writable(at, len)?;
+        // Pages lie in one run, and are all that hcalls zero.
+        if (offset | len).is_multiple_of(CACHE_BLOCK)
+            && let Some(span) = slot.pieces().span(offset, len)
         {
             span.zero(&self.machine);
-            return Ok(());
+        } else {
+            Self::for_each_run(slot, offset, len, |span, _| span.fill_zero(&self.machine));
         }
-        let body = start.next_multiple_of(CACHE_BLOCK).min(end);
-        let tail = (end - end % CACHE_BLOCK).max(body);
-        const ZEROES: [u8; 128] = [0; 128];
-        for (from, to) in [(start, body), (tail, end)] {
-            if let Some(zeroes) = range(0, to - from).and_then(|range| ZEROES.get(range)) {
-                self.write(GuestReal::new(from), zeroes)?;
-            }
-        }
-        Self::for_each_block(GuestReal::new(body), tail - body, |offset, _, part| {
-            if let Some(span) = self.blocks.span(offset, part) {
-                span.zero(&self.machine);
-            }
-        });
+        slot.mark_dirty(offset, len);
         Ok(())
     }
 
@@ -109,20 +99,16 @@ impl<M: PageOps> GuestMemory<M> {
                 });
             }
         }
-        self.populate(to, len)?;
-        self.populate(from, len)?;
-        Self::for_each_block(to, len, |to, done, part| {
-            Self::for_each_block(
-                GuestReal::new(from.get() + done),
-                part,
-                |from, done, part| {
-                    let to = self.blocks.span(to + done, part);
-                    if let (Some(to), Some(from)) = (to, self.blocks.span(from, part)) {
-                        to.copy_words_from(from);
-                    }
-                },
-            );
+        let (target, to) = self.writable(to, len)?;
+        let (source, from) = self.populated(from, len)?;
+        Self::for_each_run(target, to, len, |to, done| {
+            Self::for_each_run(source, from + done, to.len(), |from, done| {
+                if let Some(to) = to.skip(done) {
+                    to.copy_words_from(from);
+                }
+            });
         });
+        target.mark_dirty(to, len);
         Ok(())
     }
 
@@ -131,11 +117,9 @@ impl<M: PageOps> GuestMemory<M> {
     /// # Errors
     /// [`MemoryError::NotMemory`], with nothing done.
     pub fn icache_invalidate(&self, at: GuestReal, len: u64) -> Result<(), MemoryError> {
-        self.populate(at, len)?;
-        Self::for_each_block(at, len, |offset, _, part| {
-            if let Some(span) = self.blocks.span(offset, part) {
-                span.icache_invalidate(&self.machine);
-            }
+        let (slot, offset) = self.populated(at, len)?;
+        Self::for_each_run(slot, offset, len, |span, _| {
+            span.icache_invalidate(&self.machine);
         });
         Ok(())
     }
@@ -145,21 +129,47 @@ impl<M: PageOps> GuestMemory<M> {
     /// # Errors
     /// [`MemoryError::NotMemory`], with nothing done.
     pub fn icache_synchronize(&self, at: GuestReal, len: u64) -> Result<(), MemoryError> {
-        self.populate(at, len)?;
-        Self::for_each_block(at, len, |offset, _, part| {
-            if let Some(span) = self.blocks.span(offset, part) {
-                span.icache_synchronize(&self.machine);
-            }
+        let (slot, offset) = self.populated(at, len)?;
+        Self::for_each_run(slot, offset, len, |span, _| {
+            span.icache_synchronize(&self.machine);
         });
         Ok(())
     }
 
+    /// The slot of a range that is populated and may be written, and how far into it the range lies.
+    #[inline]
+    fn writable(&self, at: GuestReal, len: u64) -> Result<(&Slot, u64), MemoryError> {
+        self.populated(at, len)
+    }
+
     #[inline]
     fn span(&self, at: GuestReal, len: u64) -> Result<Span<'_>, MemoryError> {
-        self.populate(at, len)?;
-        self.blocks
-            .span(at.get(), len)
+        let (slot, offset) = self.populated(at, len)?;
+        slot.pieces()
+            .span(offset, len)
             .ok_or(MemoryError::CrossesBlock { at, len })
+    }
+
+    /// Stores a small aligned value by `store`.
+    #[inline]
+    fn store(
+        &self,
+        at: GuestReal,
+        len: u64,
+        store: impl FnOnce(Span<'_>) -> Option<()>,
+    ) -> Result<(), MemoryError> {
+        let unaligned = MemoryError::Unaligned { at, unit: len };
+        if !at.is_aligned(len) {
+            return Err(unaligned);
+        }
+        let (slot, offset) = self.writable(at, len)?;
+        let span = slot
+            .pieces()
+            .span(offset, len)
+            .ok_or(MemoryError::CrossesBlock { at, len })?;
+        store(span).ok_or(unaligned)?;
+        slot.mark_dirty(offset, len);
+        Ok(())
     }
 
     /// The byte at `at`.
@@ -177,9 +187,7 @@ impl<M: PageOps> GuestMemory<M> {
     /// # Errors
     /// [`MemoryError::NotMemory`].
     pub fn write_u8(&self, at: GuestReal, value: u8) -> Result<(), MemoryError> {
-        self.span(at, 1)?
-            .store_u8(value)
-            .ok_or(MemoryError::Unaligned { at, unit: 1 })
+        self.store(at, 1, |span| span.store_u8(value))
     }
 
     /// The big-endian word at `at`, a multiple of four, by one load.
@@ -202,11 +210,7 @@ impl<M: PageOps> GuestMemory<M> {
     /// # Errors
     /// [`MemoryError::Unaligned`], [`MemoryError::NotMemory`].
     pub fn write_be32(&self, at: GuestReal, value: u32) -> Result<(), MemoryError> {
-        let unaligned = MemoryError::Unaligned { at, unit: 4 };
-        if !at.is_aligned(4) {
-            return Err(unaligned);
-        }
-        self.span(at, 4)?.store_u32(value.to_be()).ok_or(unaligned)
+        self.store(at, 4, |span| span.store_u32(value.to_be()))
     }
 
     /// The big-endian doubleword at `at`, a multiple of eight, by one load.
@@ -229,11 +233,7 @@ impl<M: PageOps> GuestMemory<M> {
     /// # Errors
     /// [`MemoryError::Unaligned`], [`MemoryError::NotMemory`].
     pub fn write_be64(&self, at: GuestReal, value: u64) -> Result<(), MemoryError> {
-        let unaligned = MemoryError::Unaligned { at, unit: 8 };
-        if !at.is_aligned(8) {
-            return Err(unaligned);
-        }
-        self.span(at, 8)?.store_u64(value.to_be()).ok_or(unaligned)
+        self.store(at, 8, |span| span.store_u64(value.to_be()))
     }
 }
 

@@ -14,7 +14,7 @@ pub enum MemoryError {
         /// Its bytes.
         len: u64,
     },
-    /// The range has no single host address, for it lies in two blocks.
+    /// The range has no single host address, for its parts lie apart.
     CrossesBlock {
         /// The first byte of the access.
         at: GuestReal,
@@ -40,7 +40,7 @@ impl core::fmt::Display for MemoryError {
                 )
             }
             Self::CrossesBlock { at, len } => {
-                write!(f, "guest real {at} + {len:#x} crosses a 16 MiB boundary")
+                write!(f, "guest real {at} + {len:#x} is not in one piece")
             }
             Self::Unaligned { at, unit } => {
                 write!(f, "guest real {at} is no multiple of {unit}")
@@ -59,6 +59,15 @@ pub enum MemorySetupError {
         /// The size asked for, in bytes.
         size: u64,
     },
+    /// A slot's range is not aligned to 64 KiB, or touches another's.
+    BadPlace {
+        /// Its first address.
+        base: GuestReal,
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// The partition has as many slots as it may.
+    TooManySlots,
     /// There is not enough host memory.
     Frames(FrameError),
 }
@@ -78,6 +87,13 @@ impl core::fmt::Display for MemorySetupError {
                     "partition memory of {size:#x} bytes is no multiple of 16 MiB"
                 )
             }
+            Self::BadPlace { base, bytes } => {
+                write!(
+                    f,
+                    "slot at guest real {base} + {bytes:#x} is not aligned to 64 KiB, or taken"
+                )
+            }
+            Self::TooManySlots => f.write_str("too many memory slots"),
             Self::Frames(error) => error.fmt(f),
         }
     }

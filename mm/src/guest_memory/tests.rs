@@ -11,6 +11,7 @@ extern crate std;
 
 use super::*;
 use crate::fake::{TestMachine, TestMemory};
+use core::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -2,7 +2,9 @@
 //! Checks what is always true of a table, entry by entry, in tests and from the monitor.
 
 use super::HashMmu;
+use super::ring::{self, Ring};
 use crate::page_ops::Machine;
+use crate::slot::{GRANULE, Slot};
 use penstock_arch::hash::{GuestHpteR, HpteIndex, HpteR, HpteV, PageSize};
 
 /// What a table holds.
@@ -48,10 +50,14 @@ pub enum Rule {
     Memory,
     /// The real page is where the partition's memory has the guest's page.
     Translation,
-    /// Protection, key, N and WIMG are the guest's.
+    /// Protection, key, N and WIMG are the guest's, without the right to store to what is guarded.
     Attributes,
-    /// The memory of a valid entry has been zeroed once.
+    /// The page of a valid entry is there, and its memory has been zeroed once.
     Backed,
+    /// The entry is in the ring of its page, and the ring is closed, both ways round.
+    Ring,
+    /// What is hidden is counted.
+    Counted,
 }
 
 impl core::fmt::Display for Violation {
@@ -83,7 +89,70 @@ impl<M: Machine> HashMmu<M> {
         for index in (0..self.entries()).map(HpteIndex::new) {
             self.check_entry(index, &mut stats)?;
         }
+        self.check_rings(stats.valid + stats.absent)?;
+        // Whoever hides something has counted it before, so the count may be larger for a moment.
+        let guarded: u64 = self.memory().slots().map(|(_, slot)| slot.guarded()).sum();
+        if self.hidden() < stats.absent + guarded {
+            return Err(self.violation(HpteIndex::new(0), Rule::Counted));
+        }
         Ok(stats)
+    }
+
+    fn violation(&self, index: HpteIndex, rule: Rule) -> Violation {
+        let entry = self.table.entry(index);
+        Violation {
+            index,
+            v: entry.load_v(),
+            r: entry.load_r(),
+            guest_r: entry.load_rev(),
+            rule,
+        }
+    }
+
+    /// Checks that each ring is closed and holds entries of its own page only, and that all rings
+    /// together hold as many as the table has: so each entry is in one ring, and in it once.
+    fn check_rings(&self, entries: u64) -> Result<(), Violation> {
+        let mut linked = 0;
+        for (_, slot) in self.memory().slots() {
+            let mut at = 0;
+            while let Some(head) = slot.head(at)
+                && at < slot.bytes()
+            {
+                if !ring::is_idle(head) {
+                    linked += self.check_ring(&Ring::lock(head), slot, at)?;
+                }
+                at += GRANULE;
+            }
+        }
+        // Where calls go on meanwhile the two need not agree.
+        if linked == entries {
+            Ok(())
+        } else {
+            Err(self.violation(HpteIndex::new(0), Rule::Ring))
+        }
+    }
+
+    fn check_ring(&self, ring: &Ring<'_>, slot: &Slot, at: u64) -> Result<u64, Violation> {
+        let Some(first) = ring.first() else {
+            return Ok(0);
+        };
+        let (mut index, mut count) = (first, 0);
+        loop {
+            let entry = self.table.entry(index);
+            let place = self.place(entry.load_v(), entry.load_rev());
+            let ours = entry.load_v().is_present()
+                && place.is_some_and(|place| core::ptr::eq(place.slot, slot) && place.offset == at);
+            let next = entry.next();
+            count += 1;
+            let closed = self.table.entry(next).previous() == index && count <= self.entries();
+            if !ours || !closed {
+                return Err(self.violation(index, Rule::Ring));
+            }
+            if next == first {
+                return Ok(count);
+            }
+            index = next;
+        }
     }
 
     fn check_entry(&self, index: HpteIndex, stats: &mut HptStats) -> Result<(), Violation> {
@@ -108,14 +177,17 @@ impl<M: Machine> HashMmu<M> {
         must(v.is_valid() != v.is_absent(), Rule::ValidOrAbsent)?;
         let encoding = r.encoding(v).ok_or(violation(Rule::PageSize))?;
         let page = guest_r.page(encoding).ok_or(violation(Rule::PageSize))?;
-        let host = self.memory().locate(page).ok_or(violation(Rule::Memory))?;
-        must(r.page(encoding) == host, Rule::Translation)?;
-        let expected = guest_r.to_hardware(encoding, host, r.segment());
-        let rc = HpteR::R | HpteR::C;
-        must(r.without(rc) == expected.without(rc), Rule::Attributes)?;
+        must(self.memory().slot_at(page).is_some(), Rule::Memory)?;
+        let place = self.place(v, guest_r).ok_or(violation(Rule::Memory))?;
+        let wanted = place.wanted(guest_r, r.segment(), place.state());
         if v.is_valid() {
-            let backed = self.memory().is_backed(page, encoding.actual().bytes());
-            must(backed, Rule::Backed)?;
+            must(wanted.visible, Rule::Backed)?;
+            must(
+                r.page(encoding) == wanted.r.page(encoding),
+                Rule::Translation,
+            )?;
+            let rc = HpteR::R | HpteR::C;
+            must(r.without(rc) == wanted.r.without(rc), Rule::Attributes)?;
             stats.valid += 1;
         } else {
             stats.absent += 1;

@@ -51,6 +51,9 @@ impl<M: Machine> HashMmu<M> {
         let mut entry = guard.quiesce(r);
         let r = entry.r();
         if r.get() & HpteR::C != 0 {
+            if self.memory.is_special(guest_r) {
+                entry.note_change(r);
+            }
             entry.set_r(r.without(HpteR::C));
         }
         entry.finish();

@@ -9,21 +9,25 @@
 //! LoPAR, H_ENTER; Power ISA 3.0B, Book III, Adding a Page Table Entry.
 
 use super::guard::Quiesced;
+use super::place::Place;
 use super::{HashMmu, WIMG_MEMORY, flags};
 use crate::page_ops::Machine;
+use crate::real::Piece;
+use crate::slot::SlotKind;
 use crate::status::HcallStatus;
 use penstock_arch::addr::GuestReal;
 use penstock_arch::hash::{
-    GuestHpteR, GuestHpteV, HPTES_PER_GROUP, HpteIndex, HpteR, HpteV, PageSize,
+    GuestHpteR, GuestHpteV, HPTES_PER_GROUP, HpteIndex, HpteR, HpteV, PageSize, SegmentSize,
 };
 
-/// An entry that was checked and translated, ready to be stored.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Prepared {
-    /// Doubleword 0 with V or ABSENT.
+/// An entry that was checked, ready to be entered.
+#[derive(Clone, Copy)]
+pub(super) struct Prepared<'a> {
+    /// Doubleword 0 without V and ABSENT.
     v: HpteV,
-    r: HpteR,
     guest_r: GuestHpteR,
+    segment: SegmentSize,
+    place: Place<'a>,
 }
 
 /// Flags that work on the page itself.
@@ -53,35 +57,75 @@ impl<M: Machine> HashMmu<M> {
         }
     }
 
-    /// Checks an entry and translates it. Nothing that a guest can see is changed, but its page
-    /// where the flags ask for it.
+    /// Checks an entry. Nothing that a guest can see is changed, but its page where the flags ask
+    /// for it.
     #[inline]
     pub(super) fn prepare(
         &self,
         flags: u64,
         guest_v: GuestHpteV,
         guest_r: GuestHpteR,
-    ) -> Result<Prepared, HcallStatus> {
+    ) -> Result<Prepared<'_>, HcallStatus> {
         let parameter = HcallStatus::PARAMETER;
         let guest_r = GuestHpteR::new(guest_r.get() & self.guest_r_mask);
         let (v, segment) = guest_v.to_hardware().ok_or(parameter)?;
         let encoding = guest_r.encoding(guest_v).ok_or(parameter)?;
         let page = guest_r.page(encoding).ok_or(parameter)?;
-        let host = self.memory.locate(page).ok_or(parameter)?;
+        let (slot, offset) = self.memory.slot_at(page).ok_or(parameter)?;
+        let place = Place {
+            slot,
+            offset,
+            encoding,
+        };
         let wimg = guest_r.get() & HpteR::WIMG;
-        if wimg != WIMG_MEMORY && wimg != self.other_wimg {
+        if wimg != WIMG_MEMORY && wimg != self.other_wimg || slot.kind() != SlotKind::Memory {
+            self.check_special(&place, wimg)?;
+        }
+        if encoding.actual() > slot.largest() {
             return Err(parameter);
+        }
+        if encoding.actual() == PageSize::P16M {
+            Self::check_large(&place)?;
         }
         if flags & PAGE_FLAGS != 0 {
             self.do_page_flags(flags, page, encoding.actual())?;
         }
-        let backed = self.memory.is_backed(page, encoding.actual().bytes());
-        let v = v.with(if backed { HpteV::VALID } else { HpteV::ABSENT });
         Ok(Prepared {
             v,
-            r: guest_r.to_hardware(encoding, host, segment),
             guest_r,
+            segment,
+            place,
         })
+    }
+
+    /// A page that is not ordinary memory with an ordinary WIMG: a device's must be
+    /// caching-inhibited (WIMG=0b01xx), a framebuffer's may.
+    #[cold]
+    fn check_special(&self, place: &Place<'_>, wimg: u64) -> Result<(), HcallStatus> {
+        const W: u64 = 0x40;
+        const I: u64 = 0x20;
+        let inhibited = wimg & (W | I) == I;
+        let good = match place.slot.kind() {
+            SlotKind::Memory => false,
+            SlotKind::Framebuffer => inhibited || wimg == WIMG_MEMORY,
+            SlotKind::Device => inhibited,
+        };
+        if good {
+            Ok(())
+        } else {
+            Err(HcallStatus::PARAMETER)
+        }
+    }
+
+    /// The backing of a page of 16 MiB must be so large (LoPAR, H_ENTER: the page size of the
+    /// logical region).
+    #[cold]
+    fn check_large(place: &Place<'_>) -> Result<(), HcallStatus> {
+        if place.state().has(Piece::LARGE) {
+            Ok(())
+        } else {
+            Err(HcallStatus::PARAMETER)
+        }
     }
 
     #[cold]
@@ -138,11 +182,21 @@ impl<M: Machine> HashMmu<M> {
 }
 
 impl<M: Machine> Quiesced<'_, M> {
-    /// Stores a prepared entry and unlocks it.
+    /// Enters a prepared entry into a free slot, and unlocks it. It is in its ring before the page's
+    /// state is read: whoever changes that state later finds the entry.
     #[inline]
-    pub(super) fn enter(mut self, entry: Prepared) {
+    pub(super) fn enter(mut self, entry: Prepared<'_>) {
+        self.link(&entry.place);
+        let wanted = entry
+            .place
+            .wanted(entry.guest_r, entry.segment, entry.place.state());
         self.set_guest_r(entry.guest_r);
-        self.set_r(entry.r);
-        self.install(entry.v);
+        self.set_r(wanted.r);
+        if wanted.visible {
+            self.install(entry.v.with(HpteV::VALID));
+        } else {
+            self.mmu().veil_more(1);
+            self.install(entry.v.with(HpteV::ABSENT));
+        }
     }
 }

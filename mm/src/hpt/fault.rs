@@ -16,12 +16,15 @@
 
 use super::HashMmu;
 use super::guard::HpteGuard;
+use super::place::Place;
 use super::search::Search;
 use super::vrma::Repair;
 use crate::page_ops::Machine;
+use crate::real::{PIECE, Piece};
+use crate::slot::SlotKind;
 use penstock_arch::addr::{EffectiveAddr, GuestReal};
 use penstock_arch::hash::{
-    Asdr, GuestHpteR, HpteR, KeyMask, PagePerm, PrivilegeState, SegmentKey, StorageKey,
+    Asdr, GuestHpteR, HpteR, KeyMask, PagePerm, PageSize, PrivilegeState, SegmentKey, StorageKey,
 };
 use penstock_arch::regs::{Dsisr, Msr, Srr1};
 
@@ -61,9 +64,38 @@ pub enum FaultAction {
     Retry,
     /// Raise an interrupt in the guest.
     Reflect(GuestFault),
-    /// The guest in real mode named an address that is no memory of it.
+    /// The guest in real mode named an address that is no memory of it, or any guest a page of a
+    /// device that is not there.
     NotMemory(GuestReal),
+    /// The guest was promised a large page and its backing is smaller now: it cannot go on.
+    TooSmall(BackingTooSmall),
 }
+
+/// What backs a page is smaller than the page, because the backing has changed. The one error that a
+/// guest that was told the truth can meet; its partition stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackingTooSmall {
+    /// The page.
+    pub at: GuestReal,
+    /// Its size, as the guest entered it.
+    pub wanted: PageSize,
+    /// The largest size that the backing has there.
+    pub found: PageSize,
+}
+
+impl core::fmt::Display for BackingTooSmall {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(
+            f,
+            "guest real {}: a page of {} KiB is wanted, and its backing has pages of {} KiB",
+            self.at,
+            self.wanted.bytes() >> 10,
+            self.found.bytes() >> 10
+        )
+    }
+}
+
+impl core::error::Error for BackingTooSmall {}
 
 /// An interrupt that the guest's own MMU would have raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +229,7 @@ impl<M: Machine> HashMmu<M> {
         }
         // Where no entry is ever hidden, the processor's word that there is none needs no search:
         // most of a guest's own page faults end here.
-        if real_address.is_none() && self.never_absent && fault.found_nothing() {
+        if real_address.is_none() && !self.is_veiled() && fault.found_nothing() {
             return fault.not_found();
         }
         if fault.kind == AccessKind::Fetch && asdr.is_no_execute() {
@@ -238,26 +270,82 @@ impl<M: Machine> HashMmu<M> {
         } else {
             PrivilegeState::Privileged
         };
-        match fault.denied(guard.guest_r(), asdr.key(state)) {
-            Some(action) => action,
-            None => self.make_valid(guard),
+        if let Some(action) = fault.denied(guard.guest_r(), asdr.key(state)) {
+            return action;
         }
+        if guard.v().is_absent() {
+            self.make_valid(fault, guard)
+        } else if fault.kind == AccessKind::Store && self.is_veiled() {
+            self.permit_store(guard)
+        } else {
+            FaultAction::Retry
+        }
+    }
+
+    /// A store that the guest permits and the hardware did not: the page is guarded, or somebody else
+    /// has seen to it by now.
+    #[cold]
+    fn permit_store(&self, guard: HpteGuard<'_, M>) -> FaultAction {
+        if let Some(place) = self.place(guard.v(), guard.guest_r())
+            && place.state().is_read_only()
+        {
+            // The walk takes the entry's lock itself.
+            drop(guard);
+            self.grant(&place);
+        }
+        FaultAction::Retry
     }
 
     /// Makes an absent entry valid, its memory zeroed if it was never touched. For a page of 16 MiB
     /// that is the longest that any exit takes: 131,072 cache blocks.
     #[inline]
-    fn make_valid(&self, guard: HpteGuard<'_, M>) -> FaultAction {
-        let v = guard.v();
-        if v.is_absent() {
-            let (r, guest_r) = (guard.r(), guard.guest_r());
-            let backed = r.encoding(v).and_then(|encoding| {
-                let page = guest_r.page(encoding)?;
-                self.memory.populate(page, encoding.actual().bytes()).ok()
+    fn make_valid(&self, fault: &HpteFault, guard: HpteGuard<'_, M>) -> FaultAction {
+        let (v, r, guest_r) = (guard.v(), guard.r(), guard.guest_r());
+        let Some(place) = self.place(v, guest_r) else {
+            return FaultAction::Retry;
+        };
+        let mut piece = place.state();
+        if !piece.is_ready() && place.slot.kind() == SlotKind::Memory {
+            self.memory
+                .populate_slot(place.slot, place.offset, place.size().bytes());
+            piece = place.state();
+        }
+        // Most often doubleword 1 has been right all along.
+        const ATTRIBUTES: u64 = HpteR::PROTECTION | HpteR::WIMG;
+        const PIECE_NUMBER: u64 = HpteR::RPN & !(PIECE - 1);
+        let differs =
+            (r.get() ^ guest_r.get()) & ATTRIBUTES | (r.get() ^ piece.host().get()) & PIECE_NUMBER;
+        let simple = piece.is_plain() && place.size() != PageSize::P16M;
+        if simple && differs == 0 && !v.is_unflushed() && !place.slot.is_special() {
+            guard.reveal();
+            return FaultAction::Retry;
+        }
+        self.make_special_valid(fault, guard, &place, piece)
+    }
+
+    #[cold]
+    fn make_special_valid(
+        &self,
+        fault: &HpteFault,
+        guard: HpteGuard<'_, M>,
+        place: &Place<'_>,
+        piece: Piece,
+    ) -> FaultAction {
+        let at = GuestReal::new(place.slot.base().get() + place.offset);
+        if !piece.is_ready() {
+            return FaultAction::NotMemory(at);
+        }
+        if place.size() == PageSize::P16M && !piece.has(Piece::LARGE) {
+            return FaultAction::TooSmall(BackingTooSmall {
+                at,
+                wanted: place.size(),
+                found: PageSize::P64K,
             });
-            if backed.is_some() {
-                guard.reveal();
-            }
+        }
+        let r = guard.r();
+        guard.quiesce(r).settle();
+        if fault.kind == AccessKind::Store && piece.is_read_only() {
+            self.grant(place);
         }
         FaultAction::Retry
     }

@@ -7,7 +7,8 @@
 //! From a valid entry the way to [`Quiesced`] leads through a flush and nowhere else.
 
 use super::HashMmu;
-use super::flush::{flush_after_r_clear, flush_batch};
+use super::place::Place;
+use super::ring::Ring;
 use super::table::Entry;
 use crate::page_ops::Machine;
 use arrayvec::ArrayVec;
@@ -134,7 +135,7 @@ impl<'a, M: Machine> HpteGuard<'a, M> {
         let machine = self.mmu.machine();
         self.entry.clear_r_byte(machine, r);
         let rb = TlbieRb::of(self.v, r, self.entry.index);
-        flush_after_r_clear(machine, self.mmu.lpid, rb);
+        self.mmu.flush_after_r_clear(rb);
     }
 
     /// Hides a valid entry, whose doubleword 1 is `r` but for R and C, from the hardware. To the
@@ -148,8 +149,8 @@ impl<'a, M: Machine> HpteGuard<'a, M> {
         Hidden { mmu, entry, v, rb }
     }
 
-    /// Makes an absent entry valid, and unlocks: no processor has used it since its doubleword 1
-    /// was stored, so there is nothing to flush.
+    /// Makes an absent entry valid whose doubleword 1 says what is true, and unlocks: no processor
+    /// has used it since that was stored, so there is nothing to flush.
     #[inline]
     pub(super) fn reveal(self) {
         let (mmu, entry, v) = self.into_parts();
@@ -157,6 +158,31 @@ impl<'a, M: Machine> HpteGuard<'a, M> {
         machine.eieio();
         entry.store_v(machine, v.without(HpteV::ABSENT).with(HpteV::VALID));
         machine.ptesync();
+        mmu.veil_less(1);
+    }
+
+    /// Clears R of a valid entry, whose doubleword 1 is `r`, in place; the caller flushes later,
+    /// with many others.
+    pub(super) fn clear_r_unflushed(&self, r: HpteR) {
+        self.entry.clear_r_byte(self.mmu.machine(), r);
+    }
+
+    /// Hides a valid entry, whose doubleword 1 is `r` but for R and C, and unlocks: it stays
+    /// marked until somebody has flushed it. Returns what invalidates it.
+    pub(super) fn hide_unflushed(self, r: HpteR) -> Option<TlbieRb> {
+        let (mmu, entry, v) = self.into_parts();
+        mmu.veil_more(1);
+        let rb = TlbieRb::of(v, r, entry.index);
+        let hidden = HpteV::ABSENT | HpteV::UNFLUSHED;
+        entry.store_v(mmu.machine(), v.without(HpteV::VALID).with(hidden));
+        rb
+    }
+
+    /// An absent entry whose translation the caller has flushed since it was hidden.
+    pub(super) fn flushed_elsewhere(self) -> Quiesced<'a, M> {
+        let (mmu, entry, v) = self.into_parts();
+        let v = v.without(HpteV::UNFLUSHED);
+        Quiesced { mmu, entry, v }
     }
 
     /// Brings the entry, whose doubleword 1 is `r` but for R and C, to where nobody uses it: a
@@ -166,8 +192,11 @@ impl<'a, M: Machine> HpteGuard<'a, M> {
         if self.v.is_valid() {
             self.hide(r).flush()
         } else {
-            let (mmu, entry, v) = self.into_parts();
-            Quiesced { mmu, entry, v }
+            if self.v.is_unflushed() {
+                let rb = TlbieRb::of(self.v, r, self.entry.index);
+                self.mmu.flush([rb]);
+            }
+            self.flushed_elsewhere()
         }
     }
 
@@ -190,7 +219,7 @@ impl<'a, M: Machine> Hidden<'a, M> {
     /// Waits until no processor uses the translation.
     #[inline]
     pub(super) fn flush(self) -> Quiesced<'a, M> {
-        flush_batch(self.mmu.machine(), self.mmu.lpid, [self.rb]);
+        self.mmu.flush([self.rb]);
         Quiesced {
             mmu: self.mmu,
             entry: self.entry,
@@ -262,8 +291,8 @@ impl<'a, M: Machine, T> Batch<'a, M, T> {
         if self.waiting.is_empty() {
             return;
         }
-        let operands = self.waiting.iter().map(|waiting| waiting.rb);
-        flush_batch(self.mmu.machine(), self.mmu.lpid, operands);
+        self.mmu
+            .flush(self.waiting.iter().map(|waiting| waiting.rb));
         for Waiting { index, v, tag, .. } in self.waiting.drain(..) {
             each(
                 Quiesced {
@@ -317,6 +346,97 @@ impl<M: Machine> Quiesced<'_, M> {
         machine.eieio();
         self.entry.store_v(machine, v);
         machine.ptesync();
+    }
+
+    /// Adds the entry to the ring of its page.
+    #[inline]
+    pub(super) fn link(&self, place: &Place<'_>) {
+        if let Some(head) = place.slot.head(place.offset) {
+            Ring::lock(head).link(&self.mmu.table, self.entry);
+        }
+    }
+
+    /// Takes the entry out of the ring of its page, and notes what its final R and C, in `r`, say of
+    /// the page.
+    #[inline]
+    fn unlink(&self, r: HpteR, guest_r: GuestHpteR) {
+        let Some((slot, offset)) = self.mmu.ring_of(self.v, guest_r) else {
+            return;
+        };
+        if slot.is_special() {
+            self.note_change(r);
+        }
+        if let Some(head) = slot.head(offset) {
+            let referenced = r.get() & HpteR::R != 0;
+            Ring::lock(head).unlink(&self.mmu.table, self.entry, referenced);
+        }
+    }
+
+    /// Removes what the guest had here: the entry leaves its ring, and is as if free, but locked.
+    /// Returns the guest's doubleword 1 with its final R and C.
+    #[inline]
+    pub(super) fn retire(&mut self) -> GuestHpteR {
+        let (r, guest_r) = (self.r(), self.guest_r());
+        self.unlink(r, guest_r);
+        if self.v.is_absent() {
+            self.mmu.veil_less(1);
+        }
+        self.v = HpteV::new(0);
+        GuestHpteR::new(guest_r.get() | r.rc())
+    }
+
+    /// Makes the entry what its page's state asks for: valid, read-only, or absent; with the R and
+    /// C of the hardware collected. Whether the hardware may use it now.
+    pub(super) fn settle(self) -> bool {
+        self.settle_without(0)
+    }
+
+    /// The same, but `dropped` of the hardware's R and C is not collected.
+    pub(super) fn settle_without(mut self, dropped: u64) -> bool {
+        let rc = self.r().rc() & !dropped;
+        let guest_r = GuestHpteR::new(self.guest_r().get() | rc);
+        let Some(place) = self.mmu.place(self.v, guest_r) else {
+            self.finish();
+            return false;
+        };
+        if rc & HpteR::C != 0 {
+            place.slot.mark_dirty(place.offset, place.size().bytes());
+        }
+        let wanted = place.wanted(guest_r, self.r().segment(), place.state());
+        self.set_guest_r(guest_r);
+        if wanted.r != self.r() {
+            self.set_r(wanted.r);
+        }
+        let (was, mmu) = (self.v, self.mmu);
+        let v = was.without(HpteV::VALID | HpteV::ABSENT);
+        if wanted.visible {
+            self.install(v.with(HpteV::VALID));
+            if was.is_absent() {
+                mmu.veil_less(1);
+            }
+        } else {
+            if !was.is_absent() {
+                mmu.veil_more(1);
+            }
+            self.install(v.with(HpteV::ABSENT));
+        }
+        wanted.visible
+    }
+
+    /// Notes that the page was written, as its final doubleword 1 `r` says, before C is cleared.
+    #[cold]
+    pub(super) fn note_change(&self, r: HpteR) {
+        if r.get() & HpteR::C != 0
+            && let Some(place) = self.mmu.place(self.v, self.guest_r())
+        {
+            place.slot.mark_dirty(place.offset, place.size().bytes());
+        }
+    }
+
+    /// The partition's hash MMU.
+    #[inline]
+    pub(super) const fn mmu(&self) -> &HashMmu<M> {
+        self.mmu
     }
 
     /// Removes the entry: doubleword 0 becomes all zero, and unlocked.

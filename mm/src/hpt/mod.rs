@@ -2,9 +2,9 @@
 //! A partition's hashed page table: hcalls, faults, and the virtualized real mode area.
 //!
 //! The hardware reads the real table, 16 bytes an entry, big-endian, in the layout of ISA 3.0 with
-//! host real addresses. Beside it lies the reverse map, 8 bytes an entry: the guest's own second
+//! host real addresses. Beside it lies the reverse map, 16 bytes an entry: the guest's own second
 //! doubleword, with guest real address, permissions, and the reference and change bits that were
-//! collected before. What a guest reads is put together from both.
+//! collected before, and the links of the ring of entries that map the same page. What a guest reads is put together from both.
 //!
 //! # What is always true
 //! * Doubleword 0 of an entry that the guest does not have is 0, or only the lock bit.
@@ -16,13 +16,19 @@
 //!   The types of `guard` make anything else impossible to write.
 //! * All memory that a valid entry maps is the partition's and has been zeroed once.
 //!
+//! * Every entry that the guest has is in the ring of its page (see `ring`), and no other is.
+//! * As long as anything is hidden from the hardware, or shown with fewer rights, it is counted (see
+//!   `veil`), and virtual processors run with LPCR\[VPM1\] set.
+//!
 //! # Locks
 //! The lock of an entry is bit HVLOCK of its doubleword 0, a bit that LoPAR keeps for firmware. It
 //! protects both doublewords and the reverse map entry. Whoever holds one entry's lock may wait
 //! for no other; a batch takes its first lock by waiting and further ones by trying, and flushes
 //! and lets go before it waits again. The lock that lets one processor at a time enter a real mode
 //! page again comes before any entry's lock; the one inside guest memory (a piece that somebody zeroes)
-//! comes after an entry's lock. Hypervisor code runs with interrupts off, so a holder is never
+//! comes after an entry's lock, and so does the lock of a ring's head. A walk of a ring holds the head's
+//! lock and only tries for entries' locks. The range lock, which an [`Obligation`] holds, comes before
+//! all of them. Hypervisor code runs with interrupts off, so a holder is never
 //! held up.
 //!
 //! Power ISA 3.0B, Book III, Page Table Update Synchronization Requirements; LoPAR, Page Frame
@@ -37,17 +43,27 @@ pub mod flags;
 mod flush;
 mod guard;
 mod page_init;
+mod place;
 mod protect;
 mod read;
+mod refresh;
 mod remove;
+mod ring;
 mod search;
 mod table;
+mod veil;
 mod vrma;
+mod watch;
 
 pub use check::{HptStats, Rule, Violation};
-pub use fault::{AccessKind, FaultAction, GuestFault, HpteFault};
+pub use fault::{AccessKind, BackingTooSmall, FaultAction, GuestFault, HpteFault};
+pub use flush::FlushCounts;
+pub use refresh::{Flushed, Obligation};
+pub use watch::VcpusAre;
 
+use self::flush::FlushCounters;
 use self::table::Table;
+use self::veil::Veil;
 use crate::frame::{FrameAllocator, FrameError};
 use crate::guest_memory::GuestMemory;
 use crate::page_ops::Machine;
@@ -130,7 +146,7 @@ pub enum StrongAccessOrder {
 pub struct HptConfig {
     /// Size of the table.
     pub order: HptOrder,
-    /// Page size of guest real mode. Blocks of guest memory back every size.
+    /// The largest page of guest real mode. Where what backs address 0 has smaller ones, it is those.
     pub vrma_page: PageSize,
     /// Storage keys.
     pub keys: StorageKeys,
@@ -151,6 +167,32 @@ impl HptConfig {
     }
 }
 
+/// Why a partition's table could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HptSetupError {
+    /// Guest real mode needs memory from guest real address 0 on, and there is none.
+    NoMemoryAtZero,
+    /// There is not enough host memory.
+    Frames(FrameError),
+}
+
+impl From<FrameError> for HptSetupError {
+    fn from(error: FrameError) -> Self {
+        Self::Frames(error)
+    }
+}
+
+impl core::fmt::Display for HptSetupError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::NoMemoryAtZero => f.write_str("there is no memory at guest real address 0"),
+            Self::Frames(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for HptSetupError {}
+
 /// One partition's hash MMU: its table, its memory and its number.
 #[derive(Debug)]
 pub struct HashMmu<M: Machine> {
@@ -165,8 +207,11 @@ pub struct HashMmu<M: Machine> {
     guest_r_mask: u64,
     /// The WIMG of memory that is permitted beside 0b0010.
     other_wimg: u64,
-    /// All memory was backed from the start, so no entry is ever absent.
-    never_absent: bool,
+    /// What the hardware does not see.
+    veil: Veil,
+    /// Held by whoever has hidden entries of a range and has not flushed them.
+    range_lock: AtomicBool,
+    flushes: FlushCounters,
 }
 
 /// WIMG=0b0010: ordinary memory.
@@ -178,38 +223,46 @@ impl<M: Machine> HashMmu<M> {
     /// A partition's hash MMU over `memory`, its real mode area entered.
     ///
     /// # Errors
-    /// `allocator` has too little memory; then all is given back, `memory` included.
+    /// There is no memory at guest real address 0, or `allocator` has too little; then all is given
+    /// back, `memory` included.
     pub fn new(
         lpid: Lpid,
         memory: GuestMemory<M>,
         config: HptConfig,
         allocator: &mut FrameAllocator,
-    ) -> Result<Self, FrameError> {
+    ) -> Result<Self, HptSetupError> {
+        if memory.ram().base().get() != 0 {
+            memory.release(allocator)?;
+            return Err(HptSetupError::NoMemoryAtZero);
+        }
+        // Decided here, once: the hardware is told it before the first virtual processor runs.
+        let vrma_page = config.vrma_page.min(memory.ram().largest());
         let table = match Table::new(config.order, allocator, memory.machine()) {
             Ok(table) => table,
             Err(error) => {
                 memory.release(allocator)?;
-                return Err(error);
+                return Err(error.into());
             }
         };
         let keys = match config.keys {
             StorageKeys::NotOffered => HpteR::KEY_HIGH | HpteR::KEY_LOW,
             StorageKeys::Offered => 0,
         };
-        let never_absent = memory.is_fully_backed();
         let mmu = Self {
             table,
             memory,
             lpid,
             order: config.order,
-            vrma_page: config.vrma_page,
+            vrma_page,
             vrma_repair: AtomicBool::new(false),
             guest_r_mask: !(GuestHpteR::RESERVED | keys),
             other_wimg: match config.ordering {
                 StrongAccessOrder::NotOffered => WIMG_MEMORY,
                 StrongAccessOrder::Offered => WIMG_STRONG_ORDER,
             },
-            never_absent,
+            veil: Veil::new(),
+            range_lock: AtomicBool::new(false),
+            flushes: FlushCounters::new(),
         };
         mmu.enter_vrma();
         Ok(mmu)
@@ -257,9 +310,57 @@ impl<M: Machine> HashMmu<M> {
     /// Drops every entry and makes the real mode area anew, for a partition that starts over. No
     /// vCPU of it may be in the guest.
     pub fn clear_all(&self) {
-        self.table.clear(self.machine());
-        self.flush_partition();
+        self.empty_table();
         self.enter_vrma();
+    }
+
+    /// Drops every entry. No vCPU may be in the guest.
+    fn empty_table(&self) {
+        for index in (0..self.entries()).map(HpteIndex::new) {
+            if self.table.entry(index).load_v().is_absent() {
+                self.veil_less(1);
+            }
+        }
+        self.table.clear(self.machine());
+        for (_, slot) in self.memory.slots() {
+            slot.clear_heads(self.machine());
+        }
+        self.flush_partition();
+    }
+
+    /// Counts what is about to be hidden from the hardware; returns when no thread runs the
+    /// partition with LPCR\[VPM1\] clear.
+    #[inline]
+    fn veil_more(&self, count: u64) {
+        self.veil
+            .add(count, || self.machine().virtualize(self.lpid));
+    }
+
+    /// Takes back what the hardware sees again.
+    #[inline]
+    fn veil_less(&self, count: u64) {
+        self.veil.remove(count);
+    }
+
+    /// Whether the hardware does not see all that the guest entered. Under an entry's lock: whether
+    /// that may be so for this entry.
+    #[inline]
+    fn is_veiled(&self) -> bool {
+        self.veil.is_set()
+    }
+
+    /// Whether virtual processors must run with LPCR\[VPM1\] set, so that faults in virtual mode
+    /// come to the hypervisor. To be asked by a thread that is about to enter the guest, after it
+    /// said so and a full barrier.
+    #[must_use]
+    pub fn needs_vpm(&self) -> bool {
+        self.veil.is_needed()
+    }
+
+    /// How many entries and pieces the hardware does not see, or sees less of.
+    #[must_use]
+    pub fn hidden(&self) -> u64 {
+        self.veil.count()
     }
 
     /// Ends the partition: no translation of it is left in any processor, and all its memory goes

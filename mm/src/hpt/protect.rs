@@ -32,7 +32,10 @@ impl<M: Machine> HashMmu<M> {
         let mask = (HpteR::PROTECTION & self.guest_r_mask) | HpteR::R;
         let guest_r = guard.guest_r().get();
         guard.set_guest_r(GuestHpteR::new((guest_r & !mask) | bits));
-        if r.get() & mask != bits {
+        if self.is_veiled() {
+            // What the hardware is told may be less than what the guest asks for.
+            guard.quiesce(r).settle_without(HpteR::R);
+        } else if r.get() & mask != bits {
             let mut entry = guard.quiesce(r);
             // C may have been set up to now, and must not be lost.
             let r = entry.r();

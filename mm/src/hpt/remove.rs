@@ -36,8 +36,8 @@ impl<M: Machine> HashMmu<M> {
 impl<M: Machine> Quiesced<'_, M> {
     /// Removes the entry; the guest's doubleword 1 with its final R and C.
     #[inline]
-    pub(super) fn remove(self) -> GuestHpteR {
-        let r = GuestHpteR::new(self.guest_r().get() | self.r().rc());
+    pub(super) fn remove(mut self) -> GuestHpteR {
+        let r = self.retire();
         self.clear();
         r
     }

@@ -7,8 +7,7 @@
 use super::HptOrder;
 use crate::frame::{FrameAllocator, FrameError};
 use crate::page_ops::{CACHE_BLOCK, PageOps};
-use crate::real::{BeCell, RealTable};
-use core::sync::atomic::AtomicU64;
+use crate::real::{BeCell, RealTable, ReverseCells};
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::sync::atomic::fence;
 use penstock_arch::addr::HostReal;
@@ -16,7 +15,7 @@ use penstock_arch::hash::{GuestHpteR, HpteIndex, HpteR, HpteV};
 use penstock_arch::tlb::{HpteStore, TlbMaintenance};
 
 /// Bytes of the reverse map for each entry.
-pub(super) const REV_BYTES: u64 = 8;
+pub(super) const REV_BYTES: u64 = size_of::<ReverseCells>() as u64;
 /// Bytes of an entry.
 pub(super) const HPTE_BYTES: u64 = 16;
 
@@ -26,8 +25,8 @@ pub(super) type HpteCells = [BeCell; 2];
 #[derive(Debug)]
 pub(super) struct Table {
     hptes: RealTable<HpteCells>,
-    /// The guest's doubleword 1 of each entry, in the processor's byte order.
-    rev: RealTable<AtomicU64>,
+    /// The reverse map.
+    rev: RealTable<ReverseCells>,
 }
 
 impl Table {
@@ -100,14 +99,22 @@ impl Table {
     }
 }
 
+/// An entry's number as a link holds it. The largest table has 2^32 entries.
+#[inline]
+const fn link(index: HpteIndex) -> u32 {
+    const { assert!(HptOrder::MAX.bytes() / HPTE_BYTES == 1 << 32) };
+    #[expect(clippy::cast_possible_truncation, reason = "asserted above")]
+    let number = index.get() as u32;
+    number
+}
+
 /// The cells of one entry.
 #[derive(Clone, Copy)]
 pub(super) struct Entry<'a> {
     pub(super) index: HpteIndex,
     v: &'a BeCell,
     r: &'a BeCell,
-    /// The guest's doubleword 1, in the processor's byte order.
-    rev: &'a AtomicU64,
+    rev: &'a ReverseCells,
 }
 
 impl Entry<'_> {
@@ -123,13 +130,41 @@ impl Entry<'_> {
 
     #[inline]
     pub(super) fn load_rev(self) -> GuestHpteR {
-        GuestHpteR::new(self.rev.load(Relaxed))
+        GuestHpteR::new(self.rev.guest_r.load(Relaxed))
     }
 
     /// The entry's lock must be held.
     #[inline]
     pub(super) fn store_rev(self, r: GuestHpteR) {
-        self.rev.store(r.get(), Relaxed);
+        self.rev.guest_r.store(r.get(), Relaxed);
+    }
+
+    /// The entry after this one in its ring. The head's lock must be held, as for all links.
+    #[inline]
+    pub(super) fn next(self) -> HpteIndex {
+        HpteIndex::new(u64::from(self.rev.next.load(Relaxed)))
+    }
+
+    /// The entry before this one in its ring.
+    #[inline]
+    pub(super) fn previous(self) -> HpteIndex {
+        HpteIndex::new(u64::from(self.rev.previous.load(Relaxed)))
+    }
+
+    #[inline]
+    pub(super) fn set_next(self, next: HpteIndex) {
+        self.rev.next.store(link(next), Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn set_previous(self, previous: HpteIndex) {
+        self.rev.previous.store(link(previous), Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn set_links(self, next: HpteIndex, previous: HpteIndex) {
+        self.set_next(next);
+        self.set_previous(previous);
     }
 
     /// Whether somebody holds the lock, at a glance.

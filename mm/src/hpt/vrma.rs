@@ -53,7 +53,7 @@ impl<M: Machine> HashMmu<M> {
     }
 
     /// The entry of the real mode page at `at`; `secondary` is field H.
-    fn vrma_entry(&self, at: GuestReal, secondary: u64) -> Option<Prepared> {
+    fn vrma_entry(&self, at: GuestReal, secondary: u64) -> Option<Prepared<'_>> {
         let encoding = PageEncoding::new(self.vrma_page, self.vrma_page)?;
         let large = if encoding.is_large() { HpteV::LARGE } else { 0 };
         let v = (VRMA_SEGMENT.b() << 62)
@@ -106,7 +106,9 @@ impl<M: Machine> HashMmu<M> {
                 && let Some(entry) = self.vrma_entry(at, 0)
             {
                 let r = guard.r();
-                guard.quiesce(r).enter(entry);
+                let mut taken = guard.quiesce(r);
+                let _ = taken.retire();
+                taken.enter(entry);
                 return Repair::Done;
             }
         }

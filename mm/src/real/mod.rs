@@ -10,13 +10,13 @@
 // UNSAFETY: turns real addresses into memory.
 #![expect(unsafe_code)]
 
-mod blocks;
 mod copy;
+mod pieces;
 mod table;
 
-pub(crate) use blocks::Span;
-pub use blocks::{BLOCK, BlockTable};
-pub use table::{BeCell, Cell, RealArray, RealTable};
+pub(crate) use pieces::Span;
+pub use pieces::{BLOCK, PIECE, PIECES_PER_BLOCK, Piece, PieceTable};
+pub use table::{BeCell, Cell, RealArray, RealTable, ReverseCells};
 
 use penstock_arch::addr::HostReal;
 

@@ -8,7 +8,7 @@ use super::Frames;
 use crate::page_ops::{CACHE_BLOCK, PageOps};
 use core::ops::Deref;
 use core::ptr::NonNull;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 use penstock_arch::addr::HostReal;
 use penstock_arch::endian::AtomicBe64;
 pub use penstock_arch::endian::BeCell;
@@ -29,6 +29,25 @@ unsafe impl<T: Cell, const N: usize> Cell for [T; N] {}
 
 // SAFETY: a transparent atomic integer.
 unsafe impl Cell for BeCell {}
+
+/// What lies beside each entry of a page table: the guest's doubleword 1, and the entry's neighbours
+/// in the ring of those that map the same page.
+#[derive(Debug)]
+#[repr(C)]
+pub struct ReverseCells {
+    /// The guest's doubleword 1, in the processor's byte order.
+    pub guest_r: AtomicU64,
+    /// The next entry's number.
+    pub next: AtomicU32,
+    /// The number of the one before.
+    pub previous: AtomicU32,
+}
+
+// The budget of design decision 4.
+const _: () = assert!(size_of::<ReverseCells>() == 16);
+
+// SAFETY: zero is a value of each field, and all are atomic.
+unsafe impl Cell for ReverseCells {}
 
 /// An array of cells at a real address.
 pub struct RealArray<T: Cell> {

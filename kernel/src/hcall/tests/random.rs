@@ -227,7 +227,8 @@ impl Rig {
         let ail = guest & Lpcr::AIL3.bits();
         assert!(ail == 0 || ail == Lpcr::AIL3.bits());
         for lpcr in take_lpcr() {
-            assert_eq!(lpcr.bits() & !GUEST_LPCR, Lpcr::GUEST.bits());
+            let vpm = Lpcr::VPM1.bits();
+            assert_eq!(lpcr.bits() & !GUEST_LPCR | vpm, Lpcr::GUEST.bits());
         }
         for (register, value) in take_writes() {
             use crate::platform::GuestRegister;

@@ -10,6 +10,8 @@ mod model;
 mod order;
 mod page_init;
 mod partition;
+mod ranges;
+mod watch;
 
 use super::*;
 use crate::fake::{TestMachine, TestMemory};

@@ -258,8 +258,11 @@ pub(super) fn broken_rules(steps: &[Step]) -> Vec<usize> {
                     *state = State::Valid;
                 } else if *state == State::Valid {
                     *state = State::Hidden;
-                } else if *state != State::Quiet && v.get() & HpteV::HVLOCK == 0 {
-                    // Let go before the flush was complete.
+                } else if *state != State::Quiet
+                    && v.get() & HpteV::HVLOCK == 0
+                    && !v.is_unflushed()
+                {
+                    // Let go before the flush was complete, and without a mark that says so.
                     broken.push(number);
                 }
             }

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The reverse map: for each granule of a slot, the ring of the entries that map it.
+//!
+//! The head holds a lock, whether the ring has entries, the number of one of them, and whether an
+//! entry that is gone was referenced. The links lie beside the entries. Whoever holds the head's
+//! lock owns all links of the ring.
+//!
+//! An entry is in the ring of the first granule that it covers from before it is first valid or
+//! absent until it is removed.
+//!
+//! Lock order: an entry's lock, then a head's. A walk holds the head's lock and takes entries' locks by
+//! trying; where that fails it lets go of the head, waits, and begins the ring again.
+
+use super::table::{Entry, Table};
+use core::sync::atomic::{AtomicU64, Ordering};
+use penstock_arch::hash::HpteIndex;
+
+/// The lock.
+const LOCK: u64 = 1 << 63;
+/// An entry that is gone was referenced since the last look.
+const REFERENCED: u64 = 1 << 62;
+/// The ring has entries.
+const OCCUPIED: u64 = 1 << 32;
+/// The number of one of them.
+const INDEX: u64 = OCCUPIED - 1;
+
+/// A locked head. Dropping it unlocks.
+pub(super) struct Ring<'a> {
+    head: &'a AtomicU64,
+    /// The head without the lock bit.
+    value: u64,
+}
+
+impl<'a> Ring<'a> {
+    /// Locks a head, waiting for whoever has it: a few instructions' time.
+    #[inline]
+    pub(super) fn lock(head: &'a AtomicU64) -> Self {
+        loop {
+            let value = head.fetch_or(LOCK, Ordering::Acquire);
+            if value & LOCK == 0 {
+                return Self { head, value };
+            }
+            wait(head);
+        }
+    }
+
+    /// The first entry, if there is one.
+    #[inline]
+    pub(super) const fn first(&self) -> Option<HpteIndex> {
+        if self.value & OCCUPIED == 0 {
+            None
+        } else {
+            Some(HpteIndex::new(self.value & INDEX))
+        }
+    }
+
+    /// Adds an entry.
+    #[inline]
+    pub(super) fn link(&mut self, table: &Table, entry: Entry<'_>) {
+        let index = entry.index;
+        match self.first() {
+            None => {
+                entry.set_links(index, index);
+                self.value |= OCCUPIED | index.get();
+            }
+            Some(first) => {
+                let first_entry = table.entry(first);
+                let last = first_entry.previous();
+                entry.set_links(first, last);
+                first_entry.set_previous(index);
+                table.entry(last).set_next(index);
+            }
+        }
+    }
+
+    /// Takes an entry out; `referenced` is remembered.
+    #[inline]
+    pub(super) fn unlink(&mut self, table: &Table, entry: Entry<'_>, referenced: bool) {
+        let (next, previous) = (entry.next(), entry.previous());
+        if next == entry.index {
+            self.value &= !(OCCUPIED | INDEX);
+        } else {
+            table.entry(previous).set_next(next);
+            table.entry(next).set_previous(previous);
+            if self.value & INDEX == entry.index.get() {
+                self.value = (self.value & !INDEX) | next.get();
+            }
+        }
+        if referenced {
+            self.value |= REFERENCED;
+        }
+    }
+
+    /// Whether an entry that is gone was referenced since the last call.
+    pub(super) fn take_referenced(&mut self) -> bool {
+        let was = self.value & REFERENCED != 0;
+        self.value &= !REFERENCED;
+        was
+    }
+}
+
+impl Drop for Ring<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.head.store(self.value, Ordering::Release);
+    }
+}
+
+#[cold]
+fn wait(head: &AtomicU64) {
+    while head.load(Ordering::Relaxed) & LOCK != 0 {
+        core::hint::spin_loop();
+    }
+}
+
+/// Whether a ring has entries, or remembers a reference, at a glance.
+#[inline]
+pub(super) fn is_idle(head: &AtomicU64) -> bool {
+    head.load(Ordering::Acquire) & (OCCUPIED | REFERENCED) == 0
+}
