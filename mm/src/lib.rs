@@ -20,3 +20,4 @@ pub mod hpt;
 pub mod page_ops;
 pub mod real;
 pub mod status;
+pub mod stream;
