@@ -164,6 +164,7 @@ fn headers_of(bytes: &[u8], entries: u64) -> Vec<RecordHeader> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a million entries")]
 fn runs_are_cut_at_65535() {
     const M: usize = u16::MAX as usize;
     for (valid, invalid) in [
@@ -191,6 +192,7 @@ fn runs_are_cut_at_65535() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a million entries")]
 fn stream_size_law() {
     // An empty table of 16 MiB takes 136 bytes: 17 records of at most 65535 entries.
     let options = StreamOptions {
