@@ -80,8 +80,9 @@ pub struct StreamOptions {
 }
 
 impl StreamOptions {
-    /// Enough for a table of 64 MiB in 64 calls, and few enough to hold a caller for milliseconds.
-    pub const DEFAULT_SCAN_LIMIT: NonZeroU32 = NonZeroU32::new(1 << 16).unwrap();
+    /// As many entries as one record can say are not there: so an empty part of a table is cut as
+    /// without a limit, and a caller is held for some milliseconds.
+    pub const DEFAULT_SCAN_LIMIT: NonZeroU32 = NonZeroU32::new(u16::MAX as u32).unwrap();
 
     /// All of a table, in KVM's style.
     #[must_use]
