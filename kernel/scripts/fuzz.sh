@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# fuzz.sh SECONDS [TARGET...]: runs each fuzz target (boot/fuzz, kernel/fuzz) for SECONDS, or only
-# the targets named. Needs cargo-fuzz and a C++ compiler; without them it says so, names what it
+# fuzz.sh SECONDS [TARGET...]: runs each fuzz target (boot/fuzz, kernel/fuzz, mm/fuzz) for SECONDS,
+# or only the targets named. Needs cargo-fuzz and a C++ compiler; without them it says so, names what it
 # skipped, and ends with 0. Finds end with 1; the input is kept where the message says.
 #
 # The stable compiler serves: coverage instrumentation is the compiler's own, sanitizers are not
@@ -21,6 +21,8 @@ TARGETS=(
 	"kernel guest_program"
 	"kernel rtas_call"
 	"kernel console_input"
+	"mm stream_parse"
+	"mm stream_passes"
 )
 
 say() { printf 'fuzz: %s\n' "$*"; }

@@ -21,3 +21,4 @@ pub mod page_ops;
 pub mod real;
 pub mod slot;
 pub mod status;
+pub mod stream;

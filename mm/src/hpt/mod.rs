@@ -35,6 +35,7 @@
 //! Table Access.
 
 mod bulk_remove;
+pub mod changes;
 mod check;
 mod clear;
 mod enter;
