@@ -13,8 +13,9 @@ use crate::page_ops::Machine;
 use arrayvec::ArrayVec;
 use penstock_arch::hash::{GuestHpteR, GuestHpteV, HpteIndex, HpteR, HpteV, TlbieRb};
 
-/// Entries that one batch of invalidations takes: what H_BULK_REMOVE has.
-pub(super) const BATCH: usize = 4;
+/// Entries that a batch of invalidations takes where its owner says nothing else: what
+/// H_BULK_REMOVE has.
+const BATCH: usize = 4;
 
 /// A locked entry, unchanged so far.
 pub(super) struct HpteGuard<'a, M: Machine> {
@@ -203,9 +204,9 @@ impl<'a, M: Machine> Hidden<'a, M> {
 ///
 /// It keeps as little as possible, and gives its entries out one by one: moving all at once would
 /// be a memcpy of hundreds of bytes.
-pub(super) struct Batch<'a, M: Machine, T> {
+pub(super) struct Batch<'a, M: Machine, T, const N: usize = BATCH> {
     mmu: &'a HashMmu<M>,
-    waiting: ArrayVec<Waiting<T>, BATCH>,
+    waiting: ArrayVec<Waiting<T>, N>,
 }
 
 struct Waiting<T> {
@@ -215,7 +216,7 @@ struct Waiting<T> {
     tag: T,
 }
 
-impl<'a, M: Machine, T> Batch<'a, M, T> {
+impl<'a, M: Machine, T, const N: usize> Batch<'a, M, T, N> {
     #[inline]
     pub(super) const fn new(mmu: &'a HashMmu<M>) -> Self {
         Self {

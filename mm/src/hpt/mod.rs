@@ -28,6 +28,7 @@
 //! Power ISA 3.0B, Book III, Page Table Update Synchronization Requirements; LoPAR, Page Frame
 //! Table Access.
 
+mod block_remove;
 mod bulk_remove;
 mod check;
 mod clear;
@@ -44,6 +45,7 @@ mod search;
 mod table;
 mod vrma;
 
+pub use block_remove::BLOCK_PAGES_LOG2;
 pub use check::{HptStats, Rule, Violation};
 pub use fault::{AccessKind, FaultAction, GuestFault, HpteFault};
 
