@@ -13,6 +13,7 @@ use crate::rtas::{Rtas, UnixTime};
 use crate::vcpu::Vcpu;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use arrayvec::ArrayVec;
 use core::cell::{Cell, RefCell};
 use penstock_arch::addr::{GuestReal, HostReal};
 use penstock_arch::hash::{Lpid, PageSize};
@@ -306,6 +307,7 @@ impl Rig {
             rtas: spin::Mutex::new(Rtas::new()),
             vcpus: 1,
             machine_cpus: 4,
+            page_sizes: ArrayVec::new(),
             presenters,
             sources,
             characteristics: CHARACTERISTICS,

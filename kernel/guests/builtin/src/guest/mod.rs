@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The checks, their order, and the second life after system-reboot.
 
+mod block;
 mod boot;
 mod bulk;
 mod change;
@@ -29,13 +30,14 @@ use penstock_guest_rt::suite::{self, Check, Tally};
 
 /// Groups in the order of their needs: what later ones stand on is checked first. The registers at
 /// entry come before anything can change them.
-const GROUPS: [&[Check<Env>]; 16] = [
+const GROUPS: [&[Check<Env>]; 17] = [
     boot::CHECKS,
     services::CHECKS,
     enter::CHECKS,
     change::CHECKS,
     clear::CHECKS,
     bulk::CHECKS,
+    block::CHECKS,
     pages::CHECKS,
     translation::CHECKS,
     model::CHECKS,

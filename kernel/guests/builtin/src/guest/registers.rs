@@ -292,7 +292,7 @@ fn special_registers(_: &mut Env) -> Outcome {
 }
 
 /// Every call that a hypervisor with the function sets of the tree may know.
-const KNOWN: [u64; 26] = [
+const KNOWN: [u64; 27] = [
     REMOVE,
     ENTER,
     READ,
@@ -313,6 +313,7 @@ const KNOWN: [u64; 26] = [
     CEDE,
     PROD,
     BULK_REMOVE,
+    BLOCK_REMOVE,
     GET_CPU_CHARACTERISTICS,
     XIRR_X,
     RANDOM,
