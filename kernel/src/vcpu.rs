@@ -6,6 +6,7 @@ mod tests;
 
 use crate::exit::{GuestExit, LightExit};
 use crate::hcall;
+use crate::hcall::clear_hpt::ClearHpt;
 use crate::partition::Partition;
 use crate::platform::{HDSISR_CANARY, Platform};
 use crate::vpa::VcpuAreas;
@@ -51,6 +52,8 @@ pub struct Vcpu<P: Platform> {
     pub faults: FaultCounts,
     /// hcalls by place in the dispatch table; the last counts all that it does not have.
     pub hcalls: [u64; hcall::SLOTS + 1],
+    /// Where H_CLEAR_HPT goes on.
+    pub clear_hpt: ClearHpt,
 }
 
 /// Hypervisor storage faults by outcome.
@@ -82,6 +85,7 @@ impl<P: Platform> Vcpu<P> {
             exits: [0; GuestExit::NAMES.len()],
             faults: FaultCounts::default(),
             hcalls: [0; hcall::SLOTS + 1],
+            clear_hpt: ClearHpt::default(),
         }
     }
 

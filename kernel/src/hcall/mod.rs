@@ -6,6 +6,7 @@
 //! volatile: the entry code gives r0, CTR and XER back as zero, and r4-r12 as the handler leaves
 //! them in the context, so nothing of the hypervisor's can be seen in them.
 
+pub mod clear_hpt;
 mod console;
 mod cpu;
 mod interrupt;

@@ -257,14 +257,35 @@ impl<'a, M: Machine, T, const N: usize> Batch<'a, M, T, N> {
         }
     }
 
+    /// Whether the next entry would be flushed by itself.
+    #[inline]
+    pub(super) const fn is_full(&self) -> bool {
+        self.waiting.is_full()
+    }
+
     /// Waits until no processor uses any of the translations, and hands the entries out.
     #[inline]
-    pub(super) fn flush(&mut self, mut each: impl FnMut(Quiesced<'a, M>, T)) {
+    pub(super) fn flush(&mut self, each: impl FnMut(Quiesced<'a, M>, T)) {
         if self.waiting.is_empty() {
             return;
         }
         let operands = self.waiting.iter().map(|waiting| waiting.rb);
         flush_batch(self.mmu.machine(), self.mmu.lpid, operands);
+        self.hand_out(each);
+    }
+
+    /// The same by one invalidation of all that the partition has.
+    #[inline]
+    pub(super) fn flush_partition(&mut self, each: impl FnMut(Quiesced<'a, M>, T)) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        self.mmu.flush_partition();
+        self.hand_out(each);
+    }
+
+    #[inline]
+    fn hand_out(&mut self, mut each: impl FnMut(Quiesced<'a, M>, T)) {
         for Waiting { index, v, tag, .. } in self.waiting.drain(..) {
             each(
                 Quiesced {

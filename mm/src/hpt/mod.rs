@@ -32,6 +32,7 @@ mod block_remove;
 mod bulk_remove;
 mod check;
 mod clear;
+mod clear_hpt;
 mod enter;
 mod fault;
 pub mod flags;

@@ -56,6 +56,8 @@ pub mod hcall {
     pub const SET_MODE: u64 = 0x31c;
     /// H_BLOCK_REMOVE.
     pub const BLOCK_REMOVE: u64 = 0x328;
+    /// H_CLEAR_HPT.
+    pub const CLEAR_HPT: u64 = 0x358;
     /// H_REGISTER_PROC_TBL.
     pub const REGISTER_PROC_TBL: u64 = 0x37c;
     /// H_RTAS, private to hypervisors that boot without Open Firmware.
@@ -70,6 +72,8 @@ pub mod status {
     pub const BUSY: u64 = 1;
     /// H_PARTIAL.
     pub const PARTIAL: u64 = 5;
+    /// H_CONTINUE.
+    pub const CONTINUE: u64 = 18;
     /// H_HARDWARE.
     pub const HARDWARE: u64 = 0u64.wrapping_sub(1);
     /// H_FUNCTION.

@@ -14,6 +14,7 @@ const CLEAR_REF: u64 = 0x14;
 const PROTECT: u64 = 0x18;
 const PAGE_INIT: u64 = 0x2c;
 const BULK_REMOVE: u64 = 0x124;
+const CLEAR_HPT: u64 = 0x358;
 const BLOCK_REMOVE: u64 = 0x328;
 
 const EXACT: u64 = 0x80_0000_0000;
@@ -199,6 +200,18 @@ fn block_remove_answers_from_r4_on() {
         [3 << 62, 1, 2, 3, 4, 5, 6, 7],
     );
     assert_eq!(rig.check().by_size, [0, 1, 1]);
+}
+
+#[test]
+fn clear_hpt_leaves_real_mode_alone() {
+    let mut rig = Rig::new();
+    let before = rig.check();
+    for slot in 0..8 {
+        rig.call(ENTER, &[0, 0x1000, V, R], H_SUCCESS, [0x1000 + slot]);
+    }
+    rig.call(CLEAR_HPT, &[], H_SUCCESS, []);
+    assert_eq!(rig.check(), before);
+    rig.call(CLEAR_HPT, &[u64::MAX; 9], H_SUCCESS, []);
 }
 
 #[test]

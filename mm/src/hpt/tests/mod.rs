@@ -6,6 +6,7 @@ extern crate std;
 mod block_remove;
 mod bulk_remove;
 mod calls;
+mod clear_hpt;
 mod faults;
 mod model;
 mod order;

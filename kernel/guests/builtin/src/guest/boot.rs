@@ -253,6 +253,7 @@ fn tree_function_sets(env: &mut Env) -> Outcome {
         "hcall-pft",
         "hcall-bulk",
         "hcall-block-remove",
+        "hcall-clr-hpt",
         "hcall-copy",
         "hcall-term",
         "hcall-interrupt",

@@ -6,6 +6,7 @@ mod boot;
 mod bulk;
 mod change;
 mod clear;
+mod clear_hpt;
 mod enter;
 mod env;
 mod instructions;
@@ -30,7 +31,7 @@ use penstock_guest_rt::suite::{self, Check, Tally};
 
 /// Groups in the order of their needs: what later ones stand on is checked first. The registers at
 /// entry come before anything can change them.
-const GROUPS: [&[Check<Env>]; 17] = [
+const GROUPS: [&[Check<Env>]; 18] = [
     boot::CHECKS,
     services::CHECKS,
     enter::CHECKS,
@@ -48,6 +49,7 @@ const GROUPS: [&[Check<Env>]; 17] = [
     xics::CHECKS,
     modes::CHECKS,
     rtas::CHECKS,
+    clear_hpt::CHECKS,
 ];
 
 /// Runs everything once, then asks RTAS for a reboot, and says the result in the second life.

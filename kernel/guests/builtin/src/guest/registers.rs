@@ -292,7 +292,7 @@ fn special_registers(_: &mut Env) -> Outcome {
 }
 
 /// Every call that a hypervisor with the function sets of the tree may know.
-const KNOWN: [u64; 27] = [
+const KNOWN: [u64; 28] = [
     REMOVE,
     ENTER,
     READ,
@@ -314,6 +314,7 @@ const KNOWN: [u64; 27] = [
     PROD,
     BULK_REMOVE,
     BLOCK_REMOVE,
+    CLEAR_HPT,
     GET_CPU_CHARACTERISTICS,
     XIRR_X,
     RANDOM,
