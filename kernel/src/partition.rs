@@ -6,6 +6,7 @@
 //! Lock order: `rtas`, then `complaints`, then the console's multiplexer (inside the log).
 
 use crate::console::{GuestId, InputRing, OutputRing, RateLimit};
+use crate::hcall::UndefinedFlags;
 use crate::platform::Platform;
 use crate::rtas::{PartitionFacts, Rtas};
 use alloc::boxed::Box;
@@ -72,6 +73,8 @@ pub struct Partition<P: Platform> {
     pub characteristics: CpuCharacteristics,
     /// Data address watchpoints may be given out.
     pub watchpoints: Watchpoints,
+    /// Flags that page table calls do not define.
+    pub undefined_flags: UndefinedFlags,
     /// Time of day.
     pub clock: Clock,
     /// Log lines that the guest can provoke: all share this budget.

@@ -5,6 +5,7 @@
 extern crate std;
 
 use crate::console::{GuestId, InputRing, OutputRing};
+use crate::hcall::UndefinedFlags;
 use crate::partition::{
     Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, Watchpoints, complaint_budget,
 };
@@ -241,6 +242,7 @@ pub(crate) struct RigOptions {
     pub(crate) backing: Backing,
     pub(crate) watchpoints: Watchpoints,
     pub(crate) keys: StorageKeys,
+    pub(crate) undefined_flags: UndefinedFlags,
     pub(crate) clock: Option<u64>,
 }
 
@@ -250,6 +252,7 @@ impl Default for RigOptions {
             backing: Backing::Eager,
             watchpoints: Watchpoints::Available,
             keys: StorageKeys::Offered,
+            undefined_flags: UndefinedFlags::Ignored,
             clock: Some(BOOT_SECONDS),
         }
     }
@@ -312,6 +315,7 @@ impl Rig {
             sources,
             characteristics: CHARACTERISTICS,
             watchpoints: options.watchpoints,
+            undefined_flags: options.undefined_flags,
             clock: Clock {
                 at_boot: options.clock.and_then(|seconds| UnixTime::new(seconds, 0)),
                 timebase_at_boot: 0,

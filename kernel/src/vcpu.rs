@@ -34,6 +34,8 @@ pub struct Vcpu<P: Platform> {
     pub ctx: GuestContext,
     /// The partition's control register as this virtual processor runs with it.
     pub lpcr: Lpcr,
+    /// What serves its hcalls, by slot.
+    pub handlers: &'static [hcall::Handler<P>; hcall::SLOTS],
     /// The partition it belongs to.
     pub partition: &'static Partition<P>,
     /// Its interrupt presentation.
@@ -76,6 +78,7 @@ impl<P: Platform> Vcpu<P> {
         Self {
             ctx: GuestContext::new(),
             lpcr: Lpcr::GUEST,
+            handlers: hcall::Table::of(partition.undefined_flags),
             partition,
             presenter,
             server: 0,

@@ -9,6 +9,7 @@ mod interrupt;
 mod memory;
 mod random;
 mod rtas;
+mod strict;
 
 use super::{H_RTAS, SLOTS, dispatch, slot, table};
 use crate::exit::LightExit;

@@ -157,6 +157,7 @@ pub fn create(
         sources,
         characteristics: resources.characteristics,
         watchpoints: resources.watchpoints,
+        undefined_flags: configuration.undefined_flags,
         clock: resources.clock,
         complaints: spin::Mutex::new(complaint_budget(resources.clock.timebase_hz)),
     }));
