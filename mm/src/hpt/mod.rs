@@ -42,6 +42,7 @@ mod page_init;
 mod protect;
 mod read;
 mod remove;
+pub mod resize;
 mod search;
 mod table;
 mod vrma;
