@@ -31,8 +31,10 @@ ppc64el_root() {
 
 # fetch_guest_kernel NAME SUITE METAPACKAGE
 # Point releases rename the kernel packages, so the name comes from what the metapackage depends on.
+# A mirror in the middle of an update may list that package and not have it yet: then the newest other
+# one of the same flavour serves.
 fetch_guest_kernel() {
-	local name=$1 suite=$2 meta=$3 package dir image
+	local name=$1 suite=$2 meta=$3 package candidate flavour dir image
 	dir=$GUESTS_DIR/$name
 	[[ -s $dir/vmlinux ]] && return 0
 	need_setup "Debian's kernel for the guest $name"
@@ -40,11 +42,18 @@ fetch_guest_kernel() {
 	package=$(apt_in "ppc64el-$suite" apt-cache depends "$meta" |
 		sed -n 's/^ *Depends: \(linux-image-[0-9][^ ]*\).*/\1/p' | head -n 1)
 	[[ -n $package ]] || return 1
-	rm -rf "$dir.new"
-	step "downloading the guest kernel $package" "$TARGET_DIR/logs/guest-$name.log" \
-		apt_unpack "ppc64el-$suite" "$package" "$dir.new" || return 1
+	flavour=${meta#linux-image-}
+	for candidate in "$package" $(apt_in "ppc64el-$suite" apt-cache pkgnames linux-image- |
+		grep -E "^linux-image-[0-9].*-$flavour\$" | grep -vxF "$package" | sort -rV); do
+		rm -rf "$dir.new"
+		if step "downloading the guest kernel $candidate" "$TARGET_DIR/logs/guest-$name.log" \
+			apt_unpack "ppc64el-$suite" "$candidate" "$dir.new"; then
+			package=$candidate
+			break
+		fi
+	done
 	# Debian's "vmlinuz" for ppc64el is a plain ELF vmlinux; the modules are of no use here.
-	image=$(find "$dir.new/boot" -name 'vmlinu*' | head -n 1)
+	image=$(find "$dir.new/boot" -name 'vmlinu*' 2>/dev/null | head -n 1)
 	[[ -n $image ]] || return 1
 	mkdir -p "$dir"
 	strip_kernel "$image" "$dir.new/vmlinux"

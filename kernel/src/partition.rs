@@ -6,10 +6,13 @@
 //! Lock order: `rtas`, then `complaints`, then the console's multiplexer (inside the log).
 
 use crate::console::{GuestId, InputRing, OutputRing, RateLimit};
+use crate::hcall::UndefinedFlags;
 use crate::platform::Platform;
 use crate::rtas::{PartitionFacts, Rtas};
 use alloc::boxed::Box;
 use alloc::string::String;
+use arrayvec::ArrayVec;
+use penstock_boot::bootinfo::{MAX_PAGE_SIZES, SegmentPageSize};
 use penstock_mm::hpt::HashMmu;
 use penstock_xive::{Lisn, Presenter, Source, Sources};
 use spin::Mutex;
@@ -59,6 +62,8 @@ pub struct Partition<P: Platform> {
     pub vcpus: u32,
     /// Threads of the machine.
     pub machine_cpus: u32,
+    /// Page sizes that its device tree tells.
+    pub page_sizes: ArrayVec<SegmentPageSize, MAX_PAGE_SIZES>,
     /// Interrupt presentation, one per virtual processor.
     pub presenters: Box<[Presenter]>,
     /// Sources of the hypervisor's own devices, from [`FIRST_DEVICE_LISN`] on. The first is the
@@ -68,6 +73,8 @@ pub struct Partition<P: Platform> {
     pub characteristics: CpuCharacteristics,
     /// Data address watchpoints may be given out.
     pub watchpoints: Watchpoints,
+    /// Flags that page table calls do not define.
+    pub undefined_flags: UndefinedFlags,
     /// Time of day.
     pub clock: Clock,
     /// Log lines that the guest can provoke: all share this budget.
@@ -105,6 +112,7 @@ impl<P: Platform> Partition<P> {
             memory_bytes: self.mmu.memory().size(),
             vcpus: self.vcpus,
             machine_cpus: self.machine_cpus,
+            page_sizes: &self.page_sizes,
         }
     }
 }

@@ -5,6 +5,7 @@
 extern crate std;
 
 use crate::console::{GuestId, InputRing, OutputRing};
+use crate::hcall::UndefinedFlags;
 use crate::partition::{
     Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, Watchpoints, complaint_budget,
 };
@@ -13,6 +14,7 @@ use crate::rtas::{Rtas, UnixTime};
 use crate::vcpu::Vcpu;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use arrayvec::ArrayVec;
 use core::cell::{Cell, RefCell};
 use penstock_arch::addr::{GuestReal, HostReal};
 use penstock_arch::hash::{Lpid, PageSize};
@@ -240,6 +242,7 @@ pub(crate) struct RigOptions {
     pub(crate) backing: Backing,
     pub(crate) watchpoints: Watchpoints,
     pub(crate) keys: StorageKeys,
+    pub(crate) undefined_flags: UndefinedFlags,
     pub(crate) clock: Option<u64>,
 }
 
@@ -249,6 +252,7 @@ impl Default for RigOptions {
             backing: Backing::Eager,
             watchpoints: Watchpoints::Available,
             keys: StorageKeys::Offered,
+            undefined_flags: UndefinedFlags::Ignored,
             clock: Some(BOOT_SECONDS),
         }
     }
@@ -306,10 +310,12 @@ impl Rig {
             rtas: spin::Mutex::new(Rtas::new()),
             vcpus: 1,
             machine_cpus: 4,
+            page_sizes: ArrayVec::new(),
             presenters,
             sources,
             characteristics: CHARACTERISTICS,
             watchpoints: options.watchpoints,
+            undefined_flags: options.undefined_flags,
             clock: Clock {
                 at_boot: options.clock.and_then(|seconds| UnixTime::new(seconds, 0)),
                 timebase_at_boot: 0,

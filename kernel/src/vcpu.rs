@@ -6,6 +6,7 @@ mod tests;
 
 use crate::exit::{GuestExit, LightExit};
 use crate::hcall;
+use crate::hcall::clear_hpt::ClearHpt;
 use crate::partition::Partition;
 use crate::platform::{HDSISR_CANARY, Platform};
 use crate::vpa::VcpuAreas;
@@ -34,6 +35,8 @@ pub struct Vcpu<P: Platform> {
     /// The partition's control register as this virtual processor asked for it, VPM1 aside: see
     /// [`Vcpu::hardware_lpcr`].
     pub lpcr: Lpcr,
+    /// What serves its hcalls, by slot.
+    pub handlers: &'static [hcall::Handler<P>; hcall::SLOTS],
     /// The partition it belongs to.
     pub partition: &'static Partition<P>,
     /// Its interrupt presentation.
@@ -54,6 +57,8 @@ pub struct Vcpu<P: Platform> {
     pub faults: FaultCounts,
     /// hcalls by place in the dispatch table; the last counts all that it does not have.
     pub hcalls: [u64; hcall::SLOTS + 1],
+    /// Where H_CLEAR_HPT goes on.
+    pub clear_hpt: ClearHpt,
 }
 
 /// Hypervisor storage faults by outcome.
@@ -76,6 +81,7 @@ impl<P: Platform> Vcpu<P> {
         Self {
             ctx: GuestContext::new(),
             lpcr: Lpcr::GUEST,
+            handlers: hcall::Table::of(partition.undefined_flags),
             partition,
             presenter,
             server: 0,
@@ -86,6 +92,7 @@ impl<P: Platform> Vcpu<P> {
             exits: [0; GuestExit::NAMES.len()],
             faults: FaultCounts::default(),
             hcalls: [0; hcall::SLOTS + 1],
+            clear_hpt: ClearHpt::default(),
         }
     }
 

@@ -17,6 +17,7 @@ mod hpte;
 mod page_size;
 mod pate;
 mod permission;
+mod rehash;
 mod segment;
 mod tlbie;
 
@@ -26,6 +27,7 @@ pub use hpte::{HpteR, HpteV};
 pub use page_size::{PageEncoding, PageSize, SegmentSize};
 pub use pate::Pate;
 pub use permission::{KeyMask, PagePerm, SegmentKey, StorageKey};
+pub use rehash::{EntryPage, rehash};
 pub use segment::{Asdr, PrivilegeState, VRMA_SEGMENT, VRMA_VSID};
 pub use tlbie::TlbieRb;
 

@@ -169,6 +169,8 @@ pub enum Expected {
     Bootargs,
     /// One of these two strings.
     OneOf(&'static str, &'static str),
+    /// Nothing: that the property is there is all that it says.
+    NoValue,
 }
 
 impl fmt::Display for Expected {
@@ -183,6 +185,7 @@ impl fmt::Display for Expected {
                 write!(f, "a list of strings, none empty, of at most {bytes} bytes")
             }
             Self::Bootargs => write!(f, "one string of at most {MAX_BOOTARGS_BYTES} bytes"),
+            Self::NoValue => f.write_str("without a value"),
             Self::OneOf(one, other) => write!(f, "\"{one}\" or \"{other}\""),
         }
     }

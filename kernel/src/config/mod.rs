@@ -28,8 +28,9 @@
 //!
 //! Optional in a partition are `initrd`, `bootargs`, `hpt-order` (log2 of the hash page table's
 //! bytes, 18 to 36; memory/128 rounded up to a power of two by default), `model` and
-//! `root-compatible` (strings for guests that look at them) and `memory-backing` (`"eager"`, the
-//! default, or `"lazy"`).
+//! `root-compatible` (strings for guests that look at them), `memory-backing` (`"eager"`, the
+//! default, or `"lazy"`) and `strict-flags` (without a value: page table calls answer H_PARAMETER to
+//! flags that they do not define, which is LoPAR's debug mode; otherwise such flags are ignored).
 //!
 //! The same code reads the file on the host, before anything starts, and in the hypervisor. It is
 //! strict: an unknown node or property, a second one of the same name, a value of another size
@@ -40,6 +41,7 @@
 mod error;
 mod read;
 
+use crate::hcall::UndefinedFlags;
 use alloc::vec::Vec;
 use penstock_arch::addr::GuestReal;
 use penstock_mm::slot::Slot;
@@ -123,6 +125,7 @@ impl<'a> Partitions<'a> {
                 model: None,
                 root_compatible: Vec::new(),
                 backing,
+                undefined_flags: UndefinedFlags::default(),
             }],
         }
     }
@@ -205,6 +208,8 @@ pub struct Partition<'a> {
     pub root_compatible: Vec<&'a str>,
     /// When its memory is taken and zeroed.
     pub backing: MemoryBacking,
+    /// What its page table calls do about flags that they do not define.
+    pub undefined_flags: UndefinedFlags,
 }
 
 impl Partition<'_> {

@@ -10,6 +10,7 @@ use super::{
     MAX_STRING_BYTES, MEMORY_UNIT_BYTES, MIN_HPT_ORDER, MemoryBacking, Partition, Partitions,
     default_hpt_order,
 };
+use crate::hcall::UndefinedFlags;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -29,6 +30,7 @@ const PARTITION_PROPERTIES: &[&str] = &[
     "model",
     "root-compatible",
     "memory-backing",
+    "strict-flags",
 ];
 
 /// Reads a partition tree.
@@ -331,6 +333,9 @@ fn read_partition<'a>(
             _ => None,
         },
     )?;
+    let strict = fields.optional("strict-flags", Expected::NoValue, |property| {
+        property.value.is_empty().then_some(UndefinedFlags::Refused)
+    })?;
     Ok(Partition {
         name,
         memory_bytes,
@@ -342,6 +347,7 @@ fn read_partition<'a>(
         model,
         root_compatible: root_compatible.unwrap_or_default(),
         backing: backing.unwrap_or_default(),
+        undefined_flags: strict.unwrap_or_default(),
     })
 }
 

@@ -93,6 +93,15 @@ pub(super) fn h_bulk_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     vcpu.answer(status)
 }
 
+/// Responses begin in r4, as the results of every call do: each is one register below its
+/// specifier. LoPAR does not say it; Linux reads them there.
+pub(super) fn h_block_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    let [ava, mut specifiers @ ..]: [u64; 9] = arguments(vcpu);
+    let status = vcpu.partition.mmu.h_block_remove(ava, &mut specifiers);
+    vcpu.ctx.gpr[4..12].copy_from_slice(&specifiers);
+    vcpu.answer(status)
+}
+
 pub(super) fn h_page_init<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags, destination, source] = arguments(vcpu);
     let result = vcpu.partition.mmu.h_page_init(flags, destination, source);

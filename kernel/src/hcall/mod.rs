@@ -6,11 +6,13 @@
 //! volatile: the entry code gives r0, CTR and XER back as zero, and r4-r12 as the handler leaves
 //! them in the context, so nothing of the hypervisor's can be seen in them.
 
+pub mod clear_hpt;
 mod console;
 mod cpu;
 mod interrupt;
 mod memory;
 mod rtas;
+pub mod strict;
 pub mod table;
 
 #[cfg(test)]
@@ -21,6 +23,7 @@ use crate::platform::Platform;
 use crate::vcpu::Vcpu;
 use penstock_arch::regs::Msr;
 use penstock_mm::status::HcallStatus;
+pub use strict::UndefinedFlags;
 pub use table::{Hcall, Table, function_sets};
 
 /// Tokens below 0x400 are multiples of 4 and have a slot each; H_RTAS has the last.
@@ -57,7 +60,7 @@ pub fn dispatch<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     if let Some(count) = vcpu.hcalls.get_mut(index) {
         *count += 1;
     }
-    match slot.and_then(|slot| Table::<P>::DISPATCH.get(slot)) {
+    match slot.and_then(|slot| vcpu.handlers.get(slot)) {
         Some(handler) => handler(vcpu),
         None => h_function(vcpu),
     }

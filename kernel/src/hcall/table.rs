@@ -3,7 +3,7 @@
 //!
 //! Dispatch, counts, the function sets told to the guest and the README's list all come from it.
 
-use super::{Handler, SLOTS, console, cpu, h_function, interrupt, memory, rtas, slot};
+use super::{Handler, SLOTS, clear_hpt, console, cpu, h_function, interrupt, memory, rtas, slot};
 use crate::platform::Platform;
 
 /// One hypervisor call.
@@ -68,6 +68,8 @@ hcalls! {
     0x2fc H_XIRR_X("cppr") = interrupt::h_xirr_x, "LoPAR, H_XIRR / H_XIRR-X";
     0x300 H_RANDOM("") = cpu::h_random, "LoPAR, H_RANDOM";
     0x31c H_SET_MODE("mflags, resource, value1, value2") = cpu::h_set_mode, "LoPAR, H_SET_MODE";
+    0x328 H_BLOCK_REMOVE("ava, eight translation specifiers") = memory::h_block_remove, "LoPAR, H_BLOCK_REMOVE";
+    0x358 H_CLEAR_HPT("") = clear_hpt::h_clear_hpt, "LoPAR, H_CLEAR_HPT";
     0x37c H_REGISTER_PROC_TBL("flags, table, page-size, size") = cpu::h_register_proc_tbl, "LoPAR, H_REGISTER_PROCESS_TABLE";
     0xf000 H_RTAS("argument block") = rtas::h_rtas, "private: RTAS by hcall, as the RTAS blob makes it";
 }
@@ -95,6 +97,8 @@ impl<P: Platform> Table<P> {
 const SETS: &[(&str, &[u64])] = &[
     ("hcall-pft", &[0x04, 0x08, 0x0c, 0x10, 0x14, 0x18]),
     ("hcall-bulk", &[0x124]),
+    ("hcall-block-remove", &[0x328]),
+    ("hcall-clr-hpt", &[0x358]),
     ("hcall-copy", &[0x2c]),
     ("hcall-sprg0", &[0x24]),
     ("hcall-term", &[0x54, 0x58]),

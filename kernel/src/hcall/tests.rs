@@ -9,6 +9,7 @@ mod interrupt;
 mod memory;
 mod random;
 mod rtas;
+mod strict;
 
 use super::{H_RTAS, SLOTS, dispatch, slot, table};
 use crate::exit::LightExit;
@@ -17,6 +18,7 @@ use penstock_arch::regs::{Lpcr, Msr};
 
 const H_SUCCESS: i64 = 0;
 const H_BUSY: i64 = 1;
+const H_PARTIAL: i64 = 5;
 const H_HARDWARE: i64 = -1;
 const H_FUNCTION: i64 = -2;
 const H_PRIVILEGE: i64 = -3;

@@ -31,6 +31,7 @@ use penstock_arch::hash::{Lpid, PageSize};
 use penstock_arch::regs::{Processor, sprn};
 use penstock_arch::tlb::TlbMaintenance;
 use penstock_arch::{entry, spr, sync};
+use penstock_boot::bootinfo::SegmentPageSize;
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::{Backing, GuestMemory};
 use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
@@ -148,15 +149,25 @@ pub fn create(
         rtas: spin::Mutex::new(Rtas::new()),
         vcpus: configuration.vcpus,
         machine_cpus: machine_cpus(resources.machine),
+        page_sizes: guest_dt::page_sizes_within(
+            &resources.machine.info.cpu.page_sizes,
+            PageSize::P16M.shift(),
+        ),
         presenters,
         sources,
         characteristics: resources.characteristics,
         watchpoints: resources.watchpoints,
+        undefined_flags: configuration.undefined_flags,
         clock: resources.clock,
         complaints: spin::Mutex::new(complaint_budget(resources.clock.timebase_hz)),
     }));
-    let tree =
-        device_tree(resources.machine, &configuration, &plan).map_err(|error| fail(&error))?;
+    let tree = device_tree(
+        resources.machine,
+        &configuration,
+        &plan,
+        &partition.page_sizes,
+    )
+    .map_err(|error| fail(&error))?;
     let presenter = partition
         .presenters
         .first()
@@ -275,10 +286,10 @@ fn device_tree(
     machine: &Machine,
     configuration: &config::Partition<'_>,
     plan: &LoadPlan,
+    page_sizes: &[SegmentPageSize],
 ) -> Result<Vec<u8>, CreateError> {
     let info = machine.info;
     let kind = CpuKind::from_pvr(machine.pvr.get()).ok_or("unknown processor")?;
-    let page_sizes = guest_dt::page_sizes_within(&info.cpu.page_sizes, PageSize::P16M.shift());
     let tokens: Vec<(&str, u32)> = rtas::FUNCTIONS
         .iter()
         .map(|function| (function.name, function.token))
@@ -305,7 +316,7 @@ fn device_tree(
             dec_bits: info.cpu.dec_bits,
             timebase_hz: info.cpu.timebase_hz,
             clock_hz: info.cpu.clock_hz,
-            page_sizes: &page_sizes,
+            page_sizes,
             caches: info.cpu.caches,
             storage_keys: Some([32, 0]),
         },

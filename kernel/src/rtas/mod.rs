@@ -34,6 +34,7 @@ pub use time::{DateTime, OpalRtc, UnixTime};
 use block::{BlockError, Returns, RtasCall};
 use nvram::Nvram;
 use penstock_arch::addr::GuestReal;
+use penstock_boot::bootinfo::SegmentPageSize;
 use time::ClockOffset;
 
 /// Code at the RTAS entry point, big-endian: `mr r4,r3; lis r3,0; ori r3,r3,0xf000; sc 1; blr`.
@@ -82,6 +83,8 @@ pub struct PartitionFacts<'a> {
     pub vcpus: u32,
     /// Processors of the machine.
     pub machine_cpus: u32,
+    /// Page sizes that the guest is told.
+    pub page_sizes: &'a [SegmentPageSize],
 }
 
 /// What the caller of [`Rtas::call`] has to do next.

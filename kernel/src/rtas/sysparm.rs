@@ -6,23 +6,28 @@
 //! | 20 | SPLPAR characteristics | capacity, memory and processors as `name=value` pairs |
 //! | 21 | partition_auto_restart | 0: a partition that failed is not started again |
 //! | 42 | platform processor diagnostics run mode | 0: disabled, none are ever run |
+//! | 50 | TLB block invalidate characteristics | what H_BLOCK_REMOVE takes, by page sizes |
 //! | 55 | LPAR name | name of the partition |
 //!
 //! All of them can only be read here: setting one is answered with "not authorized". Every other
 //! parameter is not supported, which guests must expect. (Token 48 is reserved; QEMU answers it
 //! with a UUID, which a partition of ours does not have.)
 //!
-//! LoPAR, System Parameters Option; ibm,get-system-parameter; ibm,set-system-parameter.
+//! LoPAR, System Parameters Option; TLB Block Invalidate Characteristics; ibm,get-system-parameter; ibm,set-system-parameter.
 
 use super::PartitionFacts;
 use super::memory::GuestBytes;
 use super::status;
+use arrayvec::ArrayVec;
 use core::fmt::{self, Write};
 use penstock_arch::addr::GuestReal;
+use penstock_boot::bootinfo::SegmentPageSize;
+use penstock_mm::hpt::BLOCK_PAGES_LOG2;
 
 const SPLPAR_CHARACTERISTICS: u32 = 20;
 const PARTITION_AUTO_RESTART: u32 = 21;
 const DIAGNOSTICS_RUN_MODE: u32 = 42;
+const BLOCK_INVALIDATE: u32 = 50;
 const LPAR_NAME: u32 = 55;
 
 /// Room for the longest value: LoPAR allows 4000 bytes, ours are short.
@@ -79,6 +84,35 @@ impl Write for Value {
     }
 }
 
+/// Page sizes for which the characteristics have room: more than there are.
+const MAX_PAIRS: usize = 16;
+
+/// The characteristics of H_BLOCK_REMOVE: one specifier, for the block is as large whatever the
+/// page sizes. It has log2 of the block's pages, a count, and a byte for each pair of segment base
+/// and actual page size that the guest is told: 0 for 4K pages alone, else bit 0 and, in bits 2:7,
+/// the encoding that `ibm,segment-page-sizes` gives. Empty where there is no pair.
+fn block_invalidate(page_sizes: &[SegmentPageSize]) -> ArrayVec<u8, { 2 + MAX_PAIRS }> {
+    let pairs: ArrayVec<u8, MAX_PAIRS> = page_sizes
+        .iter()
+        .flat_map(|segment| segment.actual.iter().map(|page| (segment.base_shift, page)))
+        .filter_map(|(base_shift, page)| match (base_shift, page.shift) {
+            (12, 12) => Some(0),
+            _ => u8::try_from(page.pte_encoding)
+                .ok()
+                .filter(|encoding| encoding >> 6 == 0)
+                .map(|encoding| 0x80 | encoding),
+        })
+        .take(MAX_PAIRS)
+        .collect();
+    let mut bytes = ArrayVec::new();
+    if let (Ok(block @ 1..), Ok(count @ 1..)) =
+        (u8::try_from(BLOCK_PAGES_LOG2), u8::try_from(pairs.len()))
+    {
+        bytes.extend([block, count].into_iter().chain(pairs));
+    }
+    bytes
+}
+
 fn value(parameter: u32, facts: &PartitionFacts<'_>) -> Option<Value> {
     let mut value = Value::new();
     match parameter {
@@ -96,6 +130,7 @@ fn value(parameter: u32, facts: &PartitionFacts<'_>) -> Option<Value> {
             value.terminate();
         }
         PARTITION_AUTO_RESTART | DIAGNOSTICS_RUN_MODE => value.push(&[0]),
+        BLOCK_INVALIDATE => value.push(&block_invalidate(facts.page_sizes)),
         LPAR_NAME => {
             value.push(facts.name.as_bytes());
             value.terminate();
@@ -139,12 +174,15 @@ pub fn set(parameter: u32, facts: &PartitionFacts<'_>) -> i32 {
 mod tests {
     use super::super::testing::{FakeMemory, HOLE, SIZE};
     use super::*;
+    use alloc::collections::BTreeMap;
+    use penstock_boot::bootinfo::PageEncoding;
 
     const FACTS: PartitionFacts<'_> = PartitionFacts {
         name: "debian",
         memory_bytes: 512 << 20,
         vcpus: 2,
         machine_cpus: 4,
+        page_sizes: &[],
     };
 
     #[test]
@@ -166,6 +204,86 @@ mod tests {
         assert_eq!(memory.bytes[0x110..0x114], *b"\0\x01\0\xa5");
         assert_eq!(get([55, 0x120, 100], &FACTS, &mut memory), 0);
         assert_eq!(memory.bytes[0x120..0x12a], *b"\0\x07debian\0\xa5");
+    }
+
+    /// Segments of the machine's processors: base page size, then page sizes and encodings.
+    fn page_sizes(list: &[(u32, &[(u32, u32)])]) -> alloc::vec::Vec<SegmentPageSize> {
+        list.iter()
+            .map(|(base_shift, pages)| SegmentPageSize {
+                base_shift: *base_shift,
+                slb_encoding: 0,
+                actual: pages
+                    .iter()
+                    .map(|&(shift, pte_encoding)| PageEncoding {
+                        shift,
+                        pte_encoding,
+                    })
+                    .collect(),
+            })
+            .collect()
+    }
+
+    /// What Linux makes of the characteristics: the block size of each (base, actual) shift pair,
+    /// found by the encoding in the order of its page sizes, 4K first.
+    fn linux_reads(bytes: &[u8], sizes: &[SegmentPageSize]) -> BTreeMap<(u32, u32), u32> {
+        let len = 2 + usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+        let mut found = BTreeMap::new();
+        let mut at = 2;
+        while at < len && bytes[at] != 0 {
+            let (block, count) = (1 << bytes[at], usize::from(bytes[at + 1]));
+            for lp in &bytes[at + 2..at + 2 + count] {
+                let pair = if lp & 0x80 == 0 {
+                    Some((12, 12))
+                } else {
+                    sizes.iter().find_map(|segment| {
+                        let page = segment
+                            .actual
+                            .iter()
+                            .find(|page| page.pte_encoding == u32::from(lp & 0x3f))?;
+                        Some((segment.base_shift, page.shift))
+                    })
+                };
+                let size: &mut u32 = found.entry(pair.unwrap()).or_default();
+                *size = block.max(*size);
+            }
+            at += 2 + count;
+        }
+        assert_eq!(at, len);
+        found
+    }
+
+    #[test]
+    fn block_invalidate_characteristics_are_as_linux_reads_them() {
+        let sizes = page_sizes(&[
+            (12, &[(12, 0), (16, 7), (24, 0x38)]),
+            (16, &[(16, 1), (24, 8)]),
+            (24, &[(24, 0)]),
+        ]);
+        let facts = PartitionFacts {
+            page_sizes: &sizes,
+            ..FACTS
+        };
+        let mut memory = FakeMemory::new();
+        assert_eq!(get([50, 0x100, 128], &facts, &mut memory), 0);
+        assert_eq!(
+            memory.bytes[0x100..0x10b],
+            [0, 8, 3, 6, 0x00, 0x87, 0xb8, 0x81, 0x88, 0x80, 0xa5]
+        );
+        let read = linux_reads(&memory.bytes[0x100..], &sizes);
+        // Linux takes the encoding 0 of 16M segments for 4K pages, and loses nothing by it.
+        let pairs = [(12, 12), (12, 16), (12, 24), (16, 16), (16, 24)];
+        assert_eq!(read, pairs.map(|pair| (pair, 8)).into());
+
+        let sizes = page_sizes(&[(12, &[(12, 0)])]);
+        let facts = PartitionFacts {
+            page_sizes: &sizes,
+            ..FACTS
+        };
+        assert_eq!(get([50, 0x200, 128], &facts, &mut memory), 0);
+        assert_eq!(memory.bytes[0x200..0x206], [0, 3, 3, 1, 0, 0xa5]);
+        // Without a page size the option is off: two bytes of zero.
+        assert_eq!(get([50, 0x300, 128], &FACTS, &mut memory), 0);
+        assert_eq!(memory.bytes[0x300..0x303], [0, 0, 0xa5]);
     }
 
     #[test]
@@ -199,7 +317,7 @@ mod tests {
         let mut memory = FakeMemory::new();
         for parameter in (0..70)
             .chain([u32::MAX])
-            .filter(|p| ![20, 21, 42, 55].contains(p))
+            .filter(|p| ![20, 21, 42, 50, 55].contains(p))
         {
             assert_eq!(get([parameter, 0x100, 4002], &FACTS, &mut memory), -3);
             assert_eq!(set(parameter, &FACTS), -3);
@@ -209,7 +327,7 @@ mod tests {
 
     #[test]
     fn no_parameter_can_be_set() {
-        for parameter in [20, 21, 42, 55] {
+        for parameter in [20, 21, 42, 50, 55] {
             assert_eq!(set(parameter, &FACTS), -9002);
         }
     }

@@ -14,6 +14,7 @@ const FACTS: PartitionFacts<'_> = PartitionFacts {
     memory_bytes: 512 << 20,
     vcpus: 1,
     machine_cpus: 1,
+    page_sizes: &[],
 };
 
 struct FakeHost {

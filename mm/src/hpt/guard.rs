@@ -14,8 +14,9 @@ use crate::page_ops::Machine;
 use arrayvec::ArrayVec;
 use penstock_arch::hash::{GuestHpteR, GuestHpteV, HpteIndex, HpteR, HpteV, TlbieRb};
 
-/// Entries that one batch of invalidations takes: what H_BULK_REMOVE has.
-pub(super) const BATCH: usize = 4;
+/// Entries that a batch of invalidations takes where its owner says nothing else: what
+/// H_BULK_REMOVE has.
+const BATCH: usize = 4;
 
 /// A locked entry, unchanged so far.
 pub(super) struct HpteGuard<'a, M: Machine> {
@@ -232,9 +233,9 @@ impl<'a, M: Machine> Hidden<'a, M> {
 ///
 /// It keeps as little as possible, and gives its entries out one by one: moving all at once would
 /// be a memcpy of hundreds of bytes.
-pub(super) struct Batch<'a, M: Machine, T> {
+pub(super) struct Batch<'a, M: Machine, T, const N: usize = BATCH> {
     mmu: &'a HashMmu<M>,
-    waiting: ArrayVec<Waiting<T>, BATCH>,
+    waiting: ArrayVec<Waiting<T>, N>,
 }
 
 struct Waiting<T> {
@@ -244,7 +245,7 @@ struct Waiting<T> {
     tag: T,
 }
 
-impl<'a, M: Machine, T> Batch<'a, M, T> {
+impl<'a, M: Machine, T, const N: usize> Batch<'a, M, T, N> {
     #[inline]
     pub(super) const fn new(mmu: &'a HashMmu<M>) -> Self {
         Self {
@@ -285,14 +286,35 @@ impl<'a, M: Machine, T> Batch<'a, M, T> {
         }
     }
 
+    /// Whether the next entry would be flushed by itself.
+    #[inline]
+    pub(super) const fn is_full(&self) -> bool {
+        self.waiting.is_full()
+    }
+
     /// Waits until no processor uses any of the translations, and hands the entries out.
     #[inline]
-    pub(super) fn flush(&mut self, mut each: impl FnMut(Quiesced<'a, M>, T)) {
+    pub(super) fn flush(&mut self, each: impl FnMut(Quiesced<'a, M>, T)) {
         if self.waiting.is_empty() {
             return;
         }
         self.mmu
             .flush(self.waiting.iter().map(|waiting| waiting.rb));
+        self.hand_out(each);
+    }
+
+    /// The same by one invalidation of all that the partition has.
+    #[inline]
+    pub(super) fn flush_partition(&mut self, each: impl FnMut(Quiesced<'a, M>, T)) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        self.mmu.flush_partition();
+        self.hand_out(each);
+    }
+
+    #[inline]
+    fn hand_out(&mut self, mut each: impl FnMut(Quiesced<'a, M>, T)) {
         for Waiting { index, v, tag, .. } in self.waiting.drain(..) {
             each(
                 Quiesced {

@@ -34,10 +34,12 @@
 //! Power ISA 3.0B, Book III, Page Table Update Synchronization Requirements; LoPAR, Page Frame
 //! Table Access.
 
+mod block_remove;
 mod bulk_remove;
 pub mod changes;
 mod check;
 mod clear;
+mod clear_hpt;
 mod enter;
 mod fault;
 pub mod flags;
@@ -49,6 +51,7 @@ mod protect;
 mod read;
 mod refresh;
 mod remove;
+pub mod resize;
 mod ring;
 mod search;
 mod table;
@@ -56,6 +59,7 @@ mod veil;
 mod vrma;
 mod watch;
 
+pub use block_remove::BLOCK_PAGES_LOG2;
 pub use check::{HptStats, Rule, Violation};
 pub use fault::{AccessKind, BackingTooSmall, FaultAction, GuestFault, HpteFault};
 pub use flush::FlushCounts;

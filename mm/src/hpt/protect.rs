@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! H_PROTECT: changes an entry's page protection, no-execute bit and key, and clears R.
 //!
+//! Of the AVPN parameter bits 0:56 are compared. LoPAR says so of H_REMOVE too, but there adds that
+//! lower bits likely give "not found".
+//!
 //! LoPAR, H_PROTECT; Power ISA 3.0B, Book III, Modifying a Page Table Entry, "General Case".
 
 use super::{HashMmu, flags, remove};
 use crate::page_ops::Machine;
 use crate::status::HcallStatus;
-use penstock_arch::hash::{GuestHpteR, HpteR};
+use penstock_arch::hash::{GuestHpteR, GuestHpteV, HpteR};
 
 /// The new value of the bits [`HpteR::PROTECTION`]: key0:1 at flag bits 50:51, key2:4 at 52:54,
 /// pp0 at 55, N, pp1:2 at their places.
@@ -25,7 +28,9 @@ impl<M: Machine> HashMmu<M> {
     pub fn h_protect(&self, flags: u64, ptex: u64, avpn: u64) -> Result<(), HcallStatus> {
         let guard = self.lock(self.index(ptex)?);
         let (v, r) = (guard.v(), guard.r());
-        if !v.is_present() || !remove::matches(v.to_guest(r), flags & flags::AVPN, avpn) {
+        if !v.is_present()
+            || !remove::matches(v.to_guest(r), flags & flags::AVPN, avpn & GuestHpteV::AVPN)
+        {
             return Err(HcallStatus::NOT_FOUND);
         }
         let bits = protection_bits(flags) & self.guest_r_mask;

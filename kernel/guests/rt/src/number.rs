@@ -54,6 +54,10 @@ pub mod hcall {
     pub const RANDOM: u64 = 0x300;
     /// H_SET_MODE.
     pub const SET_MODE: u64 = 0x31c;
+    /// H_BLOCK_REMOVE.
+    pub const BLOCK_REMOVE: u64 = 0x328;
+    /// H_CLEAR_HPT.
+    pub const CLEAR_HPT: u64 = 0x358;
     /// H_REGISTER_PROC_TBL.
     pub const REGISTER_PROC_TBL: u64 = 0x37c;
     /// H_RTAS, private to hypervisors that boot without Open Firmware.
@@ -66,6 +70,10 @@ pub mod status {
     pub const SUCCESS: u64 = 0;
     /// H_BUSY.
     pub const BUSY: u64 = 1;
+    /// H_PARTIAL.
+    pub const PARTIAL: u64 = 5;
+    /// H_CONTINUE.
+    pub const CONTINUE: u64 = 18;
     /// H_HARDWARE.
     pub const HARDWARE: u64 = 0u64.wrapping_sub(1);
     /// H_FUNCTION.

@@ -14,6 +14,8 @@ const CLEAR_REF: u64 = 0x14;
 const PROTECT: u64 = 0x18;
 const PAGE_INIT: u64 = 0x2c;
 const BULK_REMOVE: u64 = 0x124;
+const CLEAR_HPT: u64 = 0x358;
+const BLOCK_REMOVE: u64 = 0x328;
 
 const EXACT: u64 = 0x80_0000_0000;
 const READ_4: u64 = 0x20_0000_0000;
@@ -157,6 +159,59 @@ fn bulk_remove_rewrites_its_eight_registers() {
         ],
     );
     rig.check();
+}
+
+#[test]
+fn block_remove_answers_from_r4_on() {
+    let mut rig = Rig::new();
+    rig.call(ENTER, &[EXACT, 0x3000, V & !0x10, R], H_SUCCESS, [0x3000]);
+    rig.call(ENTER, &[EXACT, 0x3001, V, R], H_SUCCESS, [0x3001]);
+    let request = |ptex: u64| 0x4100_0000_0000_0000 | ptex;
+    let arguments = [
+        V & !0x7f,
+        request(0x3000),
+        request(0x3001),
+        request(HPT_ENTRIES),
+        3 << 62,
+        1,
+        2,
+        3,
+        4,
+    ];
+    let results = [
+        // Removed with R and C; bolted; no such entry; the end and what follows, untouched.
+        0x8700_0000_0000_3000,
+        0x8900_0000_0000_3001,
+        0x9100_0000_0000_0000 | HPT_ENTRIES,
+        3 << 62,
+        1,
+        2,
+        3,
+        4,
+    ];
+    rig.call(BLOCK_REMOVE, &arguments, H_PARTIAL, results);
+    let results = [0, 2, 3 << 62, 3, 4, 5, 6, 7];
+    let arguments = [9, 0, 2, 3 << 62, 3, 4, 5, 6, 7];
+    rig.call(BLOCK_REMOVE, &arguments, H_PARAMETER, results);
+    rig.call(
+        BLOCK_REMOVE,
+        &[0, 3 << 62, 1, 2, 3, 4, 5, 6, 7],
+        H_SUCCESS,
+        [3 << 62, 1, 2, 3, 4, 5, 6, 7],
+    );
+    assert_eq!(rig.check().by_size, [0, 1, 1]);
+}
+
+#[test]
+fn clear_hpt_leaves_real_mode_alone() {
+    let mut rig = Rig::new();
+    let before = rig.check();
+    for slot in 0..8 {
+        rig.call(ENTER, &[0, 0x1000, V, R], H_SUCCESS, [0x1000 + slot]);
+    }
+    rig.call(CLEAR_HPT, &[], H_SUCCESS, []);
+    assert_eq!(rig.check(), before);
+    rig.call(CLEAR_HPT, &[u64::MAX; 9], H_SUCCESS, []);
 }
 
 #[test]

@@ -379,6 +379,18 @@ fn protect_finds_by_avpn_only_where_asked() {
 }
 
 #[test]
+fn protect_does_not_compare_below_the_avpn() {
+    let p = partition();
+    p.h_enter(EXACT, 8, PAGE.v() | 0x10, PAGE.r(0)).unwrap();
+    let avpn = PAGE.v() & !0x7f;
+    for bit in 0..64 {
+        let found = if bit < 7 { Ok(()) } else { Err(NOT_FOUND) };
+        assert_eq!(p.h_protect(AVPN | 3, 8, avpn ^ 1 << bit), found, "{bit}");
+        assert_eq!(p.h_remove(AVPN, 8, avpn ^ 1 << bit), Err(NOT_FOUND));
+    }
+}
+
+#[test]
 fn clear_ref_masks_soft_bits() {
     let p = partition();
     let r = PAGE.r(0) | 1 << 62;

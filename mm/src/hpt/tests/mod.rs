@@ -3,8 +3,10 @@
 
 extern crate std;
 
+mod block_remove;
 mod bulk_remove;
 mod calls;
+mod clear_hpt;
 mod faults;
 mod model;
 mod order;

@@ -31,6 +31,10 @@ enum Op {
     BulkRemove {
         specs: [u64; 8],
     },
+    BlockRemove {
+        ava: u64,
+        specs: [u64; 8],
+    },
     ClearRef(u64),
     ClearMod(u64),
     Read4(u64),
@@ -158,6 +162,70 @@ impl Model {
         HcallStatus::SUCCESS
     }
 
+    /// What H_BLOCK_REMOVE compares: sizes, and the block's first byte in the virtual address
+    /// space. The page is the one in the entry's eight MiB that hashes to its group.
+    fn block(&self, at: u64, v: u64, r: u64) -> Option<(u64, u64, u64, u128)> {
+        let (base, actual) = sizes(v, r)?;
+        let (segment, vsid) = match v >> 62 {
+            0 => (28, v >> 12 & 0xff_ffff_ffff),
+            _ => (40, v >> 24 & 0xfff_ffff),
+        };
+        let address = u128::from(v & 0x000f_ffff_ffff_ff80) << 16;
+        let group = if v & 2 == 0 { at / 8 } else { !(at / 8) };
+        let page = (0..1_u64 << 23).step_by(usize::try_from(base).unwrap());
+        let low = page.take(2048).find(|low| {
+            let size = if segment == 28 {
+                SegmentSize::S256M
+            } else {
+                SegmentSize::S1T
+            };
+            let base = PageSize::ALL.into_iter().find(|size| size.bytes() == base);
+            let hash = pteg_hash(vsid, EffectiveAddr::new(*low), size, base.unwrap());
+            let known = (1_u64 << 23).div_ceil(base.unwrap().bytes()) - 1;
+            (hash ^ group) & known == 0
+        })?;
+        let first = (address | u128::from(low)) / u128::from(base * 8);
+        Some((base, actual, segment, first))
+    }
+
+    fn block_remove(&mut self, ava: u64, specs: &mut [u64; 8]) -> HcallStatus {
+        let end = specs.iter().position(|spec| spec >> 62 == 3).unwrap_or(8);
+        if specs[..end].iter().any(|spec| spec >> 62 != 1) {
+            return PARAMETER;
+        }
+        let mut anchor = None;
+        let mut status = HcallStatus::SUCCESS;
+        for spec in &mut specs[..end] {
+            let at = *spec & 0xffff_ffff_ffff;
+            let first = match self.guest.get(&at).copied() {
+                _ if at >= self.entries => 0x90,
+                None => 0x88,
+                Some((v, r)) => {
+                    let block = self.block(at, v, r).unwrap();
+                    let inside = (block.0 * 8 - 1) >> 16 & !0x7f;
+                    if v & 0x10 != 0 || *spec & 1 << 56 != 0 && (v & !0x7f ^ ava) & !inside != 0 {
+                        0x88
+                    } else {
+                        let anchor = *anchor.get_or_insert(block);
+                        if (anchor.0, anchor.1, anchor.2) != (block.0, block.1, block.2) {
+                            0x98
+                        } else if anchor != block {
+                            0xa8
+                        } else {
+                            self.guest.remove(&at);
+                            0x80 | (r & 0x180) >> 6
+                        }
+                    }
+                }
+            };
+            if first & 0xf8 != 0x80 {
+                status = HcallStatus::PARTIAL;
+            }
+            *spec = *spec & !(0xfe << 56) | first << 56;
+        }
+        status
+    }
+
     /// The entry that the hardware would use for a page, absent ones included.
     fn translate(&self, page: Page, groups: [u64; 2]) -> Option<(u64, u64)> {
         let candidates = groups.into_iter().zip([0, 2]);
@@ -270,6 +338,18 @@ fn operations() -> impl Strategy<Value = Op> {
         };
         [kind << 56 | ptex & 0x00ff_ffff_ffff_ffff, avpn]
     });
+    let avpns8 = pages().prop_map(|page| page.v() & !0x7f);
+    let spec8 = || {
+        (indices(), 0_u64..40).prop_map(|(ptex, kind)| {
+            let kind = match kind {
+                0..3 => 0xc0,
+                3 => 0x00,
+                4 => 0x80,
+                kind => 0x40 | (kind & 1),
+            };
+            kind << 56 | ptex & 0x0000_ffff_ffff_ffff
+        })
+    };
     prop_oneof![
         6 => enter,
         3 => (conditions.clone(), indices())
@@ -280,6 +360,8 @@ fn operations() -> impl Strategy<Value = Op> {
             let flat: Vec<u64> = specs.into_iter().flatten().collect();
             Op::BulkRemove { specs: flat.try_into().unwrap() }
         }),
+        2 => ([spec8(), spec8(), spec8(), spec8(), spec8(), spec8(), spec8(), spec8()], avpns8)
+            .prop_map(|(specs, ava)| Op::BlockRemove { ava, specs }),
         2 => indices().prop_map(Op::ClearRef),
         2 => indices().prop_map(Op::ClearMod),
         1 => indices().prop_map(Op::Read4),
@@ -329,6 +411,12 @@ fn run(p: &Fixture, ops: Vec<Op>) -> Result<(), TestCaseError> {
                 let (mut ours, mut theirs) = (specs, specs);
                 let status = p.h_bulk_remove(&mut ours);
                 prop_assert_eq!(status, model.bulk_remove(&mut theirs));
+                prop_assert_eq!(ours, theirs);
+            }
+            Op::BlockRemove { ava, specs } => {
+                let (mut ours, mut theirs) = (specs, specs);
+                let status = p.h_block_remove(ava, &mut ours);
+                prop_assert_eq!(status, model.block_remove(ava, &mut theirs));
                 prop_assert_eq!(ours, theirs);
             }
             Op::ClearRef(ptex) => {

@@ -228,6 +228,13 @@ fn r_c_reread_after_tlbie() {
     let p = partition();
     entered(&p, clean);
     set_rc_late(&p);
+    let mut specs = [0x40 << 56 | 8, 0xc0 << 56, 0, 0, 0, 0, 0, 0];
+    p.h_block_remove(0, &mut specs);
+    assert_eq!(specs[0], 0x8600_0000_0000_0008);
+
+    let p = partition();
+    entered(&p, clean);
+    set_rc_late(&p);
     p.h_protect(3, AT.get(), 0).unwrap();
     assert_eq!(p.h_read(0, AT.get()).unwrap()[1] & 0x80, 0x80);
 

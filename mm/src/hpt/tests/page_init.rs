@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! H_PAGE_INIT.
 
-use super::super::flags::{COPY_PAGE, ICACHE_SYNCHRONIZE, ZERO_PAGE};
+use super::super::flags::{COPY_PAGE, ICACHE_INVALIDATE, ICACHE_SYNCHRONIZE, ZERO_PAGE};
 use super::*;
 use core::sync::atomic::Ordering;
 use penstock_arch::addr::GuestReal;
@@ -49,4 +49,37 @@ fn page_init_checks_both_addresses_first() {
     }
     assert_eq!(p.memory().read_u8(GuestReal::new(0x1000)), Ok(5));
     assert_eq!(p.h_page_init(0, 0x1000, 1), Ok(()));
+}
+
+#[test]
+fn page_init_zeroes_before_it_copies() {
+    let p = partition();
+    let memory = p.memory();
+    memory.write(GuestReal::new(0x1000), &[5; 0x1000]).unwrap();
+    let byte = |at| memory.read_u8(GuestReal::new(at)).unwrap();
+    assert_eq!(p.h_page_init(ZERO_PAGE | COPY_PAGE, 0x3000, 0x1000), Ok(()));
+    assert_eq!([byte(0x3000), byte(0x3fff), byte(0x4000)], [5, 5, 0]);
+    // So a page that is its own source is zero.
+    assert_eq!(p.h_page_init(ZERO_PAGE | COPY_PAGE, 0x1000, 0x1000), Ok(()));
+    assert_eq!([byte(0x1000), byte(0x1fff)], [0, 0]);
+}
+
+#[test]
+fn page_init_keeps_the_instruction_cache_coherent() {
+    let p = partition();
+    let counts = |flags| {
+        assert_eq!(p.h_page_init(flags, 0x3000, 0), Ok(()));
+        let pages = &p.machine.pages;
+        (
+            pages.invalidated.swap(0, Ordering::Relaxed),
+            pages.synchronized.swap(0, Ordering::Relaxed),
+        )
+    };
+    assert_eq!(counts(0), (0, 0));
+    assert_eq!(counts(ICACHE_INVALIDATE), (0x1000, 0));
+    assert_eq!(counts(ZERO_PAGE | ICACHE_SYNCHRONIZE), (0, 0x1000));
+    assert_eq!(
+        counts(ICACHE_INVALIDATE | ICACHE_SYNCHRONIZE),
+        (0x1000, 0x1000)
+    );
 }

@@ -252,6 +252,8 @@ fn tree_function_sets(env: &mut Env) -> Outcome {
     for set in [
         "hcall-pft",
         "hcall-bulk",
+        "hcall-block-remove",
+        "hcall-clr-hpt",
         "hcall-copy",
         "hcall-term",
         "hcall-interrupt",

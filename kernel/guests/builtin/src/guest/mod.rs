@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The checks, their order, and the second life after system-reboot.
 
+mod block;
 mod boot;
 mod bulk;
 mod change;
 mod clear;
+mod clear_hpt;
 mod enter;
 mod env;
 mod instructions;
@@ -29,13 +31,14 @@ use penstock_guest_rt::suite::{self, Check, Tally};
 
 /// Groups in the order of their needs: what later ones stand on is checked first. The registers at
 /// entry come before anything can change them.
-const GROUPS: [&[Check<Env>]; 16] = [
+const GROUPS: [&[Check<Env>]; 18] = [
     boot::CHECKS,
     services::CHECKS,
     enter::CHECKS,
     change::CHECKS,
     clear::CHECKS,
     bulk::CHECKS,
+    block::CHECKS,
     pages::CHECKS,
     translation::CHECKS,
     model::CHECKS,
@@ -46,6 +49,7 @@ const GROUPS: [&[Check<Env>]; 16] = [
     xics::CHECKS,
     modes::CHECKS,
     rtas::CHECKS,
+    clear_hpt::CHECKS,
 ];
 
 /// Runs everything once, then asks RTAS for a reboot, and says the result in the second life.

@@ -292,7 +292,7 @@ fn special_registers(_: &mut Env) -> Outcome {
 }
 
 /// Every call that a hypervisor with the function sets of the tree may know.
-const KNOWN: [u64; 26] = [
+const KNOWN: [u64; 28] = [
     REMOVE,
     ENTER,
     READ,
@@ -313,6 +313,8 @@ const KNOWN: [u64; 26] = [
     CEDE,
     PROD,
     BULK_REMOVE,
+    BLOCK_REMOVE,
+    CLEAR_HPT,
     GET_CPU_CHARACTERISTICS,
     XIRR_X,
     RANDOM,
