@@ -75,7 +75,6 @@ unsafe extern "C" {
     static vectors_start: [u8; 0];
     static vectors_end: [u8; 0];
     fn enter_guest(ctx: *mut GuestContext) -> u64;
-    fn reset_guest_registers();
     #[link_name = "flush_slb"]
     fn flush_slb_asm();
     #[link_name = "insert_slbe"]
@@ -156,10 +155,4 @@ pub fn insert_slbe(vsid: u64, esid: u64) {
 pub fn slbe(entry: u32) -> u64 {
     // SAFETY: reads an entry; the processor takes the number modulo the size of the SLB.
     unsafe { slb_esid_doubleword(u64::from(entry)) }
-}
-
-/// Zeroes FPRs, VRs, VSRs, FPSCR and VSCR, for a fresh virtual processor.
-pub fn clear_guest_registers() {
-    // SAFETY: the hypervisor uses none of these registers (it is built without them, in real mode).
-    unsafe { reset_guest_registers() }
 }

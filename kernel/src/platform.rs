@@ -18,9 +18,7 @@ pub struct StorageFaultRegisters {
     pub asdr: u64,
 }
 
-/// What HDSISR holds while a guest runs. POWER9 may take a hypervisor data storage interrupt for a
-/// prefetch and set neither HDAR nor HDSISR: finding this value means that nothing happened.
-pub const HDSISR_CANARY: u64 = 0x7fff;
+pub use penstock_arch::regs::HDSISR_CANARY;
 
 /// A register of the running guest that stays in the machine across exits, and that an hcall or an
 /// interrupt changes.

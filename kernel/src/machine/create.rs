@@ -18,7 +18,6 @@ use crate::partition::{
     Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, VTY_UNIT, Watchpoints,
     complaint_budget,
 };
-use crate::platform::{HDSISR_CANARY, Platform};
 use crate::rtas::{self, Rtas};
 use crate::vcpu::Vcpu;
 use alloc::boxed::Box;
@@ -28,9 +27,11 @@ use core::sync::atomic::Ordering;
 use penstock_arch::addr::HostReal;
 use penstock_arch::endian::AtomicBe64;
 use penstock_arch::hash::{Lpid, PageSize};
-use penstock_arch::regs::{Processor, sprn};
+use penstock_arch::hw_thread::HwThread;
+use penstock_arch::regs::Processor;
+use penstock_arch::spr;
+use penstock_arch::switch::{self, FirstEntry, ParkedState};
 use penstock_arch::tlb::TlbMaintenance;
-use penstock_arch::{entry, spr, sync};
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::{Backing, GuestMemory};
 use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
@@ -163,10 +164,6 @@ pub fn create(
         .ok_or_else(|| fail(&"no virtual processor"))?;
     let mut vcpu = Box::new(Vcpu::new(partition, presenter));
     vcpu.ctx.emergency_sp = resources.machine.idle.emergency_sp;
-    sync::isync();
-    // SAFETY: the partition table entry stands; the hypervisor itself does not translate.
-    unsafe { spr::write::<{ sprn::LPIDR }>(u64::from(lpid.get())) };
-    sync::isync();
     let processor = resources.machine.processor;
     let mut guest = Guest {
         vcpu,
@@ -383,8 +380,12 @@ impl Guest {
         self.vcpu.set_start_state(self.plan.entry, self.plan.fdt);
         // The thread's LPCR is the guest's from here on, before HDEC is written: with HDICE clear,
         // POWER9 drops what HDEC raises.
-        Hardware::set_lpcr(self.vcpu.lpcr);
-        reset_registers(self.processor);
+        let fresh = ParkedState::new(self.processor, spr::timebase());
+        // SAFETY: interrupts are off, and the guest is outside; `create` has the processor from
+        // the PVR.
+        let thread = unsafe { HwThread::new(self.processor) };
+        let lpid = self.vcpu.partition.mmu.lpid();
+        switch::enter(&thread, &fresh, self.vcpu.lpcr, lpid, FirstEntry::Yes);
         Ok(())
     }
 
@@ -406,46 +407,4 @@ impl Guest {
         partition.mmu.clear_all();
         self.load()
     }
-}
-
-/// Special purpose registers of a guest that stay in the machine, as a fresh virtual processor
-/// finds them. The order is that of Power ISA 3.0B, Appendix: Special Purpose Registers.
-fn reset_registers(processor: Processor) {
-    macro_rules! clear {
-        ($($name:ident),*) => {
-            $(
-                // SAFETY: a register of the guest that is about to start; zero is what it starts
-                // with, and means off for breakpoints, watchpoints and monitors.
-                unsafe { spr::write::<{ sprn::$name }>(0) };
-            )*
-        };
-    }
-    entry::clear_guest_registers();
-    entry::flush_slb();
-    clear!(
-        DSCR, DPDES, DSISR, DAR, SRR0, SRR1, AMR, IAMR, PIDR, FSCR, UAMOR, PSPB, CIABR, DAWRX0,
-        DAWR0, VRSAVE, SPRG0, SPRG1, SPRG2, SPRG3, MMCR1, MMCR2, MMCRA, PMC1, PMC2, PMC3, PMC4,
-        PMC5, PMC6, SIAR, SDAR, SIER, EBBHR, EBBRR, BESCR, TAR
-    );
-    /// MMCR0: counters frozen.
-    const FROZEN: u64 = 0x8000_0000;
-    /// CTRL: the run latch.
-    const RUN: u64 = 1;
-    // SAFETY: the guest's monitor is off until it wants it.
-    unsafe { spr::write::<{ sprn::MMCR0 }>(FROZEN) };
-    // SAFETY: only says that the thread works.
-    unsafe { spr::write::<{ sprn::CTRL_WRITE }>(RUN) };
-    if processor == Processor::Power9 {
-        clear!(TIDR);
-    }
-    if processor == Processor::Power10 {
-        clear!(
-            DEXCR, HASHKEYR, HASHPKEYR, DAWRX1, DAWR1, MMCR3, SIER2, SIER3
-        );
-    }
-    // SAFETY: a register of the hypervisor.
-    unsafe { spr::write::<{ sprn::HDSISR }>(HDSISR_CANARY) };
-    // SAFETY: the guest's decrementer begins far from expiry, as after a reset of the partition.
-    unsafe { spr::write::<{ sprn::DEC }>(0x7fff_ffff) };
-    sync::isync();
 }

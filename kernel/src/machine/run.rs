@@ -22,6 +22,7 @@ use crate::vcpu::{Prod, Vcpu};
 use crate::vpa::{DispatchReason, DispatchRecord, PreemptReason};
 use core::arch::asm;
 use log::Level;
+use penstock_arch::regs::vcpu_spr::PSSCR_FORBIDDEN;
 use penstock_arch::regs::{Hfscr, Lpcr, MachineCheckCause, Msr, Srr1, sprn};
 use penstock_arch::{entry, spr, sync};
 
@@ -398,13 +399,10 @@ pub fn sleep(ticks: u64) {
     sync::isync();
 }
 
-/// Makes a guest's `stop` an exit (facility unavailable) instead of a power-saving state of its
-/// own choice: with EC and ESL set it asks for more than a guest may (Power ISA 3.0B, Book III,
-/// Processor Stop Status and Control Register).
+/// Makes a guest's `stop` an exit again.
 pub fn forbid_guest_stop() {
-    const EC_ESL: u64 = 0x0030_0000;
     // SAFETY: takes effect at the next stop only, before which `sleep` writes its own.
-    unsafe { spr::write::<{ sprn::PSSCR }>(EC_ESL) };
+    unsafe { spr::write::<{ sprn::PSSCR }>(PSSCR_FORBIDDEN) };
 }
 
 /// Writes the decrementer.
