@@ -156,3 +156,12 @@ pub fn slbe(entry: u32) -> u64 {
     // SAFETY: reads an entry; the processor takes the number modulo the size of the SLB.
     unsafe { slb_esid_doubleword(u64::from(entry)) }
 }
+
+/// Makes HSPRG0 point to a context that lends its emergency stacks, when the one of the guest that
+/// ran last is to go away, or is another guest's turn.
+pub fn set_context(idle: &'static GuestContext) {
+    let at = core::ptr::from_ref(idle).expose_provenance();
+    // SAFETY: the vectors write only to the scratch space of a context of the kind that
+    // `install_vectors` was given, and nobody else reads that.
+    unsafe { spr::write::<{ sprn::HSPRG0 }>(at as u64) };
+}

@@ -13,6 +13,7 @@ use penstock_arch::addr::{EffectiveAddr, GuestReal};
 use penstock_arch::context::GuestContext;
 use penstock_arch::hash::{Asdr, KeyMask};
 use penstock_arch::regs::{Dsisr, Lpcr, Msr, Srr1};
+use penstock_arch::switch::ParkedState;
 use penstock_mm::hpt::{AccessKind, FaultAction, GuestFault, HpteFault};
 use penstock_mm::status::HcallStatus;
 use penstock_xive::Presenter;
@@ -28,15 +29,15 @@ pub enum Prod {
 
 /// One virtual processor. The context comes first: the entry code knows only that.
 #[repr(C)]
-pub struct Vcpu<P: Platform> {
+pub struct Vcpu<'p, P: Platform> {
     /// Registers that are not live in the machine.
     pub ctx: GuestContext,
     /// The partition's control register as this virtual processor runs with it.
     pub lpcr: Lpcr,
     /// The partition it belongs to.
-    pub partition: &'static Partition<P>,
+    pub partition: &'p Partition<P>,
     /// Its interrupt presentation.
-    pub presenter: &'static Presenter,
+    pub presenter: &'p Presenter,
     /// Its number: H_IPI's server, H_PROD's processor.
     pub server: u32,
     /// See [`Prod`].
@@ -51,6 +52,8 @@ pub struct Vcpu<P: Platform> {
     pub faults: FaultCounts,
     /// hcalls by place in the dispatch table; the last counts all that it does not have.
     pub hcalls: [u64; hcall::SLOTS + 1],
+    /// What it owns of the machine, while it is not on a thread. Stale while it is.
+    pub parked: ParkedState,
 }
 
 /// Hypervisor storage faults by outcome.
@@ -66,10 +69,10 @@ pub struct FaultCounts {
 
 const _: () = assert!(core::mem::offset_of!(GuestContext, gpr) == 0);
 
-impl<P: Platform> Vcpu<P> {
+impl<'p, P: Platform> Vcpu<'p, P> {
     /// A virtual processor that has not started.
     #[must_use]
-    pub fn new(partition: &'static Partition<P>, presenter: &'static Presenter) -> Self {
+    pub fn new(partition: &'p Partition<P>, presenter: &'p Presenter) -> Self {
         Self {
             ctx: GuestContext::new(),
             lpcr: Lpcr::GUEST,
@@ -82,6 +85,7 @@ impl<P: Platform> Vcpu<P> {
             exits: [0; GuestExit::NAMES.len()],
             faults: FaultCounts::default(),
             hcalls: [0; hcall::SLOTS + 1],
+            parked: ParkedState::new(P::processor(), P::timebase()),
         }
     }
 
@@ -99,6 +103,7 @@ impl<P: Platform> Vcpu<P> {
         self.ctx = fresh;
         self.lpcr = Lpcr::GUEST;
         self.prod = Prod::None;
+        self.parked = ParkedState::new(P::processor(), P::timebase());
     }
 
     /// Ends an hcall with `status` in r3.

@@ -168,17 +168,17 @@ fn timebase(_: &mut Bench<'_>) -> Result<(), &'static str> {
 fn decrementer(_: &mut Bench<'_>) -> Result<(), &'static str> {
     // With the guest's LPCR a value beyond 32 bits stays positive.
     Hardware::set_lpcr(Lpcr::HYPERVISOR);
-    super::run::set_decrementer(1 << 40);
+    super::sleep::set_decrementer(1 << 40);
     expect(
         Hardware::decrementer() > 1 << 39,
         "a large value was cut off",
     )?;
-    super::run::set_decrementer(u64::MAX);
+    super::sleep::set_decrementer(u64::MAX);
     expect(
         Hardware::decrementer() < 0,
         "a negative value is not negative",
     )?;
-    super::run::set_decrementer(0x7fff_ffff);
+    super::sleep::set_decrementer(0x7fff_ffff);
     Ok(())
 }
 
