@@ -75,7 +75,6 @@ unsafe extern "C" {
     static vectors_start: [u8; 0];
     static vectors_end: [u8; 0];
     fn enter_guest(ctx: *mut GuestContext) -> u64;
-    fn reset_guest_registers();
     #[link_name = "flush_slb"]
     fn flush_slb_asm();
     #[link_name = "insert_slbe"]
@@ -158,8 +157,11 @@ pub fn slbe(entry: u32) -> u64 {
     unsafe { slb_esid_doubleword(u64::from(entry)) }
 }
 
-/// Zeroes FPRs, VRs, VSRs, FPSCR and VSCR, for a fresh virtual processor.
-pub fn clear_guest_registers() {
-    // SAFETY: the hypervisor uses none of these registers (it is built without them, in real mode).
-    unsafe { reset_guest_registers() }
+/// Makes HSPRG0 point to a context that lends its emergency stacks, when the one of the guest that
+/// ran last is to go away, or is another guest's turn.
+pub fn set_context(idle: &'static GuestContext) {
+    let at = core::ptr::from_ref(idle).expose_provenance();
+    // SAFETY: the vectors write only to the scratch space of a context of the kind that
+    // `install_vectors` was given, and nobody else reads that.
+    unsafe { spr::write::<{ sprn::HSPRG0 }>(at as u64) };
 }

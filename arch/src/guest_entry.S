@@ -260,29 +260,3 @@ slb_esid_doubleword:
 	slbmfee	3, 3
 	blr
 	.size slb_esid_doubleword, . - slb_esid_doubleword
-
-// void reset_guest_registers(void): zeroes what a fresh virtual processor must find zero and no
-// context holds: FPRs, VRs, VSRs, FPSCR, VSCR. The hypervisor is built without these
-// facilities, so a guest's values stay in the machine across exits.
-	.balign 16
-	.globl reset_guest_registers
-	.type reset_guest_registers, @function
-reset_guest_registers:
-	mfmsr	3
-	oris	4, 3, 0x0280		// VEC and VSX
-	ori	4, 4, 0x2000		// FP
-	mtmsrd	4
-	isync
-	// By number, since the assembler is told that the hypervisor has no such instructions.
-	.set n, 0
-	.rept 32
-	.long	0xf00004d0 | n << 21 | n << 16 | n << 11	// xxlxor n, n, n: VSR 0-31
-	.long	0xf00004d7 | n << 21 | n << 16 | n << 11	// xxlxor 32+n: VSR 32-63
-	.set n, n + 1
-	.endr
-	.long	0xfffe058e		// mtfsf, all fields, from f0
-	.long	0x10000644		// mtvscr v0
-	mtmsrd	3
-	isync
-	blr
-	.size reset_guest_registers, . - reset_guest_registers

@@ -15,6 +15,7 @@ pub mod context;
 pub mod endian;
 pub mod hash;
 pub mod regs;
+pub mod switch;
 pub mod tlb;
 
 #[cfg(any(test, feature = "fake"))]
@@ -22,6 +23,8 @@ pub mod fake;
 
 #[cfg(target_os = "none")]
 pub mod entry;
+#[cfg(target_os = "none")]
+pub mod hw_thread;
 #[cfg(target_os = "none")]
 pub mod hw_tlb;
 #[cfg(target_os = "none")]

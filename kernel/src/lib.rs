@@ -15,11 +15,14 @@ pub mod guest_dt;
 pub mod hcall;
 pub mod image;
 pub mod inject;
+pub mod lifecycle;
 pub mod monitor;
+pub mod occupied;
 pub mod partition;
 pub mod platform;
 pub mod rtas;
 pub mod rtas_memory;
+pub mod schedule;
 pub mod vcpu;
 pub mod vpa;
 

@@ -4,7 +4,7 @@
 //! All of it is static: a platform is a type, chosen once where the hypervisor is put together.
 //! On the machine it is `machine::Hardware`, in tests a recording stand-in.
 
-use penstock_arch::regs::Lpcr;
+use penstock_arch::regs::{Lpcr, Processor};
 use penstock_xive::{QueueMemory, XiveFirmware, XiveMmio};
 
 /// The registers that describe a hypervisor storage interrupt.
@@ -18,9 +18,7 @@ pub struct StorageFaultRegisters {
     pub asdr: u64,
 }
 
-/// What HDSISR holds while a guest runs. POWER9 may take a hypervisor data storage interrupt for a
-/// prefetch and set neither HDAR nor HDSISR: finding this value means that nothing happened.
-pub const HDSISR_CANARY: u64 = 0x7fff;
+pub use penstock_arch::regs::HDSISR_CANARY;
 
 /// A register of the running guest that stays in the machine across exits, and that an hcall or an
 /// interrupt changes.
@@ -57,6 +55,8 @@ pub trait Platform: Sized + 'static {
     fn interrupts() -> Self::Interrupts;
     /// Its set-up calls.
     fn firmware() -> Self::Firmware;
+    /// The processor's family.
+    fn processor() -> Processor;
     /// The time base.
     fn timebase() -> u64;
     /// The registers of the storage interrupt that is being handled; leaves [`HDSISR_CANARY`].
@@ -65,7 +65,7 @@ pub trait Platform: Sized + 'static {
     fn amr() -> u64;
     /// The guest's authority mask for fetches.
     fn iamr() -> u64;
-    /// Writes a register of the running guest.
+    /// Writes a register of the guest that is on this thread.
     fn set_guest_register(register: GuestRegister, value: u64);
     /// Makes `lpcr` the partition's control register on this thread.
     fn set_lpcr(lpcr: Lpcr);

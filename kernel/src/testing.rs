@@ -20,6 +20,7 @@ use penstock_arch::addr::{GuestReal, HostReal};
 use penstock_arch::hash::{Lpid, PageSize};
 use penstock_arch::regs::Lpcr;
 use penstock_mm::fake::{TestMachine, TestMemory};
+use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::{Backing, GuestMemory};
 use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
 use penstock_xive::fake::{FakeXive, Quirks};
@@ -139,6 +140,10 @@ impl Platform for FakePlatform {
 
     fn set_lpcr(lpcr: Lpcr) {
         PROCESSOR.with(|p| p.lpcr.borrow_mut().push(lpcr));
+    }
+
+    fn processor() -> penstock_arch::regs::Processor {
+        penstock_arch::regs::Processor::Power9
     }
 
     fn random() -> Option<u64> {
@@ -263,10 +268,81 @@ static POOL: Mutex<Vec<&'static TestMemory>> = Mutex::new(Vec::new());
 
 /// A partition with one virtual processor that runs.
 pub(crate) struct Rig {
-    pub(crate) vcpu: Box<Vcpu<FakePlatform>>,
+    pub(crate) vcpu: Box<Vcpu<'static, FakePlatform>>,
     pub(crate) xive: &'static FakeXive,
     pub(crate) machine: &'static TestMachine,
     memory: &'static TestMemory,
+}
+
+/// A partition on a model of the machine, and what it was made of.
+pub(crate) struct Parts {
+    pub(crate) partition: Box<Partition<FakePlatform>>,
+    /// What is left of the machine's memory, and how much it was before.
+    pub(crate) frames: FrameAllocator,
+    pub(crate) free_before: u64,
+    xive: &'static FakeXive,
+    machine: &'static TestMachine,
+    memory: &'static TestMemory,
+}
+
+/// A partition, and this thread as the processor that it is to run on.
+pub(crate) fn make_partition(options: RigOptions) -> Parts {
+    let xive: &'static FakeXive = Box::leak(Box::new(FakeXive::new(1, Quirks::default())));
+    PROCESSOR.with(|p| p.xive.set(Some(xive)));
+    set_storage_fault(0, 0, 0);
+    set_authority(0, 0);
+    set_timebase(0);
+    set_random(None);
+    let pooled = POOL.lock().unwrap().pop();
+    let memory = pooled.unwrap_or_else(|| {
+        // Tables come first, so that the guest's block begins at its next multiple.
+        let bytes = usize::try_from(2 * GUEST_BYTES).unwrap();
+        Box::leak(Box::new(TestMemory::new(bytes)))
+    });
+    memory.fill(0xa5);
+    let machine: &'static TestMachine = Box::leak(Box::new(TestMachine::new()));
+    let mut frames = memory.frames();
+    let free_before = frames.left();
+    let ram = GuestMemory::new(machine, GUEST_BYTES, options.backing, &mut frames).unwrap();
+    let config = HptConfig {
+        order: HptOrder::new(18).unwrap(),
+        vrma_page: PageSize::P16M,
+        keys: options.keys,
+        ordering: StrongAccessOrder::NotOffered,
+    };
+    let mmu = HashMmu::new(Lpid::new(1), ram, config, &mut frames).unwrap();
+    assert_eq!(mmu.entries(), HPT_ENTRIES);
+    let (presenters, sources) = interrupts(xive);
+    let partition = Box::new(Partition {
+        id: GuestId(1),
+        name: "test".into(),
+        mmu,
+        output: OutputRing::new(),
+        input: InputRing::new(),
+        rtas: spin::Mutex::new(Rtas::new()),
+        vcpus: 1,
+        machine_cpus: 4,
+        page_sizes: ArrayVec::new(),
+        presenters,
+        sources,
+        characteristics: CHARACTERISTICS,
+        watchpoints: options.watchpoints,
+        undefined_flags: options.undefined_flags,
+        clock: Clock {
+            at_boot: options.clock.and_then(|seconds| UnixTime::new(seconds, 0)),
+            timebase_at_boot: 0,
+            timebase_hz: TIMEBASE_HZ,
+        },
+        complaints: spin::Mutex::new(complaint_budget(TIMEBASE_HZ)),
+    });
+    Parts {
+        partition,
+        frames,
+        free_before,
+        xive,
+        machine,
+        memory,
+    }
 }
 
 impl Rig {
@@ -276,53 +352,8 @@ impl Rig {
 
     /// A partition with its virtual processor on this thread, in real mode at its start.
     pub(crate) fn with(options: RigOptions) -> Self {
-        let xive: &'static FakeXive = Box::leak(Box::new(FakeXive::new(1, Quirks::default())));
-        PROCESSOR.with(|p| p.xive.set(Some(xive)));
-        set_storage_fault(0, 0, 0);
-        set_authority(0, 0);
-        set_timebase(0);
-        set_random(None);
-        let pooled = POOL.lock().unwrap().pop();
-        let memory = pooled.unwrap_or_else(|| {
-            // Tables come first, so that the guest's block begins at its next multiple.
-            let bytes = usize::try_from(2 * GUEST_BYTES).unwrap();
-            Box::leak(Box::new(TestMemory::new(bytes)))
-        });
-        memory.fill(0xa5);
-        let machine: &'static TestMachine = Box::leak(Box::new(TestMachine::new()));
-        let mut frames = memory.frames();
-        let ram = GuestMemory::new(machine, GUEST_BYTES, options.backing, &mut frames).unwrap();
-        let config = HptConfig {
-            order: HptOrder::new(18).unwrap(),
-            vrma_page: PageSize::P16M,
-            keys: options.keys,
-            ordering: StrongAccessOrder::NotOffered,
-        };
-        let mmu = HashMmu::new(Lpid::new(1), ram, config, &mut frames).unwrap();
-        assert_eq!(mmu.entries(), HPT_ENTRIES);
-        let (presenters, sources) = interrupts(xive);
-        let partition = Box::leak(Box::new(Partition {
-            id: GuestId(1),
-            name: "test".into(),
-            mmu,
-            output: OutputRing::new(),
-            input: InputRing::new(),
-            rtas: spin::Mutex::new(Rtas::new()),
-            vcpus: 1,
-            machine_cpus: 4,
-            page_sizes: ArrayVec::new(),
-            presenters,
-            sources,
-            characteristics: CHARACTERISTICS,
-            watchpoints: options.watchpoints,
-            undefined_flags: options.undefined_flags,
-            clock: Clock {
-                at_boot: options.clock.and_then(|seconds| UnixTime::new(seconds, 0)),
-                timebase_at_boot: 0,
-                timebase_hz: TIMEBASE_HZ,
-            },
-            complaints: spin::Mutex::new(complaint_budget(TIMEBASE_HZ)),
-        }));
+        let parts = make_partition(options);
+        let partition = Box::leak(parts.partition);
         let presenter = &partition.presenters[0];
         let mut vcpu = Box::new(Vcpu::new(partition, presenter));
         vcpu.set_start_state(GuestReal::new(0), GuestReal::new(0x10_0000));
@@ -331,9 +362,9 @@ impl Rig {
         take_lpcr();
         Self {
             vcpu,
-            xive,
-            machine,
-            memory,
+            xive: parts.xive,
+            machine: parts.machine,
+            memory: parts.memory,
         }
     }
 

@@ -14,6 +14,7 @@ use penstock_arch::addr::{EffectiveAddr, GuestReal};
 use penstock_arch::context::GuestContext;
 use penstock_arch::hash::{Asdr, KeyMask};
 use penstock_arch::regs::{Dsisr, Lpcr, Msr, Srr1};
+use penstock_arch::switch::ParkedState;
 use penstock_mm::hpt::{AccessKind, BackingTooSmall, FaultAction, GuestFault, HpteFault};
 use penstock_mm::status::HcallStatus;
 use penstock_xive::Presenter;
@@ -29,7 +30,7 @@ pub enum Prod {
 
 /// One virtual processor. The context comes first: the entry code knows only that.
 #[repr(C)]
-pub struct Vcpu<P: Platform> {
+pub struct Vcpu<'p, P: Platform> {
     /// Registers that are not live in the machine.
     pub ctx: GuestContext,
     /// The partition's control register as this virtual processor asked for it, VPM1 aside: see
@@ -38,9 +39,9 @@ pub struct Vcpu<P: Platform> {
     /// What serves its hcalls, by slot.
     pub handlers: &'static [hcall::Handler<P>; hcall::SLOTS],
     /// The partition it belongs to.
-    pub partition: &'static Partition<P>,
+    pub partition: &'p Partition<P>,
     /// Its interrupt presentation.
-    pub presenter: &'static Presenter,
+    pub presenter: &'p Presenter,
     /// Its number: H_IPI's server, H_PROD's processor.
     pub server: u32,
     /// See [`Prod`].
@@ -59,6 +60,8 @@ pub struct Vcpu<P: Platform> {
     pub hcalls: [u64; hcall::SLOTS + 1],
     /// Where H_CLEAR_HPT goes on.
     pub clear_hpt: ClearHpt,
+    /// What it owns of the machine, while it is not on a thread. Stale while it is.
+    pub parked: ParkedState,
 }
 
 /// Hypervisor storage faults by outcome.
@@ -74,10 +77,10 @@ pub struct FaultCounts {
 
 const _: () = assert!(core::mem::offset_of!(GuestContext, gpr) == 0);
 
-impl<P: Platform> Vcpu<P> {
+impl<'p, P: Platform> Vcpu<'p, P> {
     /// A virtual processor that has not started.
     #[must_use]
-    pub fn new(partition: &'static Partition<P>, presenter: &'static Presenter) -> Self {
+    pub fn new(partition: &'p Partition<P>, presenter: &'p Presenter) -> Self {
         Self {
             ctx: GuestContext::new(),
             lpcr: Lpcr::GUEST,
@@ -93,6 +96,7 @@ impl<P: Platform> Vcpu<P> {
             faults: FaultCounts::default(),
             hcalls: [0; hcall::SLOTS + 1],
             clear_hpt: ClearHpt::default(),
+            parked: ParkedState::new(P::processor(), P::timebase()),
         }
     }
 
@@ -110,6 +114,7 @@ impl<P: Platform> Vcpu<P> {
         self.ctx = fresh;
         self.lpcr = Lpcr::GUEST;
         self.prod = Prod::None;
+        self.parked = ParkedState::new(P::processor(), P::timebase());
     }
 
     /// The control register with which the hardware runs this virtual processor now: its faults in

@@ -187,8 +187,8 @@ monitor_case() {
 	start_session monitor "$1"
 	printf '\035' >&3
 	wait_for 'penstock> '
-	printf 'list\ndominfo\nstart debian\n' >&3
-	wait_for 'start: not in this version'
+	printf 'list\ndominfo\nshutdown debian\n' >&3
+	wait_for 'shutdown: not in this version'
 	expect_line "$console" '^ 1 +debian +running'
 	expect_line "$console" '^ +H_ENTER +[0-9]+'
 	# Back to the guest, which has gone on.

@@ -81,8 +81,9 @@ cargo_test_cases() {
 }
 
 # Guests' floating-point and vector registers stay in the machine across exits, so an instruction of
-# the hypervisor that touches one would corrupt a guest. Only the code that clears them may.
-VECTOR_CODE='reset_guest_registers'
+# the hypervisor that touches one would corrupt a guest. Only the code that switches them may, which is
+# arch/src/vector_state.S.
+VECTOR_CODE='(save|load)_vector_state'
 
 no_vector_code_case() {
 	local found

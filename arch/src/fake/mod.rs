@@ -3,6 +3,8 @@
 
 extern crate std;
 
+mod thread;
 mod tlb;
 
+pub use thread::{RecordingThread, ThreadStep};
 pub use tlb::{RecordingTlb, Step};

@@ -36,6 +36,9 @@ pub use tlbie::TlbieRb;
 pub struct Lpid(u32);
 
 impl Lpid {
+    /// The hypervisor's own: no partition has it, and nothing is translated under it.
+    pub const HYPERVISOR: Self = Self(0);
+
     /// The partition with this number.
     #[must_use]
     pub const fn new(value: u32) -> Self {

@@ -7,9 +7,11 @@ pub mod lpcr;
 pub mod msr;
 pub mod pvr;
 pub mod sprn;
+pub mod vcpu_spr;
 
 pub use fault::{Dsisr, MachineCheckCause, Srr1};
 pub use hfscr::Hfscr;
 pub use lpcr::Lpcr;
 pub use msr::Msr;
 pub use pvr::{Processor, Pvr};
+pub use vcpu_spr::{HDSISR_CANARY, VcpuSpr};

@@ -31,6 +31,8 @@ numbers! {
     IAMR = 61;
     /// Privileged process id.
     PIDR = 48;
+    /// Control, read number.
+    CTRL_READ = 136;
     /// Control, write number.
     CTRL_WRITE = 152;
     /// Facility status and control.
@@ -161,6 +163,10 @@ numbers! {
     SIER2 = 752;
     /// Sampled instruction event 3 (ISA 3.1).
     SIER3 = 753;
+    /// Instruction counter.
+    IC = 848;
     /// Virtual time base.
     VTB = 849;
+    /// Program priority.
+    PPR = 896;
 }

@@ -63,11 +63,11 @@ fuzz_target!(|bytes: &[u8]| {
             Routed::Ignored => {}
         }
         line.room = usize::from(byte) * number % 40;
-        mux.pump(Some(&ring), &mut line);
+        mux.pump(Some((GuestId(1), &ring)), &mut line);
     }
     line.room = usize::MAX;
     mux.attach(GuestId(1));
-    mux.pump(Some(&ring), &mut line);
+    mux.pump(Some((GuestId(1), &ring)), &mut line);
     assert!(ring.is_empty() && !mux.has_own_text());
     assert_eq!(ring.total(), passed);
     // What the guest printed is all there, in its order.

@@ -125,11 +125,6 @@ pub enum ConfigError {
         /// The image's name.
         image: String,
     },
-    /// More partitions than this version runs.
-    ManyPartitions {
-        /// How many the file has.
-        count: usize,
-    },
     /// More virtual processors than this version runs.
     ManyVcpus {
         /// The partition.
@@ -277,9 +272,6 @@ impl fmt::Display for ConfigError {
                 f,
                 "partition {partition}: initrd {image} has a load-address; only kernels have one"
             ),
-            Self::ManyPartitions { count } => {
-                write!(f, "{count} partitions: this version runs one")
-            }
             Self::ManyVcpus { partition, count } => write!(
                 f,
                 "partition {partition}: {count} virtual processors: this version runs one per \

@@ -130,10 +130,10 @@ impl<'a> Partitions<'a> {
         }
     }
 
-    /// The first partition, by value.
+    /// The partitions, by value.
     #[must_use]
-    pub fn into_first(self) -> Option<Partition<'a>> {
-        self.list.into_iter().next()
+    pub fn into_vec(self) -> Vec<Partition<'a>> {
+        self.list
     }
 
     /// The partitions.
@@ -145,13 +145,8 @@ impl<'a> Partitions<'a> {
     /// Checks that this version of the hypervisor can run them.
     ///
     /// # Errors
-    /// More than one partition, or more than one virtual processor in it.
+    /// A partition has more than one virtual processor.
     pub fn check_supported(&self) -> Result<(), ConfigError> {
-        if self.list.len() > 1 {
-            return Err(ConfigError::ManyPartitions {
-                count: self.list.len(),
-            });
-        }
         match self.list.iter().find(|partition| partition.vcpus > 1) {
             Some(Partition { name, vcpus, .. }) => Err(ConfigError::ManyVcpus {
                 partition: error::shown(name),

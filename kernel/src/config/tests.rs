@@ -90,10 +90,13 @@ fn hpt_is_a_128th_of_memory_rounded_up_by_default() {
 
 #[test]
 fn what_this_version_cannot_run_is_refused_in_a_sentence() {
-    let two = parse(TWO).unwrap();
     assert_eq!(
-        two.check_supported().unwrap_err().to_string(),
-        "2 partitions: this version runs one"
+        parse(TWO)
+            .unwrap()
+            .check_supported()
+            .unwrap_err()
+            .to_string(),
+        "partition b: 4 virtual processors: this version runs one per partition"
     );
     let smp = changed(|tree| set(debian(tree), "vcpus", 2_u32));
     assert_eq!(

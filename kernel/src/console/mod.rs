@@ -3,8 +3,10 @@
 //!
 //! H_PUT_TERM_CHAR puts up to 16 bytes into the partition's [`OutputRing`] and returns; the rings
 //! are emptied into the firmware's console off that path. The [`Multiplexer`] decides whose bytes
-//! reach the line: those of the partition whose console is attached, or those of the monitor. A
-//! partition that is not attached fills its ring and then gets H_BUSY, so that nothing is lost.
+//! reach the line: those of the partition whose console is attached, or those of the monitor. The
+//! attached one gets H_BUSY when its ring is full, so that nothing of it is lost, also while the
+//! operator is in the monitor. Any other would wait for ever: it loses its oldest output instead,
+//! and the ring counts how much.
 //!
 //! Guaranteed: a push is all or nothing; bytes come out in the order in which they went in;
 //! nothing here waits. Relied on: each ring has one producer and one consumer at a time; a caller

@@ -5,7 +5,7 @@
 //! `^]` right after the first goes back and hands one `^]` to the partition.
 //!
 //! Output of the partition in focus is taken from its ring whenever the line has room; the others
-//! keep theirs. The hypervisor's own text goes first, through a ring of its own. A message begins
+//! keep theirs, the last 16 KiB of it ([`OutputRing::drop_oldest`]). The hypervisor's own text goes first, through a ring of its own. A message begins
 //! on a line of its own: it is marked in that ring, and the mark becomes a line end if, when it is
 //! printed, the cursor is in the middle of a line.
 
@@ -101,6 +101,22 @@ impl Multiplexer {
         self.just_escaped = false;
     }
 
+    /// The partition to which `^]` in the monitor leads.
+    #[must_use]
+    pub fn last(&self) -> Option<GuestId> {
+        self.last
+    }
+
+    /// Whether output of this partition must wait rather than be lost when its ring is full: it is
+    /// on the line, or will be when the monitor is left.
+    #[must_use]
+    pub fn holds_back(&self, guest: GuestId) -> bool {
+        match self.focus {
+            Focus::Guest(focus) => focus == guest,
+            Focus::Monitor => self.last == Some(guest),
+        }
+    }
+
     /// Gives the line to the monitor.
     pub fn detach(&mut self) {
         self.focus = Focus::Monitor;
@@ -179,12 +195,20 @@ impl Multiplexer {
             .saturating_add(bytes.len().abs_diff(pushed) as u64);
     }
 
-    /// Moves bytes to the line: own text, then output of the partition in focus, whose ring is
-    /// `guest`. Never waits; what finds no room stays.
-    pub fn pump(&mut self, guest: Option<&OutputRing>, sink: &mut impl ConsoleSink) {
-        if self.pump_own(sink)
-            && let (Focus::Guest(_), Some(ring)) = (self.focus, guest)
-        {
+    /// Moves bytes to the line: own text, then output of `guest` from its ring, if it is the one in
+    /// focus. Never waits; what finds no room stays.
+    pub fn pump(&mut self, guest: Option<(GuestId, &OutputRing)>, sink: &mut impl ConsoleSink) {
+        match guest {
+            Some((guest, ring)) if self.focus == Focus::Guest(guest) => self.show(ring, sink),
+            _ => {
+                self.pump_own(sink);
+            }
+        }
+    }
+
+    /// Moves bytes to the line: own text, then output from this ring, in focus or not.
+    pub fn show(&mut self, ring: &OutputRing, sink: &mut impl ConsoleSink) {
+        if self.pump_own(sink) {
             ring.drain(&mut Cursor {
                 at_line_start: &mut self.at_line_start,
                 sink,
@@ -280,7 +304,7 @@ mod tests {
 
     fn pump(mux: &mut Multiplexer, guest: &OutputRing) -> Vec<u8> {
         let mut line = Line::with_room(usize::MAX);
-        mux.pump(Some(guest), &mut line);
+        mux.pump(Some((A, guest)), &mut line);
         line.shown
     }
 
@@ -359,6 +383,36 @@ mod tests {
         let _ = mux.route(ESCAPE);
         ring.push_slice(b"after");
         assert_eq!(pump(&mut mux, &ring), b"during after");
+    }
+
+    #[test]
+    fn only_the_partition_in_focus_reaches_the_line() {
+        let (mut mux, a, b) = (Multiplexer::new(), OutputRing::new(), OutputRing::new());
+        a.push_slice(b"from a");
+        b.push_slice(b"from b");
+        mux.attach(B);
+        let mut line = Line::with_room(usize::MAX);
+        mux.pump(Some((A, &a)), &mut line);
+        assert_eq!(line.shown, b"");
+        mux.pump(Some((B, &b)), &mut line);
+        assert_eq!(line.shown, b"from b");
+        mux.show(&a, &mut line);
+        assert_eq!(line.shown, b"from bfrom a");
+    }
+
+    #[test]
+    fn output_is_held_back_for_whom_the_line_comes_back_to() {
+        let mut mux = Multiplexer::new();
+        assert!(!mux.holds_back(A));
+        mux.attach(A);
+        assert!(mux.holds_back(A) && !mux.holds_back(B));
+        let _ = mux.route(ESCAPE);
+        assert!(mux.holds_back(A) && !mux.holds_back(B));
+        mux.attach(B);
+        assert!(!mux.holds_back(A) && mux.holds_back(B));
+        assert_eq!(mux.last(), Some(B));
+        mux.forget(B);
+        assert!(!mux.holds_back(A) && !mux.holds_back(B));
     }
 
     #[test]
@@ -441,7 +495,7 @@ mod tests {
                 let mut line = Line::default();
                 for room in rooms {
                     line.room = *room;
-                    mux.pump(Some(&ring), &mut line);
+                    mux.pump(Some((A, &ring)), &mut line);
                 }
                 line.shown
             };

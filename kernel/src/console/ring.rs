@@ -25,6 +25,8 @@ const WORDS: usize = OUTPUT_BYTES / WORD;
 const PUSH_WORDS: usize = 3;
 /// Most bytes that an [`OutputRing`] holds before it may say that it is full.
 pub const OUTPUT_LIMIT: usize = OUTPUT_BYTES - PUSH_WORDS * WORD;
+/// Bytes dropped at a time: a full ring is not full again at once.
+const DROP: usize = OUTPUT_BYTES / 4;
 /// Bytes handed to a sink at a time.
 const CHUNK: usize = 256;
 
@@ -50,6 +52,8 @@ pub struct OutputRing {
     head: AtomicUsize,
     /// Bytes ever put in.
     tail: AtomicUsize,
+    /// Bytes that were dropped since somebody asked.
+    lost: AtomicUsize,
 }
 
 impl Default for OutputRing {
@@ -66,6 +70,7 @@ impl OutputRing {
             words: Box::new([const { AtomicU64::new(0) }; WORDS]),
             head: AtomicUsize::new(0),
             tail: AtomicUsize::new(0),
+            lost: AtomicUsize::new(0),
         }
     }
 
@@ -154,6 +159,19 @@ impl OutputRing {
         let head = self.head.load(Ordering::Relaxed);
         self.head
             .store(head.wrapping_add(count.min(self.len())), Ordering::Release);
+    }
+
+    /// Makes room at the cost of the oldest output, for a partition whose console nobody sees. To be
+    /// called by the consumer.
+    pub fn drop_oldest(&self) {
+        let dropped = self.len().min(DROP);
+        self.consume(dropped);
+        self.lost.fetch_add(dropped, Ordering::Relaxed);
+    }
+
+    /// How many bytes were dropped since the last call.
+    pub fn take_lost(&self) -> usize {
+        self.lost.swap(0, Ordering::Relaxed)
     }
 
     /// Moves to `sink` what waits now, as far as the sink takes it; how many bytes.
@@ -351,6 +369,28 @@ mod tests {
                 .all(|c| c == b"0123456789abcdef")
         );
         assert_eq!(line.shown[pushed..], *b"yz");
+    }
+
+    #[test]
+    fn dropping_makes_room_at_the_old_end_and_counts() {
+        let ring = OutputRing::new();
+        let mut pushed: Vec<u8> = Vec::new();
+        for i in 0..2000_u32 {
+            let line = alloc::format!("line {i:010}\n");
+            while ring.push(TermBytes::pack(line.as_bytes())).is_err() {
+                ring.drop_oldest();
+            }
+            pushed.extend(line.as_bytes());
+        }
+        let mut line = Line::with_room(usize::MAX);
+        let kept = ring.drain(&mut line);
+        assert!(kept > OUTPUT_LIMIT - DROP && kept <= OUTPUT_BYTES);
+        assert!(pushed.ends_with(&line.shown));
+        assert_eq!(ring.take_lost(), pushed.len() - kept);
+        assert_eq!(ring.take_lost(), 0);
+        // Nothing to drop.
+        ring.drop_oldest();
+        assert_eq!(ring.take_lost(), 0);
     }
 
     #[test]

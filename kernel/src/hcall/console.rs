@@ -3,7 +3,7 @@
 //!
 //! Output goes to the partition's ring, which the run loop drains: an OPAL call would cost the
 //! guest hundreds of instructions a character. A full ring answers H_BUSY after the run loop has
-//! drained it, so that the guest's next try succeeds.
+//! made room in it, so that the guest's next try succeeds.
 
 use super::memory::arguments;
 use crate::console::TermBytes;

@@ -36,11 +36,11 @@ pub(super) fn h_rtas<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
 }
 
 /// What RTAS reaches of the partition and the machine.
-struct Services<P: Platform> {
-    partition: &'static Partition<P>,
+struct Services<'p, P: Platform> {
+    partition: &'p Partition<P>,
 }
 
-impl<P: Platform> RtasHost for Services<P> {
+impl<P: Platform> RtasHost for Services<'_, P> {
     fn now(&mut self) -> Result<UnixTime, ClockError> {
         let clock = &self.partition.clock;
         let start = clock.at_boot.ok_or(ClockError::Hardware)?;

@@ -4,7 +4,7 @@
 //! Everything goes through one [`Multiplexer`] behind one lock. The log takes the lock only if it
 //! is free, and is lost rather than waited for: it may come from anywhere.
 
-use crate::console::{ConsoleSink, Multiplexer, OutputRing};
+use crate::console::{ConsoleSink, GuestId, Multiplexer, OutputRing};
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU64, Ordering};
 use penstock_boot::opal;
@@ -44,9 +44,16 @@ pub fn read(buffer: &mut [u8]) -> usize {
     opal::console::read(CONSOLE.load(Ordering::Relaxed), buffer)
 }
 
-/// Writes out all that waits, of the hypervisor's own text and of `guest`'s, however long it takes.
-pub fn drain(guest: Option<&OutputRing>) {
+/// Writes out all that waits, of the hypervisor's own text and, if it is in focus, of `guest`'s,
+/// however long it takes.
+pub fn drain(guest: Option<(GuestId, &OutputRing)>) {
     multiplexer().lock().pump(guest, &mut Patient);
+    opal::console::flush(CONSOLE.load(Ordering::Relaxed));
+}
+
+/// Writes out all that waits in this ring, whoever is in focus, however long it takes.
+pub fn show(output: &OutputRing) {
+    multiplexer().lock().show(output, &mut Patient);
     opal::console::flush(CONSOLE.load(Ordering::Relaxed));
 }
 

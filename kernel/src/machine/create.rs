@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Making a partition from its configuration, and putting its guest into its memory.
-
-// UNSAFETY: the thread is switched to the partition.
-#![expect(unsafe_code)]
+//! Making a partition from its configuration, putting its guest into its memory, and taking all
+//! back when it ends.
 
 use super::hardware::{Hardware, HwInterrupts, HwMemory};
+use super::interrupts::{self, Ground, Interrupts};
 use super::start::Machine;
 use super::{builtin, firmware::Opal};
 use crate::config::{self, MemoryBacking, Partitions};
@@ -14,32 +13,26 @@ use crate::guest_dt::{
 };
 use crate::hcall::function_sets;
 use crate::image::{self, LoadPlan, LoadRequest};
+use crate::occupied::Occupied;
 use crate::partition::{
     Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, VTY_UNIT, Watchpoints,
     complaint_budget,
 };
-use crate::platform::{HDSISR_CANARY, Platform};
 use crate::rtas::{self, Rtas};
-use crate::vcpu::Vcpu;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
-use penstock_arch::addr::HostReal;
 use penstock_arch::endian::AtomicBe64;
 use penstock_arch::hash::{Lpid, PageSize};
-use penstock_arch::regs::{Processor, sprn};
+use penstock_arch::spr;
+use penstock_arch::switch::FirstEntry;
 use penstock_arch::tlb::TlbMaintenance;
-use penstock_arch::{entry, spr, sync};
 use penstock_boot::bootinfo::SegmentPageSize;
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::{Backing, GuestMemory};
 use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
-use penstock_mm::page_ops::PageOps;
 use penstock_mm::real::RealArray;
-use penstock_xive::{
-    ChipId, Presenter, PresenterSetup, ServerNumber, Source, Tima, Trigger, VpBlock,
-};
 
 /// The partition table: two doublewords an LPID.
 pub type PartitionTable = RealArray<AtomicBe64>;
@@ -51,7 +44,7 @@ pub struct Resources<'a> {
     /// TLB and page operations.
     pub memory: HwMemory,
     /// Free memory.
-    pub frames: FrameAllocator,
+    pub frames: Box<FrameAllocator>,
     /// The partition table.
     pub table: PartitionTable,
     /// For H_GET_CPU_CHARACTERISTICS.
@@ -64,9 +57,11 @@ pub struct Resources<'a> {
 
 /// A partition with its guest, and what is needed to start it again.
 pub struct Guest {
-    vcpu: Box<Vcpu<Hardware>>,
-    processor: Processor,
-    configuration: config::Partition<'static>,
+    /// The partition and its virtual processor.
+    pub occupied: Occupied<Hardware>,
+    /// Whether it has been on this thread since it was made or started again.
+    pub first_entry: FirstEntry,
+    ground: Ground,
     plan: LoadPlan,
     tree: Vec<u8>,
     backing_ticks: u64,
@@ -91,28 +86,25 @@ pub fn builtin() -> Option<Partitions<'static>> {
     ))
 }
 
-/// Makes the partition, loads its guest, and sets this thread up for it.
+/// Makes the partition, and loads its guest. `number` counts partitions from 1.
 ///
 /// # Errors
-/// What is wrong, with the partition's name.
+/// What is wrong, with the partition's name; then nothing is taken.
 pub fn create(
     resources: &mut Resources<'_>,
-    configuration: config::Partition<'static>,
+    number: GuestId,
+    configuration: &config::Partition<'static>,
 ) -> Result<Guest, CreateError> {
     let name = configuration.name;
     let fail = |what: &dyn core::fmt::Display| alloc::format!("partition {name}: {what}");
-    let plan = image::plan(&LoadRequest {
-        kernel: configuration.kernel.data,
-        load_address: configuration.kernel.load_address,
-        memory_bytes: configuration.memory_bytes,
-        initrd_bytes: configuration
-            .initrd
-            .as_ref()
-            .map(|image| image.data.len() as u64),
-        fdt_bytes: image::FDT_BYTES,
-    })
-    .map_err(|error| fail(&error))?;
-    let lpid = Lpid::new(1);
+    let plan = image::plan(&LoadRequest::of(configuration)).map_err(|error| fail(&error))?;
+    let page_sizes = guest_dt::page_sizes_within(
+        &resources.machine.info.cpu.page_sizes,
+        PageSize::P16M.shift(),
+    );
+    let tree = device_tree(resources.machine, number, configuration, &plan, &page_sizes)
+        .map_err(|error| fail(&error))?;
+    let lpid = Lpid::new(u32::from(number.0));
     let order =
         HptOrder::new(configuration.hpt_order).ok_or_else(|| fail(&"hpt-order is out of range"))?;
     let backing = match configuration.backing {
@@ -137,11 +129,21 @@ pub fn create(
     };
     let mmu =
         HashMmu::new(lpid, memory, config, &mut resources.frames).map_err(|error| fail(&error))?;
-    set_partition_table(resources, lpid, &mmu);
-    let (presenters, sources) =
-        interrupts(resources, configuration.vcpus).map_err(|error| fail(&error))?;
-    let partition = Box::leak(Box::new(Partition {
-        id: GuestId(1),
+    let interrupts = match interrupts::set_up(resources, configuration.vcpus) {
+        Ok(interrupts) => interrupts,
+        Err(error) => {
+            release_memory(resources, mmu);
+            return Err(fail(&error));
+        }
+    };
+    set_partition_table(resources, lpid, mmu.pate().map(|pate| pate.dwords()));
+    let Interrupts {
+        presenters,
+        sources,
+        ground,
+    } = interrupts;
+    let partition = Box::new(Partition {
+        id: number,
         name: name.to_string(),
         mmu,
         output: OutputRing::new(),
@@ -149,10 +151,7 @@ pub fn create(
         rtas: spin::Mutex::new(Rtas::new()),
         vcpus: configuration.vcpus,
         machine_cpus: machine_cpus(resources.machine),
-        page_sizes: guest_dt::page_sizes_within(
-            &resources.machine.info.cpu.page_sizes,
-            PageSize::P16M.shift(),
-        ),
+        page_sizes,
         presenters,
         sources,
         characteristics: resources.characteristics,
@@ -160,35 +159,31 @@ pub fn create(
         undefined_flags: configuration.undefined_flags,
         clock: resources.clock,
         complaints: spin::Mutex::new(complaint_budget(resources.clock.timebase_hz)),
-    }));
-    let tree = device_tree(
-        resources.machine,
-        &configuration,
-        &plan,
-        &partition.page_sizes,
-    )
-    .map_err(|error| fail(&error))?;
-    let presenter = partition
-        .presenters
-        .first()
-        .ok_or_else(|| fail(&"no virtual processor"))?;
-    let mut vcpu = Box::new(Vcpu::new(partition, presenter));
-    vcpu.ctx.emergency_sp = resources.machine.idle.emergency_sp;
-    sync::isync();
-    // SAFETY: the partition table entry stands; the hypervisor itself does not translate.
-    unsafe { spr::write::<{ sprn::LPIDR }>(u64::from(lpid.get())) };
-    sync::isync();
-    let processor = resources.machine.processor;
+    });
+    let mut occupied = match Occupied::new(partition) {
+        Ok(occupied) => occupied,
+        Err(partition) => {
+            unmake(resources, *partition, ground);
+            return Err(fail(&"no virtual processor"));
+        }
+    };
+    let emergency_sp = resources.machine.idle.emergency_sp;
+    occupied.with(|vcpu| vcpu.ctx.emergency_sp = emergency_sp);
     let mut guest = Guest {
-        vcpu,
-        processor,
-        configuration,
+        occupied,
+        first_entry: FirstEntry::Yes,
+        ground,
         plan,
         tree,
         backing_ticks,
     };
-    guest.load()?;
-    Ok(guest)
+    match guest.load(configuration) {
+        Ok(()) => Ok(guest),
+        Err(error) => {
+            guest.destroy(resources);
+            Err(fail(&error))
+        }
+    }
 }
 
 fn machine_cpus(machine: &Machine) -> u32 {
@@ -201,15 +196,16 @@ fn machine_cpus(machine: &Machine) -> u32 {
     u32::try_from(threads).unwrap_or(u32::MAX)
 }
 
-/// Publishes the partition's page table (Power ISA 3.0B, Book III, Partition Table: dword 1 first,
-/// then the one that makes it valid; the caches of both are invalidated).
-fn set_partition_table(resources: &Resources<'_>, lpid: Lpid, mmu: &HashMmu<HwMemory>) {
+/// Publishes the partition's page table, or with `None` that there is none (Power ISA 3.0B, Book
+/// III, Partition Table: an entry is valid by doubleword 0, which is stored last, or cleared first;
+/// the caches of both are invalidated).
+fn set_partition_table(resources: &Resources<'_>, lpid: Lpid, pate: Option<[u64; 2]>) {
     let index = 2 * lpid.get() as usize;
-    if let (Some(pate), Some([first, second])) = (mmu.pate(), resources.table.get(index..index + 2))
-    {
-        let [dword0, dword1] = pate.dwords();
-        second.store(dword1, Ordering::Relaxed);
-        first.store(dword0, Ordering::Relaxed);
+    if let Some([first, second]) = resources.table.get(index..index + 2) {
+        let [dword0, dword1] = pate.unwrap_or_default();
+        first.store(0, Ordering::Relaxed);
+        second.store(dword1, Ordering::Release);
+        first.store(dword0, Ordering::Release);
     }
     let memory = &resources.memory;
     memory.ptesync();
@@ -219,71 +215,28 @@ fn set_partition_table(resources: &Resources<'_>, lpid: Lpid, mmu: &HashMmu<HwMe
     memory.ptesync();
 }
 
-/// Presenters of the virtual processors, sources of the hypervisor's devices.
-type Interrupts = (Box<[Presenter]>, Box<[Source]>);
-
-fn interrupts(resources: &mut Resources<'_>, vcpus: u32) -> Result<Interrupts, CreateError> {
-    let xive = &resources.machine.info.xive;
-    let memory = resources.memory;
-    penstock_xive::enable(&Opal).map_err(|error| alloc::format!("XIVE reset: {error}"))?;
-    let chips: Vec<ChipId> = xive
-        .provision_chips
-        .iter()
-        .map(|chip| ChipId::new(*chip))
-        .collect();
-    let block = {
-        let frames = &mut resources.frames;
-        let mut donate = |_chip| frame(frames, memory, 64 << 10);
-        VpBlock::allocate(
-            &Opal,
-            &chips,
-            &mut donate,
-            vcpus.next_power_of_two().ilog2(),
-        )
-        .map_err(|error| alloc::format!("XIVE virtual processors: {error}"))?
-    };
-    let chip = chips.first().copied();
-    let mut presenters = Vec::new();
-    for index in 0..vcpus {
-        let vp = block.vp(index).ok_or("XIVE virtual processors: too few")?;
-        let queues = frame(&mut resources.frames, memory, Presenter::QUEUE_BYTES)
-            .ok_or("no memory for event queues")?;
-        let setup = PresenterSetup {
-            vp,
-            server: ServerNumber::new(index),
-            tima: Tima::new(xive.tima.hypervisor.start()),
-            queues,
-            chip,
-        };
-        let presenter = Presenter::set_up(&Opal, &HwInterrupts, &setup)
-            .map_err(|error| alloc::format!("XIVE virtual processor: {error}"))?;
-        presenters.push(presenter);
-    }
-    let vp = block.vp(0).ok_or("XIVE virtual processors: none")?;
-    let vty = Source::set_up(
-        &Opal,
-        &HwInterrupts,
-        FIRST_DEVICE_LISN,
-        Trigger::Edge,
-        vp,
-        chip,
-    )
-    .map_err(|error| alloc::format!("XIVE source: {error}"))?;
-    Ok((presenters.into_boxed_slice(), Box::new([vty])))
+/// Takes back what a partition is made of. Nothing of it is on any thread.
+fn unmake(resources: &mut Resources<'_>, partition: Partition<Hardware>, ground: Ground) {
+    let Partition {
+        mmu,
+        presenters,
+        sources,
+        ..
+    } = partition;
+    set_partition_table(resources, mmu.lpid(), None);
+    interrupts::tear_down(resources, presenters, sources, ground);
+    release_memory(resources, mmu);
 }
 
-/// A zeroed frame that is never given back.
-fn frame(frames: &mut FrameAllocator, memory: HwMemory, bytes: u64) -> Option<HostReal> {
-    let taken = frames.alloc(bytes, bytes).ok()?;
-    let base = taken.base();
-    // SAFETY: just allocated, so ours alone.
-    unsafe { memory.zero(base, bytes) };
-    // Dropping `taken` frees nothing: the interrupt controller keeps the memory.
-    Some(base)
+fn release_memory(resources: &mut Resources<'_>, mmu: HashMmu<HwMemory>) {
+    if let Err(error) = mmu.destroy(&mut resources.frames) {
+        log::error!("memory of a partition is lost: {error}");
+    }
 }
 
 fn device_tree(
     machine: &Machine,
+    number: GuestId,
     configuration: &config::Partition<'_>,
     plan: &LoadPlan,
     page_sizes: &[SegmentPageSize],
@@ -301,7 +254,7 @@ fn device_tree(
     }
     guest_dt::build(&GuestDtParams {
         partition_name: configuration.name,
-        partition_number: 1,
+        partition_number: u32::from(number.0),
         model: configuration.model,
         root_compatible: &configuration.root_compatible,
         uuid: None,
@@ -343,29 +296,19 @@ fn device_tree(
 }
 
 impl Guest {
-    /// The partition.
-    pub fn partition(&self) -> &'static Partition<Hardware> {
-        self.vcpu.partition
-    }
-
     /// Time base ticks that it took to set its memory aside, and to zero it where that is eager.
     pub fn backing_ticks(&self) -> u64 {
         self.backing_ticks
     }
 
-    /// The virtual processor.
-    pub fn vcpu(&mut self) -> &mut Vcpu<Hardware> {
-        &mut self.vcpu
-    }
-
     /// Puts kernel, initial RAM disk, RTAS and device tree into place, and the virtual processor at
-    /// the entry.
+    /// the entry, which is not on a thread.
     ///
     /// # Errors
     /// What does not fit, which the plan has excluded.
-    fn load(&mut self) -> Result<(), CreateError> {
-        let memory = self.vcpu.partition.mmu.memory();
-        let kernel = self.configuration.kernel.data;
+    fn load(&mut self, configuration: &config::Partition<'static>) -> Result<(), CreateError> {
+        let memory = self.occupied.partition().mmu.memory();
+        let kernel = configuration.kernel.data;
         let fail = |_| String::from("the guest's images do not fit its memory");
         for copy in &self.plan.copies {
             let bytes = kernel
@@ -381,7 +324,7 @@ impl Guest {
                 .icache_synchronize(copy.guest, bytes.len() as u64)
                 .map_err(fail)?;
         }
-        if let (Some(range), Some(initrd)) = (self.plan.initrd, &self.configuration.initrd) {
+        if let (Some(range), Some(initrd)) = (self.plan.initrd, &configuration.initrd) {
             memory.write(range.start, initrd.data).map_err(fail)?;
         }
         memory
@@ -391,72 +334,37 @@ impl Guest {
         memory
             .icache_synchronize(self.plan.rtas, 4096)
             .map_err(fail)?;
-        self.vcpu.set_start_state(self.plan.entry, self.plan.fdt);
-        // The thread's LPCR is the guest's from here on, before HDEC is written: with HDICE clear,
-        // POWER9 drops what HDEC raises.
-        Hardware::set_lpcr(self.vcpu.lpcr);
-        reset_registers(self.processor);
+        let (entry, fdt) = (self.plan.entry, self.plan.fdt);
+        self.occupied.with(|vcpu| vcpu.set_start_state(entry, fdt));
+        self.first_entry = FirstEntry::Yes;
         Ok(())
     }
 
-    /// Starts the guest again, as if the partition had been powered on.
+    /// Starts the guest again, as if the partition had been powered on. It is not on a thread.
     ///
     /// # Errors
     /// As [`Guest::load`].
-    pub fn restart(&mut self) -> Result<(), CreateError> {
-        let partition = self.vcpu.partition;
-        let _ = self.vcpu.areas.release_all();
+    pub fn restart(
+        &mut self,
+        configuration: &config::Partition<'static>,
+    ) -> Result<(), CreateError> {
+        self.occupied.with(|vcpu| {
+            let _ = vcpu.areas.release_all();
+        });
+        let partition = self.occupied.partition();
         partition
             .sources()
             .reset(&HwInterrupts, &Opal)
             .map_err(|error| alloc::format!("{}: interrupt sources: {error}", partition.name))?;
-        if self.vcpu.presenter.is_pushed() {
-            self.vcpu.presenter.pull(&HwInterrupts);
+        for presenter in &partition.presenters {
+            presenter.reset(&HwInterrupts);
         }
-        self.vcpu.presenter.reset(&HwInterrupts);
         partition.mmu.clear_all();
-        self.load()
+        self.load(configuration)
     }
-}
 
-/// Special purpose registers of a guest that stay in the machine, as a fresh virtual processor
-/// finds them. The order is that of Power ISA 3.0B, Appendix: Special Purpose Registers.
-fn reset_registers(processor: Processor) {
-    macro_rules! clear {
-        ($($name:ident),*) => {
-            $(
-                // SAFETY: a register of the guest that is about to start; zero is what it starts
-                // with, and means off for breakpoints, watchpoints and monitors.
-                unsafe { spr::write::<{ sprn::$name }>(0) };
-            )*
-        };
+    /// Ends the partition, and gives back all that it has. It is not on a thread.
+    pub fn destroy(self, resources: &mut Resources<'_>) {
+        unmake(resources, *self.occupied.into_partition(), self.ground);
     }
-    entry::clear_guest_registers();
-    entry::flush_slb();
-    clear!(
-        DSCR, DPDES, DSISR, DAR, SRR0, SRR1, AMR, IAMR, PIDR, FSCR, UAMOR, PSPB, CIABR, DAWRX0,
-        DAWR0, VRSAVE, SPRG0, SPRG1, SPRG2, SPRG3, MMCR1, MMCR2, MMCRA, PMC1, PMC2, PMC3, PMC4,
-        PMC5, PMC6, SIAR, SDAR, SIER, EBBHR, EBBRR, BESCR, TAR
-    );
-    /// MMCR0: counters frozen.
-    const FROZEN: u64 = 0x8000_0000;
-    /// CTRL: the run latch.
-    const RUN: u64 = 1;
-    // SAFETY: the guest's monitor is off until it wants it.
-    unsafe { spr::write::<{ sprn::MMCR0 }>(FROZEN) };
-    // SAFETY: only says that the thread works.
-    unsafe { spr::write::<{ sprn::CTRL_WRITE }>(RUN) };
-    if processor == Processor::Power9 {
-        clear!(TIDR);
-    }
-    if processor == Processor::Power10 {
-        clear!(
-            DEXCR, HASHKEYR, HASHPKEYR, DAWRX1, DAWR1, MMCR3, SIER2, SIER3
-        );
-    }
-    // SAFETY: a register of the hypervisor.
-    unsafe { spr::write::<{ sprn::HDSISR }>(HDSISR_CANARY) };
-    // SAFETY: the guest's decrementer begins far from expiry, as after a reset of the partition.
-    unsafe { spr::write::<{ sprn::DEC }>(0x7fff_ffff) };
-    sync::isync();
 }

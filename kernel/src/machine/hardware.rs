@@ -6,7 +6,7 @@
 
 use crate::platform::{GuestRegister, HDSISR_CANARY, Platform, StorageFaultRegisters};
 use penstock_arch::addr::HostReal;
-use penstock_arch::regs::{Lpcr, sprn};
+use penstock_arch::regs::{Lpcr, Processor, Pvr, sprn};
 use penstock_arch::{hw_tlb, mmio, spr, sync};
 use penstock_mm::page_ops::PageOps;
 use penstock_xive::{QueueMemory, XiveMmio};
@@ -175,6 +175,13 @@ impl Platform for Hardware {
     #[inline(always)]
     fn firmware() -> super::firmware::Opal {
         super::firmware::Opal
+    }
+
+    fn processor() -> Processor {
+        #[expect(clippy::cast_possible_truncation, reason = "the PVR has 32 bits")]
+        let pvr = Pvr::new(spr::read::<{ sprn::PVR }>() as u32);
+        // What is neither was refused at boot.
+        pvr.processor().unwrap_or(Processor::Power9)
     }
 
     #[inline(always)]

@@ -4,6 +4,7 @@
 // UNSAFETY: the allocator is given its memory.
 #![expect(unsafe_code)]
 
+use penstock_mm::real::Frames;
 use talc::{TalcLock, source::Claim};
 
 /// Bytes of the heap.
@@ -17,3 +18,26 @@ static HEAP: TalcLock<spin::Mutex<()>, Claim> = {
     // SAFETY: the array is named here and nowhere else.
     TalcLock::new(unsafe { Claim::array(memory) })
 };
+
+/// Bytes in use.
+pub fn used() -> usize {
+    HEAP.lock().counters().allocated_bytes
+}
+
+/// Makes the heap larger by `frames`, which are never given back.
+pub fn grow(frames: Frames) {
+    let (base, len) = (frames.base().get(), frames.len());
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "usize is 64 bits on this machine"
+    )]
+    let (base, len) = (base as usize, len as usize);
+    // SAFETY: ordinary memory, whose owner goes out of scope here without giving it to anybody.
+    let claimed = unsafe {
+        HEAP.lock()
+            .claim(core::ptr::with_exposed_provenance_mut(base), len)
+    };
+    if claimed.is_none() {
+        log::warn!("{len} bytes are too little for the heap");
+    }
+}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The hypervisor on the machine: wiring, and the loop that runs the guest.
+//! The hypervisor on the machine: wiring, and the loop that runs the guests.
 //!
 //! Everything here needs a POWER processor in hypervisor state; all that decides lies in the
 //! modules beside it, which the host tests.
@@ -11,15 +11,20 @@
 mod builtin;
 mod console;
 mod create;
+mod exits;
 mod firmware;
 mod hardware;
 mod heap;
+mod interrupts;
 mod last_words;
 mod mitigations;
 mod operator;
 mod run;
 mod selftest;
+mod sleep;
+mod slot;
 mod start;
+mod world;
 
 use crate::hcall;
 use crate::vcpu::Vcpu;
@@ -34,7 +39,7 @@ use penstock_arch::context::GuestContext;
 unsafe extern "C" fn penstock_hcall(ctx: *mut GuestContext) -> u64 {
     // SAFETY: contexts that guests are entered with are the first field of a `Vcpu`, and the run
     // loop's borrow is lent to the guest until its full exit.
-    let vcpu = unsafe { &mut *ctx.cast::<Vcpu<Hardware>>() };
+    let vcpu = unsafe { &mut *ctx.cast::<Vcpu<'_, Hardware>>() };
     hcall::dispatch(vcpu).get()
 }
 
@@ -45,6 +50,6 @@ unsafe extern "C" fn penstock_hcall(ctx: *mut GuestContext) -> u64 {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn penstock_storage_fault(ctx: *mut GuestContext, vector: u64) -> u64 {
     // SAFETY: as in `penstock_hcall`.
-    let vcpu = unsafe { &mut *ctx.cast::<Vcpu<Hardware>>() };
+    let vcpu = unsafe { &mut *ctx.cast::<Vcpu<'_, Hardware>>() };
     vcpu.storage_fault(vector).get()
 }

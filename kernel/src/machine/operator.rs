@@ -1,46 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The person at the console: input to the guest, and the monitor behind `^]`.
+//! The person at the console: input to the guests, and the monitor behind `^]`.
 
 use super::console::{self, OpalSink};
-use super::hardware::{Hardware, HwInterrupts};
+use super::exits::End;
+use super::hardware::HwInterrupts;
 use super::last_words::{ExitStatus, finish};
+use super::run::GRACE_SECONDS;
+use super::slot::Slot;
+use super::world::World;
 use crate::bootargs::Attendance;
-use crate::console::{Focus, Routed};
+use crate::console::{Focus, GuestId, Routed};
 use crate::exit::GuestExit;
 use crate::hcall;
+use crate::lifecycle::{PauseReason, Verb};
 use crate::monitor::{
-    Command, Count, Edit, LineEditor, PartitionInfo, PartitionRow, PartitionState, write_help,
-    write_info, write_list,
+    Command, Count, Edit, LineEditor, PartitionInfo, PartitionRow, write_help, write_info,
+    write_list,
 };
-use crate::partition::{FIRST_DEVICE_LISN, Partition};
-use crate::vcpu::Vcpu;
+use crate::partition::FIRST_DEVICE_LISN;
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
 use penstock_arch::spr;
-
-/// What the operator asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// Nothing.
-    None,
-    /// Destroy the partition.
-    Destroy,
-    /// Power the machine off.
-    PowerOff,
-}
 
 /// The operator's side of the hypervisor.
 pub struct Operator {
     attendance: Attendance,
     editor: LineEditor,
-    state: PartitionState,
-    started: u64,
-    bytes_in: u64,
-    keys: u64,
+    /// The end of the last partition that the operator was told of.
+    told_end: Option<u64>,
+    /// When the last key was pressed.
+    last_key: u64,
 }
 
-/// How long the monitor waits for a key after the last guest powered itself off.
-const GRACE_SECONDS: u64 = 10;
+/// Bytes read at a time.
+const READ_BYTES: usize = 64;
 
 impl Operator {
     /// Nobody has typed anything.
@@ -48,241 +43,365 @@ impl Operator {
         Self {
             attendance,
             editor: LineEditor::new(),
-            state: PartitionState::Running,
-            started: spr::timebase(),
-            bytes_in: 0,
-            keys: 0,
+            told_end: None,
+            last_key: 0,
         }
     }
 
-    /// Connects the console to a partition.
-    pub fn attach(&mut self, partition: &Partition<Hardware>) {
-        console::multiplexer().lock().attach(partition.id);
-        self.started = spr::timebase();
+    /// Whether no key has been pressed since that time.
+    pub fn is_untouched_since(&self, timebase: u64) -> bool {
+        self.last_key < timebase
     }
 
-    /// Moves output that waits, without waiting for the line.
-    pub fn pump(&mut self, partition: &Partition<Hardware>) {
-        console::multiplexer()
-            .lock()
-            .pump(Some(&partition.output), &mut OpalSink);
-    }
-
-    /// Reads what was typed, hands it out, and moves output.
-    pub fn service(&mut self, vcpu: &mut Vcpu<Hardware>) -> Wish {
-        let partition = vcpu.partition;
-        let mut wish = Wish::None;
-        let mut to_guest = false;
-        let mut buffer = [0u8; 64];
-        // A guest that does not read leaves the rest in the line's own buffer, so that nothing that
-        // is piped in is lost. Somebody at a terminal must reach the monitor all the same: there,
-        // what does not fit is dropped.
-        let limit = match self.attendance {
-            Attendance::Unattended => partition.input.room().min(buffer.len()),
-            Attendance::Interactive => buffer.len(),
+    /// Makes room in the ring of the guest at `place`: by the line, or, where nobody sees it, by
+    /// dropping what is oldest.
+    pub fn make_room(&mut self, world: &World<'_>, place: usize) {
+        let Some(Slot {
+            id,
+            guest: Some(guest),
+            ..
+        }) = world.slots.get(place)
+        else {
+            return;
         };
+        let output = &guest.occupied.partition().output;
+        let mut multiplexer = console::multiplexer().lock();
+        if multiplexer.holds_back(*id) {
+            multiplexer.pump(Some((*id, output)), &mut OpalSink);
+        } else {
+            output.drop_oldest();
+        }
+    }
+
+    /// Reads what was typed, hands it out or does it, and moves output.
+    pub fn service(&mut self, world: &mut World<'_>) {
+        self.tell_end(world);
+        let mut buffer = [0u8; READ_BYTES];
+        let limit = self.room(world).min(buffer.len());
         let len = match buffer.get_mut(..limit) {
             Some(space) if !space.is_empty() => console::read(space),
             _ => 0,
         };
-        self.keys += len as u64;
+        if len > 0 {
+            self.last_key = spr::timebase();
+        }
+        let mut typed_to: Option<GuestId> = None;
         for byte in buffer.iter().take(len) {
             let routed = console::multiplexer().lock().route(*byte);
-            match routed {
-                Routed::ToGuest(_, byte) => to_guest |= self.type_to(partition, byte),
-                Routed::ReturnedToGuest { pass, .. } => {
+            let (guest, byte) = match routed {
+                Routed::ToGuest(guest, byte) => (guest, byte),
+                Routed::ReturnedToGuest { guest, pass } => {
                     self.editor.clear();
                     let _ = writeln!(console::multiplexer().lock().text());
-                    if let Some(byte) = pass {
-                        to_guest |= self.type_to(partition, byte);
+                    match pass {
+                        Some(byte) => (guest, byte),
+                        None => continue,
                     }
                 }
                 Routed::EnteredMonitor => {
                     let mut multiplexer = console::multiplexer().lock();
                     let _ = writeln!(multiplexer.text());
                     let _ = self.editor.redraw(&mut multiplexer.text());
+                    continue;
                 }
-                Routed::ToMonitor(byte) => match self.type_command(byte, vcpu) {
-                    Wish::None => {}
-                    other => wish = other,
-                },
-                Routed::Ignored => {}
+                Routed::ToMonitor(byte) => {
+                    self.type_command(byte, world);
+                    continue;
+                }
+                Routed::Ignored => continue,
+            };
+            if typed_to.is_some_and(|before| before != guest) {
+                announce(world, typed_to);
+            }
+            if type_to(world, guest, byte) {
+                typed_to = Some(guest);
             }
         }
-        if to_guest {
-            partition
-                .sources()
-                .trigger(&HwInterrupts, FIRST_DEVICE_LISN);
+        announce(world, typed_to);
+        self.show(world);
+    }
+
+    /// How much can be read now. A guest that does not read leaves the rest in the line's own
+    /// buffer, so that nothing that is piped in is lost. Somebody at a terminal must reach the
+    /// monitor all the same: there, what does not fit is dropped.
+    fn room(&self, world: &mut World<'_>) -> usize {
+        let focus = console::multiplexer().lock().focus();
+        match (self.attendance, focus) {
+            (Attendance::Unattended, Focus::Guest(id)) => world
+                .slot_mut(id)
+                .and_then(|slot| slot.guest.as_ref())
+                .map_or(READ_BYTES, |guest| guest.occupied.partition().input.room()),
+            (Attendance::Unattended, Focus::Monitor) | (Attendance::Interactive, _) => READ_BYTES,
         }
+    }
+
+    /// Moves output of the guest in focus, and the prompt where a message has cut it off.
+    fn show(&self, world: &mut World<'_>) {
         let mut multiplexer = console::multiplexer().lock();
         if multiplexer.take_disturbed() && multiplexer.focus() == Focus::Monitor {
             let _ = self.editor.redraw(&mut multiplexer.text());
         }
-        multiplexer.pump(Some(&partition.output), &mut OpalSink);
-        wish
-    }
-
-    /// Returns whether the guest has something new to read.
-    fn type_to(&mut self, partition: &Partition<Hardware>, byte: u8) -> bool {
-        let taken = partition.input.push(byte).is_ok();
-        self.bytes_in += u64::from(taken);
-        taken
-    }
-
-    fn type_command(&mut self, byte: u8, vcpu: &Vcpu<Hardware>) -> Wish {
-        let mut multiplexer = console::multiplexer().lock();
-        match self.editor.input(byte, &mut multiplexer.text()) {
-            Edit::Editing => return Wish::None,
-            Edit::Cancelled => {
-                let _ = self.editor.redraw(&mut multiplexer.text());
-                return Wish::None;
-            }
-            Edit::Line => {}
-        }
-        let line = alloc::string::String::from(self.editor.line());
-        self.editor.clear();
-        let mut out = multiplexer.text();
-        let running = self.state == PartitionState::Running;
-        let name = vcpu.partition.name.as_str();
-        let is_ours = |wanted: Option<&str>| wanted.is_none_or(|wanted| wanted == name);
-        let command = Command::parse(&line);
-        let result = match command {
-            Ok(Command::Empty) => Ok(()),
-            Ok(Command::Help) => write_help(&mut out),
-            Ok(Command::List) => write_list(&mut out, core::iter::once(self.row(vcpu))),
-            Ok(Command::DomInfo(wanted)) if is_ours(wanted) => self.info(vcpu, &mut out),
-            Ok(Command::Console(wanted)) if is_ours(wanted) => {
-                if running {
-                    drop(multiplexer);
-                    console::multiplexer().lock().attach(vcpu.partition.id);
-                    return Wish::None;
-                }
-                writeln!(out, "error: {name} is {}", self.state)
-            }
-            Ok(Command::Destroy(wanted)) if wanted == name => {
-                if running {
-                    return Wish::Destroy;
-                }
-                writeln!(out, "error: {name} is {}", self.state)
-            }
-            Ok(Command::DomInfo(Some(wanted)) | Command::Console(Some(wanted)))
-            | Ok(Command::Destroy(wanted)) => writeln!(out, "error: no partition {wanted}"),
-            Ok(Command::DomInfo(None) | Command::Console(None)) => Ok(()),
-            Ok(Command::PowerOff) => return Wish::PowerOff,
-            Err(error) => writeln!(out, "error: {error}"),
+        let guest = match multiplexer.focus() {
+            Focus::Guest(id) => world.slot_mut(id).and_then(|slot| {
+                let guest = slot.guest.as_ref()?;
+                Some((id, &guest.occupied.partition().output))
+            }),
+            Focus::Monitor => None,
         };
-        // Formatting into the multiplexer cannot fail.
-        let _ = result.and_then(|()| self.editor.redraw(&mut out));
-        Wish::None
+        multiplexer.pump(guest, &mut OpalSink);
     }
 
-    fn row<'a>(&self, vcpu: &'a Vcpu<Hardware>) -> PartitionRow<'a> {
-        PartitionRow {
-            id: (self.state == PartitionState::Running).then_some(vcpu.partition.id.0),
-            name: &vcpu.partition.name,
-            state: self.state,
+    /// Says, once, that no partition is left.
+    fn tell_end(&mut self, world: &World<'_>) {
+        let ended = world.last_end.map(|end| end.at);
+        if ended.is_some() && ended != self.told_end {
+            let success = world
+                .last_end
+                .is_some_and(|end| end.status == ExitStatus::Success);
+            let mut multiplexer = console::multiplexer().lock();
+            let mut text = multiplexer.record();
+            let _ = if success {
+                writeln!(
+                    text,
+                    "No partition runs: powering off in {GRACE_SECONDS} s unless a key is pressed."
+                )
+            } else {
+                writeln!(text, "No partition runs; `poweroff` ends the machine.")
+            };
+        }
+        self.told_end = ended;
+    }
+
+    fn type_command(&mut self, byte: u8, world: &mut World<'_>) {
+        let line = {
+            let mut multiplexer = console::multiplexer().lock();
+            match self.editor.input(byte, &mut multiplexer.text()) {
+                Edit::Editing => return,
+                Edit::Cancelled => {
+                    let _ = self.editor.redraw(&mut multiplexer.text());
+                    return;
+                }
+                Edit::Line => {}
+            }
+            let line = String::from(self.editor.line());
+            self.editor.clear();
+            line
+        };
+        // Without the lock: what is done here writes to the log.
+        let outcome = match Command::parse(&line) {
+            Ok(command) => self.obey(command, world),
+            Err(error) => Err(format!("{error}")),
+        };
+        let mut multiplexer = console::multiplexer().lock();
+        let attached = matches!(outcome, Ok(Done::Attached));
+        match outcome {
+            Ok(Done::Attached) => {}
+            Ok(Done::Silently) => {}
+            Ok(Done::Text(text)) => {
+                let _ = multiplexer.text().write_str(&text);
+            }
+            Err(error) => {
+                let _ = writeln!(multiplexer.text(), "error: {error}");
+            }
+        }
+        if !attached {
+            // A message on the way does not need the prompt once more.
+            let _ = multiplexer.take_disturbed();
+            let _ = self.editor.redraw(&mut multiplexer.text());
         }
     }
 
-    fn info(&self, vcpu: &Vcpu<Hardware>, out: &mut impl Write) -> core::fmt::Result {
-        let partition = vcpu.partition;
-        let mut exits: Vec<Count<'_>> = GuestExit::NAMES
-            .iter()
-            .zip(vcpu.exits)
-            .map(|(name, value)| Count { name, value })
-            .collect();
+    fn obey(&mut self, command: Command<'_>, world: &mut World<'_>) -> Result<Done, String> {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = match command {
+            Command::Empty => Ok(()),
+            Command::Help => write_help(&mut text),
+            Command::List => write_list(&mut text, world.slots.iter().map(row)),
+            Command::DomInfo(name) => {
+                let place = find(world, name, "dominfo")?;
+                match world.slots.get(place) {
+                    Some(slot) => info(slot, world, &mut text),
+                    None => Ok(()),
+                }
+            }
+            Command::Console(name) => {
+                let place = match name {
+                    Some(name) => find(world, Some(name), "console")?,
+                    None => default_console(world)?,
+                };
+                check(world, place, Verb::Console)?;
+                if let Some(slot) = world.slots.get(place) {
+                    world.attach(slot);
+                }
+                return Ok(Done::Attached);
+            }
+            Command::Start(name) => {
+                let place = find(world, Some(name), "start")?;
+                check(world, place, Verb::Start)?;
+                world.start(place)?;
+                log::info!("{name}: running");
+                Ok(())
+            }
+            Command::Suspend(name) => {
+                let place = find(world, Some(name), "suspend")?;
+                check(world, place, Verb::Suspend)?;
+                world.pause(place, PauseReason::Operator);
+                Ok(())
+            }
+            Command::Resume(name) => {
+                let place = find(world, Some(name), "resume")?;
+                check(world, place, Verb::Resume)?;
+                world.resume(place);
+                Ok(())
+            }
+            Command::Destroy(name) => {
+                let place = find(world, Some(name), "destroy")?;
+                check(world, place, Verb::Destroy)?;
+                world.end(place, End::Destroyed);
+                Ok(())
+            }
+            Command::PowerOff => finish(match world.last_end {
+                Some(end) => end.status,
+                None => ExitStatus::UserQuit,
+            }),
+        };
+        Ok(if text.is_empty() {
+            Done::Silently
+        } else {
+            Done::Text(text)
+        })
+    }
+}
+
+/// How a command went.
+enum Done {
+    Silently,
+    Text(String),
+    /// The line is a guest's now.
+    Attached,
+}
+
+/// Types a byte for a guest; whether it has something new to read.
+fn type_to(world: &mut World<'_>, guest: GuestId, byte: u8) -> bool {
+    let Some(slot) = world.slot_mut(guest) else {
+        return false;
+    };
+    let Some(guest) = &slot.guest else {
+        return false;
+    };
+    let taken = guest.occupied.partition().input.push(byte).is_ok();
+    slot.bytes_in += u64::from(taken);
+    taken
+}
+
+/// Tells a guest that something was typed.
+fn announce(world: &mut World<'_>, guest: Option<GuestId>) {
+    let slot = guest.and_then(|guest| world.slot_mut(guest));
+    if let Some(Slot {
+        guest: Some(guest), ..
+    }) = slot
+    {
+        let sources = guest.occupied.partition().sources();
+        sources.trigger(&HwInterrupts, FIRST_DEVICE_LISN);
+    }
+}
+
+/// The place of the partition that a command names, by default the only one.
+fn find(world: &World<'_>, name: Option<&str>, verb: &str) -> Result<usize, String> {
+    match name {
+        Some(name) => world
+            .place_of(name)
+            .ok_or_else(|| format!("no partition {name}")),
+        None if world.slots.len() == 1 => Ok(0),
+        None => Err(format!("{verb}: name of a partition missing")),
+    }
+}
+
+/// The place of the partition whose console was attached last, or else of the first that has one.
+fn default_console(world: &World<'_>) -> Result<usize, String> {
+    let last = console::multiplexer().lock().last();
+    let mut places = 0..world.slots.len();
+    let is_last = |place: &usize| world.slots.get(*place).map(|slot| slot.id) == last;
+    places
+        .clone()
+        .find(is_last)
+        .or_else(|| places.find(|place| world.allows(*place, Verb::Console)))
+        .or_else(|| (world.slots.len() == 1).then_some(0))
+        .ok_or_else(|| String::from("no partition has a console"))
+}
+
+/// Whether the partition at `place` is in a state for `verb`.
+fn check(world: &World<'_>, place: usize, verb: Verb) -> Result<(), String> {
+    match world.slots.get(place) {
+        Some(slot) if !slot.state.allows(verb) => {
+            Err(format!("{} is {}", slot.configuration.name, slot.state))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn row(slot: &Slot) -> PartitionRow<'_> {
+    PartitionRow {
+        id: slot.state.is_alive().then_some(slot.id.0),
+        name: slot.configuration.name,
+        state: slot.state,
+    }
+}
+
+fn info(slot: &Slot, world: &World<'_>, out: &mut impl Write) -> core::fmt::Result {
+    let counts = slot.counts();
+    let mut exits: Vec<Count<'_>> = Vec::new();
+    let mut hcalls: Vec<Count<'_>> = Vec::new();
+    if let Some(counts) = &counts {
+        exits.extend(
+            GuestExit::NAMES
+                .iter()
+                .zip(counts.exits)
+                .map(|(name, value)| Count { name, value }),
+        );
         exits.extend([
             Count {
                 name: "storage-fault-repaired",
-                value: vcpu.faults.repaired,
+                value: counts.faults.repaired,
             },
             Count {
                 name: "storage-fault-reflected",
-                value: vcpu.faults.reflected,
+                value: counts.faults.reflected,
             },
             Count {
                 name: "storage-fault-no-memory",
-                value: vcpu.faults.stray,
+                value: counts.faults.stray,
             },
         ]);
-        exits.retain(|count| count.value != 0);
-        let mut hcalls: Vec<Count<'_>> = hcall::table::NAMES
-            .iter()
-            .filter_map(|(number, name)| {
-                let value = *vcpu.hcalls.get(hcall::slot(*number)?)?;
-                (value != 0).then_some(Count { name, value })
-            })
-            .collect();
+        hcalls.extend(hcall::table::NAMES.iter().filter_map(|(number, name)| {
+            let value = *counts.hcalls.get(hcall::slot(*number)?)?;
+            Some(Count { name, value })
+        }));
         let known: u64 = hcalls.iter().map(|count| count.value).sum();
-        let other = vcpu.hcalls.iter().sum::<u64>() - known;
-        if other != 0 {
-            hcalls.push(Count {
-                name: "not served",
-                value: other,
-            });
-        }
-        let hz = partition.clock.timebase_hz.max(1);
-        write_info(
-            out,
-            &PartitionInfo {
-                row: self.row(vcpu),
-                vcpus: partition.vcpus,
-                memory_bytes: partition.mmu.memory().size(),
-                backed_bytes: partition.mmu.memory().backed_bytes(),
-                hpt_order: partition.mmu.order().get(),
-                uptime_ms: spr::timebase()
-                    .wrapping_sub(self.started)
-                    .saturating_mul(1000)
-                    / hz,
-                console_out_bytes: partition.output.total() as u64,
-                console_in_bytes: self.bytes_in,
-                exits: &exits,
-                hcalls: &hcalls,
-            },
-        )
+        hcalls.push(Count {
+            name: "not served",
+            value: counts.hcalls.iter().sum::<u64>() - known,
+        });
     }
-
-    /// The partition is gone. Without anybody at the console, so is the machine; otherwise there
-    /// is the monitor. Where the guest powered itself off, which most often is how a run is meant to
-    /// end, it waits a while for a key; after anything else, until it is told to power off.
-    pub fn ended(
-        &mut self,
-        vcpu: &mut Vcpu<Hardware>,
-        state: PartitionState,
-        status: ExitStatus,
-    ) -> ! {
-        self.state = state;
-        if self.attendance == Attendance::Unattended {
-            finish(status);
-        }
-        {
-            let mut multiplexer = console::multiplexer().lock();
-            multiplexer.forget(vcpu.partition.id);
-            let mut text = multiplexer.text();
-            let _ = match status {
-                ExitStatus::Success => writeln!(
-                    text,
-                    "No partition runs: powering off in {GRACE_SECONDS} s unless a key is pressed."
-                ),
-                _ => writeln!(text, "No partition runs; `poweroff` ends the machine."),
-            };
-            let _ = self.editor.redraw(&mut text);
-        }
-        let hz = vcpu.partition.clock.timebase_hz;
-        let ended = spr::timebase();
-        let keys = self.keys;
-        loop {
-            if self.service(vcpu) == Wish::PowerOff {
-                finish(status);
-            }
-            let waited = spr::timebase().wrapping_sub(ended);
-            let alone = self.keys == keys && waited >= GRACE_SECONDS * hz;
-            if alone && status == ExitStatus::Success {
-                finish(status);
-            }
-            // Without a guest nothing else looks after the console.
-            super::run::sleep(hz / super::run::SERVICE_HZ);
-            penstock_boot::opal::call::poll_events();
-        }
-    }
+    let hz = world.machine.info.cpu.timebase_hz.max(1);
+    let memory = slot
+        .guest
+        .as_ref()
+        .map(|guest| guest.occupied.partition().mmu.memory());
+    write_info(
+        out,
+        &PartitionInfo {
+            row: row(slot),
+            vcpus: slot.configuration.vcpus,
+            memory_bytes: slot.configuration.memory_bytes,
+            backed_bytes: memory.map_or(0, |memory| memory.backed_bytes()),
+            hpt_order: slot.configuration.hpt_order,
+            uptime_ms: slot.uptime().saturating_mul(1000) / hz,
+            console_out_bytes: counts.as_ref().map_or(0, |counts| counts.console_out_bytes),
+            console_in_bytes: slot.bytes_in,
+            exits: &exits,
+            hcalls: &hcalls,
+        },
+    )
 }

@@ -5,8 +5,13 @@ use super::hardware::{Hardware, HwMemory};
 use super::last_words::{ExitStatus, finish};
 use super::start::Machine;
 use crate::platform::Platform;
+use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering};
-use penstock_arch::regs::{Lpcr, Msr, sprn};
+use penstock_arch::hash::Lpid;
+use penstock_arch::hw_thread::HwThread;
+use penstock_arch::regs::vcpu_spr::Policy;
+use penstock_arch::regs::{Lpcr, Msr, VcpuSpr, sprn};
+use penstock_arch::switch::{self, FirstEntry, ParkedState, SlbEntry, Thread};
 use penstock_arch::{entry, spr};
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::real::RealArray;
@@ -31,6 +36,13 @@ const TESTS: &[(&str, Test)] = &[
     ("decrementer_is_large_and_signed", decrementer),
     ("zeroing_by_cache_block", zeroing),
     ("random_numbers_differ", random),
+    ("spr_table_complete_both_directions", switched_registers),
+    ("fp_vec_not_leaked", vectors_not_leaked),
+    ("slb_not_leaked", slb_not_leaked),
+    (
+        "decrementer_goes_on_while_its_guest_is_away",
+        parked_decrementer,
+    ),
 ];
 
 /// Runs all tests, prints a line each, and powers off: status 0 if all passed.
@@ -156,17 +168,17 @@ fn timebase(_: &mut Bench<'_>) -> Result<(), &'static str> {
 fn decrementer(_: &mut Bench<'_>) -> Result<(), &'static str> {
     // With the guest's LPCR a value beyond 32 bits stays positive.
     Hardware::set_lpcr(Lpcr::HYPERVISOR);
-    super::run::set_decrementer(1 << 40);
+    super::sleep::set_decrementer(1 << 40);
     expect(
         Hardware::decrementer() > 1 << 39,
         "a large value was cut off",
     )?;
-    super::run::set_decrementer(u64::MAX);
+    super::sleep::set_decrementer(u64::MAX);
     expect(
         Hardware::decrementer() < 0,
         "a negative value is not negative",
     )?;
-    super::run::set_decrementer(0x7fff_ffff);
+    super::sleep::set_decrementer(0x7fff_ffff);
     Ok(())
 }
 
@@ -193,4 +205,132 @@ fn random(_: &mut Bench<'_>) -> Result<(), &'static str> {
         // A machine without a generator says so to guests.
         _ => Ok(()),
     }
+}
+
+/// A virtual processor's number for these tests: no partition has it.
+const LPID: Lpid = Lpid::new(0xff0);
+
+fn thread(bench: &Bench<'_>) -> HwThread {
+    // SAFETY: no guest is loaded, interrupts are off, and the processor is the PVR's.
+    unsafe { HwThread::new(bench.machine.processor) }
+}
+
+fn fresh(bench: &Bench<'_>) -> Box<ParkedState> {
+    Box::new(ParkedState::new(bench.machine.processor, spr::timebase()))
+}
+
+/// Puts a virtual processor on the thread and takes it away again: what became of it.
+fn round_trip(thread: &HwThread, state: &ParkedState) -> Box<ParkedState> {
+    let mut back = Box::new(state.clone());
+    switch::enter(thread, state, Lpcr::GUEST, LPID, FirstEntry::Yes);
+    switch::leave(thread, &mut back);
+    back
+}
+
+/// A value of a register that its start value is not, and that does no harm.
+fn unusual(spr: VcpuSpr, start: u64) -> u64 {
+    match spr {
+        // The run latch is all that it has.
+        VcpuSpr::Ctrl => 0,
+        // A doorbell for the thread itself, which is not taken here.
+        VcpuSpr::Dpdes => 1,
+        // Still frozen.
+        VcpuSpr::Mmcr0 => start | 0x4000_0000,
+        // Low priority; other values are reserved, or not for everybody.
+        VcpuSpr::Ppr => 2 << 50,
+        _ => start | 1 << 4,
+    }
+}
+
+/// Registers that count by themselves.
+const COUNTING: [VcpuSpr; 4] = [VcpuSpr::Vtb, VcpuSpr::Purr, VcpuSpr::Spurr, VcpuSpr::Ic];
+
+fn switched_registers(bench: &mut Bench<'_>) -> Result<(), &'static str> {
+    let (thread, processor) = (thread(bench), bench.machine.processor);
+    let start = fresh(bench);
+    let mut odd = start.clone();
+    for spr in VcpuSpr::of(processor) {
+        odd.set_spr(spr, unusual(spr, start.spr(spr)));
+    }
+    let first = round_trip(&thread, &odd);
+    let other = round_trip(&thread, &start);
+    let second = round_trip(&thread, &first);
+    for spr in VcpuSpr::of(processor) {
+        // The run latch apart, CTRL shows what the thread does.
+        let mask = if spr == VcpuSpr::Ctrl { 1 } else { u64::MAX };
+        let values = (
+            start.spr(spr),
+            first.spr(spr) & mask,
+            other.spr(spr) & mask,
+            second.spr(spr) & mask,
+        );
+        let well = match spr.policy(processor) {
+            Policy::Fixed(_) => true,
+            Policy::Switched { .. } if COUNTING.contains(&spr) => values.3 >= values.1,
+            Policy::Switched { .. } => {
+                values.1 == odd.spr(spr) && values.2 == values.0 && values.3 == values.1
+            }
+        };
+        if !well {
+            log::error!("{spr:?}: {values:x?}");
+            return Err("a register did not come back");
+        }
+    }
+    switch::park(&thread);
+    Ok(())
+}
+
+fn vectors_not_leaked(bench: &mut Bench<'_>) -> Result<(), &'static str> {
+    let thread = thread(bench);
+    let start = fresh(bench);
+    let mut odd = start.clone();
+    for (number, register) in (1u128..).zip(&mut odd.vectors.vsr) {
+        *register = number << 120 | number << 64 | number;
+    }
+    // Rounding towards zero; saturated and not Java.
+    odd.vectors.fpscr = [1, 0];
+    odd.vectors.vscr = 0x1_0001;
+    let first = round_trip(&thread, &odd);
+    expect(first.vectors == odd.vectors, "registers were not saved")?;
+    let other = round_trip(&thread, &start);
+    expect(other.vectors == start.vectors, "registers were leaked")?;
+    let second = round_trip(&thread, &first);
+    expect(second.vectors == odd.vectors, "registers did not come back")
+}
+
+fn slb_not_leaked(bench: &mut Bench<'_>) -> Result<(), &'static str> {
+    let thread = thread(bench);
+    let start = fresh(bench);
+    let mut odd = start.clone();
+    for (number, entry) in (0u64..).zip(&mut odd.slb) {
+        *entry = SlbEntry {
+            esid: number << 40 | 0x0800_0000,
+            vsid: 0x4000_0000_0000_0000 | number << 24 | 0x400,
+        };
+    }
+    let first = round_trip(&thread, &odd);
+    expect(first.slb == odd.slb, "segments were not saved")?;
+    let other = round_trip(&thread, &start);
+    expect(other.slb == start.slb, "segments were leaked")?;
+    let second = round_trip(&thread, &first);
+    expect(second.slb == odd.slb, "segments did not come back")?;
+    switch::park(&thread);
+    let left = (0..)
+        .zip(odd.slb)
+        .any(|(number, _)| thread.slb_entry(number).is_valid());
+    expect(!left, "segments stay on a parked thread")
+}
+
+fn parked_decrementer(bench: &mut Bench<'_>) -> Result<(), &'static str> {
+    const TICKS: u64 = 1 << 30;
+    let thread = thread(bench);
+    let mut state = fresh(bench);
+    let expiry = spr::timebase() + TICKS;
+    state.decrementer_expiry = expiry;
+    for _ in 0..3 {
+        state = round_trip(&thread, &state);
+    }
+    // It is read and written a few instructions apart from the time base.
+    let off = state.decrementer_expiry.abs_diff(expiry);
+    expect(off < TICKS / 1024, "the time of expiry has moved")
 }

@@ -8,11 +8,12 @@
 // UNSAFETY: raw memory from firmware, and registers of the whole machine.
 #![expect(unsafe_code)]
 
-use super::create::{self, Resources};
+use super::create::{self, Guest, Resources};
 use super::hardware::{HwMemory, HwTlb};
 use super::last_words::{self, ExitStatus, finish};
 use super::mitigations::{self, Board};
-use super::{console, operator::Operator, run, selftest};
+use super::world::World;
+use super::{console, firmware, heap, operator::Operator, run, selftest, sleep};
 use crate::bootargs::{BootArgs, Mode};
 use crate::config;
 use crate::partition::{Clock, Watchpoints};
@@ -68,6 +69,7 @@ pub struct Machine {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn penstock_main(fdt: u64, opal_base: u64, opal_entry: u64) -> ! {
     let entered = spr::timebase();
+    run::mark_stack();
     // SAFETY: firmware passed these in r8 and r9.
     unsafe { opal::call::set_entry(HostReal::new(opal_base), HostReal::new(opal_entry)) };
     // SAFETY: firmware passed the address of its tree.
@@ -79,14 +81,7 @@ unsafe extern "C" fn penstock_main(fdt: u64, opal_base: u64, opal_entry: u64) ->
             finish(ExitStatus::RefusedInput)
         }
     };
-    let info = match fdt::parse(tree) {
-        Ok(info) => &*Box::leak(Box::new(info)),
-        Err(error) => {
-            use core::fmt::Write;
-            let _ = writeln!(console::Emergency, "\npenstock: the device tree: {error}");
-            finish(ExitStatus::RefusedInput)
-        }
-    };
+    let info = describe(tree);
     let args = BootArgs::parse(info.bootargs);
     if let Some(token) = args.exit_token {
         last_words::set_token(token);
@@ -119,6 +114,20 @@ unsafe extern "C" fn penstock_main(fdt: u64, opal_base: u64, opal_entry: u64) ->
         spr::read::<{ sprn::PIR }>(),
     );
     go(&machine, tree, entered)
+}
+
+/// What the tree says. Not inlined, as the functions below: what each builds is large, and the frame
+/// of whoever calls them lives for ever.
+#[inline(never)]
+fn describe(tree: &'static [u8]) -> &'static BootInfo<'static> {
+    match fdt::parse(tree) {
+        Ok(info) => Box::leak(Box::new(info)),
+        Err(error) => {
+            use core::fmt::Write;
+            let _ = writeln!(console::Emergency, "\npenstock: the device tree: {error}");
+            finish(ExitStatus::RefusedInput)
+        }
+    }
 }
 
 /// Copies the tree from firmware's heap.
@@ -196,7 +205,7 @@ unsafe fn set_up_processor() -> (&'static GuestContext, u64) {
         CIABR = 0,
         DPDES = 0,
     }
-    run::forbid_guest_stop();
+    sleep::forbid_guest_stop();
     sync::isync();
     (context, checksum)
 }
@@ -215,7 +224,8 @@ fn board(tree: &[u8]) -> Board {
 }
 
 /// Memory that is anybody's: all but firmware's, ours, and the partition tree's.
-fn free_frames(info: &BootInfo<'_>) -> FrameAllocator {
+#[inline(never)]
+fn free_frames(info: &BootInfo<'_>) -> Box<FrameAllocator> {
     let own = head::image();
     let free = match memmap::free_memory(info, own.as_slice()) {
         Ok(free) => free,
@@ -224,7 +234,7 @@ fn free_frames(info: &BootInfo<'_>) -> FrameAllocator {
             finish(ExitStatus::RefusedInput)
         }
     };
-    let mut frames = FrameAllocator::new();
+    let mut frames = Box::new(FrameAllocator::new());
     for range in free.as_slice() {
         // SAFETY: ordinary memory that neither firmware nor we use.
         let found = unsafe { Frames::from_raw(range.start(), range.bytes()) };
@@ -271,6 +281,7 @@ fn tree_of(range: HostRange) -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance(start), len) }
 }
 
+#[inline(never)]
 fn go(machine: &Machine, tree: &[u8], entered: u64) -> ! {
     let info = machine.info;
     let memory = HwMemory::new(HwTlb::new(machine.pvr));
@@ -309,7 +320,12 @@ fn go(machine: &Machine, tree: &[u8], entered: u64) -> ! {
             finish(ExitStatus::RefusedInput)
         }
     };
-    let mut resources = Resources {
+    give_heap(&mut frames, partitions.as_slice().len());
+    if let Err(error) = penstock_xive::enable(&firmware::Opal) {
+        log::error!("XIVE reset: {error}");
+        finish(ExitStatus::RefusedInput)
+    }
+    let resources = Resources {
         machine,
         memory,
         frames,
@@ -322,30 +338,65 @@ fn go(machine: &Machine, tree: &[u8], entered: u64) -> ! {
         },
         clock: clock(info),
     };
-    // The check above lets exactly one through.
-    let Some(configuration) = partitions.into_first() else {
-        log::error!("partition tree: no partition");
-        finish(ExitStatus::RefusedInput)
-    };
-    let guest = match create::create(&mut resources, configuration) {
-        Ok(guest) => guest,
-        Err(error) => {
+    let mut world = World::new(resources, partitions.into_vec());
+    for place in 0..world.slots.len() {
+        if let Err(error) = world.start(place) {
             log::error!("{error}");
             finish(ExitStatus::RefusedInput)
         }
+        tell_start(&world, place, entered);
+    }
+    if let Some(first) = world.slots.first() {
+        world.attach(first);
+    }
+    run::run(world, Operator::new(machine.args.attendance))
+}
+
+/// How long it took to get the partition at `place` ready, all together and by whom.
+fn tell_start(world: &World<'_>, place: usize, entered: u64) {
+    let Some(slot) = world.slots.get(place) else {
+        return;
     };
-    let microseconds = |ticks: u64| ticks.saturating_mul(1_000_000) / info.cpu.timebase_hz.max(1);
+    let hz = world.machine.info.cpu.timebase_hz.max(1);
+    let microseconds = |ticks: u64| ticks.saturating_mul(1_000_000) / hz;
     let all = spr::timebase().wrapping_sub(entered);
-    let (firmware, backing) = (opal::call::ticks(), guest.backing_ticks());
+    let firmware = opal::call::ticks();
+    let backing: u64 = world
+        .slots
+        .iter()
+        .filter_map(|slot| slot.guest.as_ref())
+        .map(Guest::backing_ticks)
+        .sum();
     log::info!(
         "{}: starts {} us after our entry: {} us of our own, {} us of OPAL calls, {} us to back memory",
-        guest.partition().name,
+        slot.configuration.name,
         microseconds(all),
         microseconds(all.saturating_sub(firmware).saturating_sub(backing)),
         microseconds(firmware),
         microseconds(backing),
     );
-    run::run(machine, guest, Operator::new(machine.args.attendance))
+}
+
+/// Bytes of the heap that a partition needs at most: rings, NVRAM, device tree, the records of its
+/// virtual processor.
+const HEAP_PER_PARTITION: u64 = 96 << 10;
+
+/// The heap in the image is enough for this many.
+const PARTITIONS_IN_IMAGE: u64 = 16;
+
+/// Makes the heap as large as the partitions will need it.
+fn give_heap(frames: &mut FrameAllocator, partitions: usize) {
+    let more = (partitions as u64).saturating_sub(PARTITIONS_IN_IMAGE);
+    if more == 0 {
+        return;
+    }
+    match frames.alloc(more * HEAP_PER_PARTITION, 4096) {
+        Ok(frames) => heap::grow(frames),
+        Err(error) => {
+            log::error!("no memory for the records of so many partitions: {error}");
+            finish(ExitStatus::RefusedInput)
+        }
+    }
 }
 
 fn clock(info: &BootInfo<'_>) -> Clock {

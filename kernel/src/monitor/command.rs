@@ -16,7 +16,13 @@ pub enum Command<'a> {
     Console(Option<&'a str>),
     /// `dominfo [NAME]`: one partition, by default the only one.
     DomInfo(Option<&'a str>),
-    /// `destroy NAME`: stops a partition at once.
+    /// `start NAME`: makes a partition that is shut off anew, and runs it.
+    Start(&'a str),
+    /// `suspend NAME`: holds a partition.
+    Suspend(&'a str),
+    /// `resume NAME`: lets a paused partition go on.
+    Resume(&'a str),
+    /// `destroy NAME`: stops a partition at once, and takes back all that it has.
     Destroy(&'a str),
     /// `poweroff`: stops everything and switches the machine off.
     PowerOff,
@@ -47,17 +53,20 @@ impl fmt::Display for CommandError<'_> {
 }
 
 /// Verbs that the design gives to the monitor and later versions fill.
-const LATER: [&str; 10] = [
-    "start", "suspend", "resume", "shutdown", "reboot", "stats", "hpt", "irqs", "trace", "memmap",
+const LATER: [&str; 7] = [
+    "shutdown", "reboot", "stats", "hpt", "irqs", "trace", "memmap",
 ];
 
-const HELP: [(&str, &str); 6] = [
+const HELP: [(&str, &str); 9] = [
     ("list", "all partitions and their state"),
     ("console [NAME]", "attach the console; ^] comes back here"),
     (
         "dominfo [NAME]",
         "a partition, its exits and hypervisor calls",
     ),
+    ("start NAME", "run a partition that is shut off"),
+    ("suspend NAME", "hold a partition"),
+    ("resume NAME", "let a paused partition go on"),
     ("destroy NAME", "stop a partition at once"),
     ("poweroff", "stop everything and switch the machine off"),
     ("help", "this list"),
@@ -80,10 +89,16 @@ impl<'a> Command<'a> {
             "poweroff" => (Self::PowerOff, name),
             "console" => (Self::Console(name), words.next()),
             "dominfo" => (Self::DomInfo(name), words.next()),
-            "destroy" => (
-                Self::Destroy(name.ok_or(CommandError::NameMissing(verb))?),
-                words.next(),
-            ),
+            "start" | "suspend" | "resume" | "destroy" => {
+                let name = name.ok_or(CommandError::NameMissing(verb))?;
+                let command = match verb {
+                    "start" => Self::Start(name),
+                    "suspend" => Self::Suspend(name),
+                    "resume" => Self::Resume(name),
+                    _ => Self::Destroy(name),
+                };
+                (command, words.next())
+            }
             _ if LATER.contains(&verb) => return Err(CommandError::NotInThisVersion(verb)),
             _ => return Err(CommandError::Unknown(verb)),
         };
@@ -122,6 +137,9 @@ mod tests {
             ("console debian", Command::Console(Some("debian"))),
             ("dominfo", Command::DomInfo(None)),
             ("dominfo   debian", Command::DomInfo(Some("debian"))),
+            ("start debian", Command::Start("debian")),
+            ("suspend debian", Command::Suspend("debian")),
+            ("resume debian", Command::Resume("debian")),
             ("destroy debian", Command::Destroy("debian")),
             ("poweroff", Command::PowerOff),
         ] {
@@ -134,11 +152,14 @@ mod tests {
         for (line, text) in [
             ("lst", "unknown command: lst (try help)"),
             ("LIST", "unknown command: LIST (try help)"),
-            ("suspend debian", "suspend: not in this version"),
+            ("shutdown debian", "shutdown: not in this version"),
+            ("start", "start: name of a partition missing"),
+            ("resume", "resume: name of a partition missing"),
             ("destroy", "destroy: name of a partition missing"),
             ("list --all", "unexpected argument: --all"),
             ("console a b", "unexpected argument: b"),
             ("destroy a b c", "unexpected argument: b"),
+            ("suspend a b", "unexpected argument: b"),
         ] {
             assert_eq!(
                 Command::parse(line).unwrap_err().to_string(),
@@ -152,7 +173,7 @@ mod tests {
     fn help_names_every_command_that_parses() {
         let mut out = String::new();
         write_help(&mut out).unwrap();
-        assert_eq!(out.lines().count(), 6);
+        assert_eq!(out.lines().count(), 9);
         for line in out.lines() {
             let verb = line.split_whitespace().next().unwrap();
             let parsed = Command::parse(verb);

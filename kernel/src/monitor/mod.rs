@@ -11,4 +11,4 @@ pub mod report;
 
 pub use command::{Command, CommandError, write_help};
 pub use editor::{Edit, LineEditor, PROMPT};
-pub use report::{Count, PartitionInfo, PartitionRow, PartitionState, write_info, write_list};
+pub use report::{Count, PartitionInfo, PartitionRow, write_info, write_list};

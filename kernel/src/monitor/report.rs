@@ -1,42 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What `list` and `dominfo` print, from plain data.
 
+use crate::lifecycle::PartitionState;
 use core::fmt;
-
-/// State of a partition, in virsh's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PartitionState {
-    /// Some vCPU runs.
-    Running,
-    /// All vCPUs wait.
-    Idle,
-    /// Held by the operator.
-    Paused,
-    /// Switched itself off, or never started.
-    ShutOff,
-    /// Its operating system said that it ended.
-    Crashed,
-    /// Stopped by the hypervisor because of an error.
-    Failed,
-}
-
-impl fmt::Display for PartitionState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Running => "running",
-            Self::Idle => "idle",
-            Self::Paused => "paused",
-            Self::ShutOff => "shut off",
-            Self::Crashed => "crashed",
-            Self::Failed => "failed",
-        })
-    }
-}
 
 /// A line of `list`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionRow<'a> {
-    /// Number of a partition that is not shut off.
+    /// Number of a partition that is running or paused.
     pub id: Option<u16>,
     /// Name.
     pub name: &'a str,

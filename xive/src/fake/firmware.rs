@@ -281,8 +281,9 @@ impl XiveFirmware for FakeXive {
         })
     }
 
-    fn sync(&self, _kind: SyncKind, _id: u32) -> Status<()> {
-        self.call("sync", |_| Ok(()))
+    fn sync(&self, _kind: SyncKind, girq: u32) -> Status<()> {
+        // What QEMU's POWER9 firmware lets pass, that of POWER10 does not.
+        self.call("sync", |model| model.source(Girq::new(girq)).map(|_| ()))
     }
 
     fn wait(&self) {

@@ -92,9 +92,9 @@ pub trait XiveFirmware {
     /// `OPAL_XIVE_DONATE_PAGE`: 64 KiB that stay the firmware's until the next reset.
     fn donate_page(&self, chip: ChipId, page: HostReal) -> Result<(), FirmwareError>;
 
-    /// `OPAL_XIVE_SYNC`: returns when everything in flight from this source, or to this queue, has
-    /// landed. `id` is a [`Girq`] or a [`VpId`].
-    fn sync(&self, kind: SyncKind, id: u32) -> Result<(), FirmwareError>;
+    /// `OPAL_XIVE_SYNC`: returns when everything in flight from this source, or to the queue that it
+    /// is aimed at, has landed. `girq` is a source in both cases.
+    fn sync(&self, kind: SyncKind, girq: u32) -> Result<(), FirmwareError>;
 
     /// Called between two tries of a busy call: lets firmware do its events, or waits a little.
     fn wait(&self);

@@ -67,9 +67,9 @@ pub enum XiveMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum SyncKind {
-    /// Everything from one source.
+    /// Everything from the source has passed its EAS.
     Eas = 1,
-    /// Everything to one VP's queues.
+    /// Everything on the way to the queue that the source is aimed at has landed there.
     Queue = 2,
 }
 

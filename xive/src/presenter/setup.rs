@@ -94,6 +94,11 @@ impl Presenter {
         mmio: &M,
     ) -> Result<(), FirmwareError> {
         let _ = self.ipi.set(mmio, Pq::Off);
+        // The IPI source, which still is aimed at this VP, stands for all that were. Firmware knows
+        // the chip of a queue only where its VP has the number of a processor, and refuses
+        // otherwise (skiboot, opal_xive_sync_irq_target): then the sync at the source must do.
+        let girq = self.ipi_girq.get();
+        let _ = settled(fw, || fw.sync(SyncKind::Queue, girq));
         let freed = release_source(fw, self.ipi_girq, self.vp);
         freed.and(disable_vp(fw, self.vp))
     }
@@ -123,7 +128,6 @@ fn disable_vp<F: XiveFirmware>(fw: &F, vp: VpId) -> Result<(), FirmwareError> {
         });
         result = result.and(off);
     }
-    result = result.and(settled(fw, || fw.sync(SyncKind::Queue, vp.get())));
     result.and(settled(fw, || fw.set_vp_info(vp, VpFlags::empty(), None)))
 }
 

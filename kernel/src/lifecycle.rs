@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The states of a partition, and which of the operator's verbs each allows.
+//!
+//! A partition has memory, a page table and interrupts while it is running, paused or failed; one
+//! that is shut off has only its definition. A failed one keeps what it has, for whoever looks for
+//! the reason, until it is destroyed.
+
+use core::fmt;
+
+/// Why a partition is paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PauseReason {
+    /// The operator said `suspend`.
+    Operator,
+    /// It touched memory that cannot be backed at the moment. It goes on, and tries again, when
+    /// another partition has given memory back.
+    NoMemory,
+}
+
+impl PauseReason {
+    /// Whether the partition goes on by itself when memory comes back.
+    #[must_use]
+    pub const fn ends_with_memory(self) -> bool {
+        match self {
+            Self::Operator => false,
+            Self::NoMemory => true,
+        }
+    }
+}
+
+impl fmt::Display for PauseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Operator => "by the operator",
+            Self::NoMemory => "no memory",
+        })
+    }
+}
+
+/// State of a partition, in virsh's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartitionState {
+    /// Its virtual processor runs, waits for the thread, or has ceded it.
+    Running,
+    /// Its virtual processor is held.
+    Paused(PauseReason),
+    /// Switched itself off, was destroyed, or never started.
+    ShutOff,
+    /// Stopped by the hypervisor because of an error.
+    Failed,
+}
+
+impl fmt::Display for PartitionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running => f.write_str("running"),
+            Self::Paused(reason) => write!(f, "paused ({reason})"),
+            Self::ShutOff => f.write_str("shut off"),
+            Self::Failed => f.write_str("failed"),
+        }
+    }
+}
+
+/// What the operator does to a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Makes it anew from its definition, and runs it.
+    Start,
+    /// Holds it.
+    Suspend,
+    /// Lets it go on.
+    Resume,
+    /// Stops it at once, and takes back all that it has.
+    Destroy,
+    /// Connects the console to it.
+    Console,
+}
+
+impl PartitionState {
+    /// Whether a partition in this state can be dealt with so.
+    #[must_use]
+    pub const fn allows(self, verb: Verb) -> bool {
+        match (self, verb) {
+            (Self::Running, Verb::Suspend | Verb::Destroy | Verb::Console)
+            | (Self::Paused(_), Verb::Resume | Verb::Destroy | Verb::Console)
+            | (Self::ShutOff, Verb::Start)
+            | (Self::Failed, Verb::Destroy) => true,
+            (
+                Self::Running | Self::Paused(_) | Self::ShutOff | Self::Failed,
+                Verb::Start | Verb::Suspend | Verb::Resume | Verb::Destroy | Verb::Console,
+            ) => false,
+        }
+    }
+
+    /// Whether the machine still has work for it, now or later.
+    #[must_use]
+    pub const fn is_alive(self) -> bool {
+        matches!(self, Self::Running | Self::Paused(_))
+    }
+
+    /// Whether it has memory, a page table and interrupts.
+    #[must_use]
+    pub const fn has_resources(self) -> bool {
+        !matches!(self, Self::ShutOff)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use alloc::vec::Vec;
+
+    const STATES: [PartitionState; 5] = [
+        PartitionState::Running,
+        PartitionState::Paused(PauseReason::Operator),
+        PartitionState::Paused(PauseReason::NoMemory),
+        PartitionState::ShutOff,
+        PartitionState::Failed,
+    ];
+
+    #[test]
+    fn each_verb_has_its_states() {
+        let states = |verb| -> Vec<bool> { STATES.map(|state| state.allows(verb)).to_vec() };
+        assert_eq!(states(Verb::Start), [false, false, false, true, false]);
+        assert_eq!(states(Verb::Suspend), [true, false, false, false, false]);
+        assert_eq!(states(Verb::Resume), [false, true, true, false, false]);
+        assert_eq!(states(Verb::Destroy), [true, true, true, false, true]);
+        assert_eq!(states(Verb::Console), [true, true, true, false, false]);
+    }
+
+    #[test]
+    fn only_what_is_shut_off_has_nothing() {
+        assert_eq!(
+            STATES.map(PartitionState::has_resources),
+            [true, true, true, false, true]
+        );
+        assert_eq!(
+            STATES.map(PartitionState::is_alive),
+            [true, true, true, false, false]
+        );
+    }
+
+    #[test]
+    fn states_say_why() {
+        assert_eq!(
+            STATES.map(|state| state.to_string()),
+            [
+                "running",
+                "paused (by the operator)",
+                "paused (no memory)",
+                "shut off",
+                "failed"
+            ]
+        );
+        assert!(PauseReason::NoMemory.ends_with_memory());
+        assert!(!PauseReason::Operator.ends_with_memory());
+    }
+}

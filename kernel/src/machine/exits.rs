@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a full exit asks for.
+//!
+//! hcalls and storage faults never come here (see `penstock_hcall`); what does is the hypervisor's
+//! timer, sleep, the end of a partition, and what a guest should not have done.
+
+// UNSAFETY: registers of a guest's interrupts.
+#![expect(unsafe_code)]
+
+use super::hardware::{Hardware, HwInterrupts};
+use super::start::Machine;
+use crate::console::{Admission, Suppressed};
+use crate::exit::GuestExit;
+use crate::inject::{self, Vector};
+use crate::lifecycle::PauseReason;
+use crate::rtas_memory::GuestRam;
+use crate::vcpu::Vcpu;
+use log::Level;
+use penstock_arch::regs::{Hfscr, MachineCheckCause, Msr, Srr1, sprn};
+use penstock_arch::{entry, spr};
+
+/// Why a partition no longer runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It powered itself off.
+    PoweredOff,
+    /// The operator destroyed it.
+    Destroyed,
+    /// An error of its own stopped it.
+    Failed,
+}
+
+/// What comes after an exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The guest goes on.
+    Enter,
+    /// The guest goes on when there is room in its console's ring.
+    Drain,
+    /// The virtual processor waits for an interrupt, a prod or its decrementer.
+    Cede,
+    /// The partition is held.
+    #[expect(dead_code, reason = "no exit pauses a partition yet")]
+    Pause(PauseReason),
+    /// The partition starts over.
+    Restart,
+    /// The partition ends.
+    End(End),
+}
+
+/// Does what `exit` asks for, as far as that concerns the virtual processor alone.
+pub fn handle(vcpu: &mut Vcpu<Hardware>, exit: GuestExit, machine: &Machine) -> Next {
+    match exit {
+        // The timer is a hint: the loop looks at the clock itself.
+        GuestExit::HypervisorDecrementer | GuestExit::Doorbell => Next::Enter,
+        GuestExit::Cede => Next::Cede,
+        GuestExit::DrainConsole => Next::Drain,
+        GuestExit::BackingTooSmall => {
+            if let Some(error) = vcpu.too_small {
+                log::error!("{}: {error}", name(vcpu));
+            }
+            post_mortem(vcpu, exit);
+            Next::End(End::Failed)
+        }
+        GuestExit::PowerOff | GuestExit::StopSelf => Next::End(End::PoweredOff),
+        GuestExit::Reboot => {
+            report(vcpu, Level::Info, format_args!("restarts"));
+            Next::Restart
+        }
+        GuestExit::EmulationAssist => {
+            let (instruction, at) = (spr::read::<{ sprn::HEIR }>(), vcpu.ctx.pc);
+            report(
+                vcpu,
+                Level::Debug,
+                format_args!("no such instruction: {instruction:#x} at {at:#x}"),
+            );
+            inject::deliver(vcpu, Vector::Program, Srr1::PROGRAM_ILLEGAL);
+            Next::Enter
+        }
+        GuestExit::FacilityUnavailable => {
+            let cause =
+                Hfscr::from_bits_retain(spr::read::<{ sprn::HFSCR }>()).interruption_cause();
+            complain(vcpu, format_args!("facility {cause} is not available"));
+            inject::deliver(vcpu, Vector::Program, Srr1::PROGRAM_ILLEGAL);
+            Next::Enter
+        }
+        GuestExit::Virtualization | GuestExit::External => {
+            acknowledge(machine);
+            Next::Enter
+        }
+        GuestExit::Maintenance => {
+            complain(
+                vcpu,
+                format_args!("hypervisor maintenance: HMER {:#x}", maintenance()),
+            );
+            Next::Enter
+        }
+        GuestExit::SoftPatch => {
+            complain(vcpu, format_args!("soft patch at {:#x}", vcpu.ctx.pc));
+            inject::deliver(vcpu, Vector::Program, Srr1::PROGRAM_ILLEGAL);
+            Next::Enter
+        }
+        GuestExit::MachineCheck => machine_check(vcpu),
+        GuestExit::SystemReset if vcpu.ctx.msr & Msr::RI.bits() != 0 => {
+            complain(vcpu, format_args!("system reset at {:#x}", vcpu.ctx.pc));
+            let cause = Srr1::from_bits_retain(vcpu.ctx.msr & Srr1::CAUSE);
+            inject::deliver(vcpu, Vector::SystemReset, cause);
+            Next::Enter
+        }
+        GuestExit::SystemReset | GuestExit::Unknown(_) => {
+            post_mortem(vcpu, exit);
+            Next::End(End::Failed)
+        }
+    }
+}
+
+/// A machine check that the guest provoked is the guest's: doubled or damaged translations are
+/// thrown away and the guest goes on; of anything else its own handler is told, if it could take
+/// the interrupt.
+fn machine_check(vcpu: &mut Vcpu<Hardware>) -> Next {
+    let msr = Msr::from_bits_retain(vcpu.ctx.msr);
+    let dsisr = spr::read::<{ sprn::DSISR }>();
+    let dar = spr::read::<{ sprn::DAR }>();
+    // The interrupt cleared ME; a second one must not stop the machine.
+    // SAFETY: the vectors stand, and SRR1, DSISR and DAR have been read.
+    unsafe { spr::enable_machine_check() };
+    let cause = MachineCheckCause::decode(vcpu.ctx.msr, dsisr);
+    complain(
+        vcpu,
+        format_args!(
+            "machine check at {:#x}: {cause:?}, SRR1 {:#x} DSISR {dsisr:#x} DAR {dar:#x}",
+            vcpu.ctx.pc, vcpu.ctx.msr,
+        ),
+    );
+    let recoverable = msr.contains(Msr::RI);
+    match cause {
+        MachineCheckCause::Slb if recoverable => reload_slb(vcpu),
+        MachineCheckCause::Translation if recoverable => {
+            vcpu.partition.mmu.flush_partition();
+            entry::flush_slb();
+            reload_slb(vcpu);
+        }
+        _ if recoverable && msr.contains(Msr::ME) => {
+            // The cause stays in SRR1, DSISR and DAR: the guest decodes it as on bare metal.
+            let cause = Srr1::from_bits_retain(vcpu.ctx.msr & Srr1::CAUSE);
+            inject::deliver(vcpu, Vector::MachineCheck, cause);
+            return Next::Enter;
+        }
+        _ => {
+            post_mortem(vcpu, GuestExit::MachineCheck);
+            return Next::End(End::Failed);
+        }
+    }
+    vcpu.ctx.msr &= !Srr1::CAUSE;
+    Next::Enter
+}
+
+/// Empties the SLB and enters again what the guest cannot do without, which it keeps in its SLB
+/// shadow buffer (LoPAR, SLB Shadow Buffer). For the rest it takes SLB misses.
+fn reload_slb(vcpu: &Vcpu<Hardware>) {
+    entry::flush_slb();
+    let mut memory = GuestRam(vcpu.partition.mmu.memory());
+    for (vsid, esid) in vcpu.areas.slb_shadow_entries(&mut memory) {
+        entry::insert_slbe(vsid, esid);
+    }
+}
+
+/// Lets firmware handle what HMER and its own registers report, and returns HMER as it was.
+/// An error that cannot be repaired leaves no time base to go on with.
+pub fn maintenance() -> u64 {
+    let hmer = spr::read::<{ sprn::HMER }>();
+    if let Err(status) = penstock_boot::opal::platform::handle_hmi() {
+        panic!("hypervisor maintenance, HMER {hmer:#x}: firmware answers {status}");
+    }
+    hmer
+}
+
+/// What is known of a partition that is stopped by an error.
+fn post_mortem(vcpu: &Vcpu<Hardware>, exit: GuestExit) {
+    let ctx = &vcpu.ctx;
+    log::error!("{}: stopped: {exit:?} at {:#x}", name(vcpu), ctx.pc);
+    log::error!(
+        "  MSR {:#x} LR {:#x} CTR {:#x} CR {:#x} XER {:#x}",
+        ctx.msr,
+        ctx.lr,
+        ctx.ctr,
+        ctx.cr,
+        ctx.xer
+    );
+    for (row, chunk) in ctx.gpr.chunks(4).enumerate() {
+        if let [a, b, c, d] = chunk {
+            log::error!("  r{:<2} {a:016x} {b:016x} {c:016x} {d:016x}", row * 4);
+        }
+    }
+}
+
+/// An interrupt for the hypervisor. None of its own sources is routed in this version, so what
+/// comes is firmware's: acknowledge it, let firmware work, and accept the next.
+pub fn acknowledge(machine: &Machine) {
+    use penstock_xive::XiveMmio;
+    const ACK_HV: u64 = 0x830;
+    const PHYS_CPPR: u64 = 0x31;
+    let page = machine.info.xive.tima.hypervisor.start();
+    let _ = HwInterrupts.load16(page, ACK_HV);
+    penstock_boot::opal::call::poll_events();
+    HwInterrupts.store8(page, PHYS_CPPR, 0xff);
+}
+
+fn name<'p>(vcpu: &Vcpu<'p, Hardware>) -> &'p str {
+    &vcpu.partition.name
+}
+
+/// Logs what a guest did, as often as its budget allows.
+fn report(vcpu: &Vcpu<Hardware>, level: Level, what: core::fmt::Arguments<'_>) {
+    // What is not shown costs nothing of the budget.
+    if level > log::max_level() {
+        return;
+    }
+    let admission = vcpu.partition.complaints.lock().admit(spr::timebase());
+    if let Admission::Print { suppressed } = admission {
+        log::log!(level, "{}: {what}{}", name(vcpu), Suppressed(suppressed));
+    }
+}
+
+pub fn complain(vcpu: &Vcpu<Hardware>, what: core::fmt::Arguments<'_>) {
+    report(vcpu, Level::Warn, what);
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A partition of the tree: its definition, which stays, and what it has while it is not shut off.
+
+use super::create::Guest;
+use super::hardware::Hardware;
+use super::sleep::set_decrementer;
+use crate::config;
+use crate::console::GuestId;
+use crate::exit::GuestExit;
+use crate::lifecycle::PartitionState;
+use crate::platform::Platform;
+use crate::rtas_memory::GuestRam;
+use crate::vcpu::{FaultCounts, Vcpu};
+use crate::vpa::{DispatchReason, DispatchRecord, PreemptReason};
+use alloc::boxed::Box;
+use penstock_arch::regs::sprn;
+use penstock_arch::spr;
+
+/// Why a virtual processor that is running is not in the guest.
+#[derive(Clone, Copy, Debug)]
+pub struct Away {
+    /// What for.
+    pub reason: PreemptReason,
+    /// The time base at which it left.
+    pub since: u64,
+}
+
+/// What a partition did in its last run.
+#[derive(Clone, Debug)]
+pub struct Counts {
+    /// As in [`Vcpu`].
+    pub exits: [u64; GuestExit::NAMES.len()],
+    /// As in [`Vcpu`].
+    pub faults: FaultCounts,
+    /// As in [`Vcpu`].
+    pub hcalls: [u64; crate::hcall::SLOTS + 1],
+    /// Bytes that it wrote to its console.
+    pub console_out_bytes: u64,
+}
+
+impl Counts {
+    /// Those of a guest so far.
+    pub fn of(guest: &Guest) -> Box<Self> {
+        let vcpu = guest.occupied.vcpu();
+        Box::new(Self {
+            exits: vcpu.exits,
+            faults: vcpu.faults,
+            hcalls: vcpu.hcalls,
+            console_out_bytes: guest.occupied.partition().output.total() as u64,
+        })
+    }
+}
+
+/// A partition of the tree.
+pub struct Slot {
+    /// Its definition.
+    pub configuration: config::Partition<'static>,
+    /// Its number, from 1: also its LPID.
+    pub id: GuestId,
+    /// What it is at.
+    pub state: PartitionState,
+    /// Memory, page table, interrupts and virtual processor, while it has any.
+    pub guest: Option<Guest>,
+    /// Bytes typed for it since it was started.
+    pub bytes_in: u64,
+    /// Set while it is running, but not in the guest.
+    pub away: Option<Away>,
+    /// The time base when it was last started.
+    pub started: u64,
+    /// The time base when it ended; `None` while it is running or paused.
+    pub ended: Option<u64>,
+    /// What it did when it last ran, once it has given back all else.
+    pub last_run: Option<Box<Counts>>,
+}
+
+impl Slot {
+    /// A partition that was never started.
+    pub fn new(id: GuestId, configuration: config::Partition<'static>) -> Self {
+        let now = spr::timebase();
+        Self {
+            configuration,
+            id,
+            state: PartitionState::ShutOff,
+            guest: None,
+            bytes_in: 0,
+            away: None,
+            started: now,
+            ended: Some(now),
+            last_run: None,
+        }
+    }
+
+    /// What it has done since it was last started.
+    pub fn counts(&self) -> Option<Box<Counts>> {
+        match &self.guest {
+            Some(guest) => Some(Counts::of(guest)),
+            None => self.last_run.clone(),
+        }
+    }
+
+    /// Ticks since it was last started, as far as it ran.
+    pub fn uptime(&self) -> u64 {
+        self.ended
+            .unwrap_or_else(spr::timebase)
+            .wrapping_sub(self.started)
+    }
+}
+
+/// The virtual processor has left its guest for others.
+pub fn left_guest(vcpu: &mut Vcpu<Hardware>, reason: PreemptReason) -> Away {
+    let mut memory = GuestRam(vcpu.partition.mmu.memory());
+    // A registered area cannot leave memory in this version, so this cannot fail.
+    let _ = vcpu.areas.preempted(&mut memory);
+    Away {
+        reason,
+        since: Hardware::timebase(),
+    }
+}
+
+/// The virtual processor is about to run again; it is on the thread.
+pub fn back_in_guest(vcpu: &mut Vcpu<Hardware>, away: Away) {
+    let left = Hardware::decrementer();
+    if left <= 0 {
+        // An expired decrementer is a level. QEMU raises it by a timer that may lag behind the
+        // register; writing the register again makes it look.
+        set_decrementer(left.cast_unsigned());
+    }
+    let now = Hardware::timebase();
+    let waited = u32::try_from(now.wrapping_sub(away.since)).unwrap_or(u32::MAX);
+    let (reason, enqueue_to_dispatch, waiting_to_ready) = match away.reason {
+        PreemptReason::Cede if left <= 0 => (DispatchReason::Decrementer, 0, waited),
+        PreemptReason::Cede => (DispatchReason::External, 0, waited),
+        _ => (DispatchReason::TimeSlice, waited, 0),
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "PIRs have 15 bits")]
+    let processor = spr::read::<{ sprn::PIR }>() as u16;
+    let record = DispatchRecord {
+        reason,
+        preempted: away.reason,
+        processor,
+        enqueue_to_dispatch,
+        ready_to_enqueue: 0,
+        waiting_to_ready,
+        timebase: now,
+        fault_address: 0,
+        srr0: vcpu.ctx.pc,
+        srr1: vcpu.ctx.msr,
+    };
+    let mut memory = GuestRam(vcpu.partition.mmu.memory());
+    let _ = vcpu.areas.dispatched(record, &mut memory);
+}
