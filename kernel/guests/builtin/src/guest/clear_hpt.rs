@@ -42,7 +42,7 @@ fn clear() -> Outcome {
 fn everything(env: &mut Env) -> Outcome {
     for number in 0..300u64 {
         let mapping = env.page((number & 15) << 12, 2);
-        let v = mapping.v() + (number << 24) | (number & 1) * V_BOLTED;
+        let v = (mapping.v() + (number << 24)) | ((number & 1) * V_BOLTED);
         let group = number * 1009 % (env.hpt.entries() / 8) * 8;
         let reply = hcall::call(ENTER, [0, group, v, mapping.r()]);
         expect_at("H_ENTER", number, reply.status, status::SUCCESS)?;
