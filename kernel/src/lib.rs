@@ -20,6 +20,7 @@ pub mod partition;
 pub mod platform;
 pub mod rtas;
 pub mod rtas_memory;
+pub mod screen;
 pub mod vcpu;
 pub mod vpa;
 
