@@ -28,8 +28,9 @@
 //!
 //! Optional in a partition are `initrd`, `bootargs`, `hpt-order` (log2 of the hash page table's
 //! bytes, 18 to 36; memory/128 rounded up to a power of two by default), `model` and
-//! `root-compatible` (strings for guests that look at them) and `memory-backing` (`"eager"`, the
-//! default, or `"lazy"`).
+//! `root-compatible` (strings for guests that look at them), `memory-backing` (`"eager"`, the
+//! default, or `"lazy"`) and `framebuffer` (three cells: pixels of a row, rows, each 64 to 4096, and
+//! bits of a pixel, 8, 16 or 32; without it the partition has none).
 //!
 //! The same code reads the file on the host, before anything starts, and in the hypervisor. It is
 //! strict: an unknown node or property, a second one of the same name, a value of another size
@@ -40,6 +41,7 @@
 mod error;
 mod read;
 
+use crate::screen::Geometry;
 use alloc::vec::Vec;
 use penstock_arch::addr::GuestReal;
 
@@ -122,6 +124,7 @@ impl<'a> Partitions<'a> {
                 model: None,
                 root_compatible: Vec::new(),
                 backing,
+                framebuffer: None,
             }],
         }
     }
@@ -172,6 +175,7 @@ impl<'a> Partitions<'a> {
                     partition: error::shown(partition.name),
                     memory_bytes: partition.memory_bytes,
                     table_bytes: partition.table_bytes(),
+                    framebuffer_bytes: partition.framebuffer_bytes(),
                     free_bytes: free_bytes.saturating_sub(before),
                 });
             }
@@ -204,6 +208,8 @@ pub struct Partition<'a> {
     pub root_compatible: Vec<&'a str>,
     /// When its memory is taken and zeroed.
     pub backing: MemoryBacking,
+    /// What it draws on, where it has that.
+    pub framebuffer: Option<Geometry>,
 }
 
 impl Partition<'_> {
@@ -215,10 +221,18 @@ impl Partition<'_> {
             .unwrap_or(u64::MAX)
     }
 
+    /// Bytes of the framebuffer's memory slot; 0 without one.
+    #[must_use]
+    pub fn framebuffer_bytes(&self) -> u64 {
+        self.framebuffer.map_or(0, Geometry::slot_bytes)
+    }
+
     /// Bytes of the board's memory that the partition takes.
     #[must_use]
     pub fn required_bytes(&self) -> u64 {
-        self.memory_bytes.saturating_add(self.table_bytes())
+        self.memory_bytes
+            .saturating_add(self.table_bytes())
+            .saturating_add(self.framebuffer_bytes())
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     MAX_STRING_BYTES, MEMORY_UNIT_BYTES, MIN_HPT_ORDER, MemoryBacking, Partition, Partitions,
     default_hpt_order,
 };
+use crate::screen::Geometry;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -29,6 +30,7 @@ const PARTITION_PROPERTIES: &[&str] = &[
     "model",
     "root-compatible",
     "memory-backing",
+    "framebuffer",
 ];
 
 /// Reads a partition tree.
@@ -331,6 +333,14 @@ fn read_partition<'a>(
             _ => None,
         },
     )?;
+    let framebuffer = fields.optional("framebuffer", Expected::Framebuffer, three_cells)?;
+    let framebuffer = framebuffer
+        .map(|[width, height, depth]| Geometry::new(width, height, depth))
+        .transpose()
+        .map_err(|error| ConfigError::BadFramebuffer {
+            partition: shown(name),
+            error,
+        })?;
     Ok(Partition {
         name,
         memory_bytes,
@@ -342,7 +352,13 @@ fn read_partition<'a>(
         model,
         root_compatible: root_compatible.unwrap_or_default(),
         backing: backing.unwrap_or_default(),
+        framebuffer,
     })
+}
+
+fn three_cells(value: Property<'_>) -> Option<[u32; 3]> {
+    let mut cells = value.cells().filter(|_| value.value.len() == 12)?;
+    Some([cells.take_u32()?, cells.take_u32()?, cells.take_u32()?])
 }
 
 fn string_list(value: Property<'_>) -> Option<Vec<&str>> {
