@@ -10,7 +10,7 @@ use super::{builtin, firmware::Opal};
 use crate::config::{self, MemoryBacking, Partitions};
 use crate::console::{GuestId, InputRing, OutputRing};
 use crate::guest_dt::{
-    self, CpuKind, FdtPlace, GuestCpu, GuestDtParams, GuestRtas, RandomDevice, Vty,
+    self, CpuKind, FdtPlace, Framebuffer, GuestCpu, GuestDtParams, GuestRtas, RandomDevice, Vty,
 };
 use crate::hcall::function_sets;
 use crate::image::{self, LoadPlan, LoadRequest};
@@ -20,6 +20,7 @@ use crate::partition::{
 };
 use crate::platform::{HDSISR_CANARY, Platform};
 use crate::rtas::{self, Rtas};
+use crate::screen;
 use crate::vcpu::Vcpu;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -111,6 +112,9 @@ pub fn create(
         fdt_bytes: image::FDT_BYTES,
     })
     .map_err(|error| fail(&error))?;
+    if configuration.framebuffer.is_some() {
+        return Err(fail(&"a framebuffer: not in this version"));
+    }
     let lpid = Lpid::new(1);
     let order =
         HptOrder::new(configuration.hpt_order).ok_or_else(|| fail(&"hpt-order is out of range"))?;
@@ -322,6 +326,11 @@ fn device_tree(
             unit: VTY_UNIT,
             interrupt: Some(FIRST_DEVICE_LISN.get()),
         },
+        framebuffer: configuration.framebuffer.map(|geometry| Framebuffer {
+            base: screen::WINDOW,
+            geometry,
+            order: image::byte_order(configuration.kernel.data),
+        }),
         random: RandomDevice::Present,
         fdt: FdtPlace {
             base: plan.fdt,
