@@ -159,6 +159,9 @@ impl Operator {
                 }
                 writeln!(out, "error: {name} is {}", self.state)
             }
+            Ok(Command::Screenshot(wanted, _)) if wanted == name => {
+                writeln!(out, "error: {name} has no framebuffer")
+            }
             Ok(Command::Destroy(wanted)) if wanted == name => {
                 if running {
                     return Wish::Destroy;
@@ -166,7 +169,9 @@ impl Operator {
                 writeln!(out, "error: {name} is {}", self.state)
             }
             Ok(Command::DomInfo(Some(wanted)) | Command::Console(Some(wanted)))
-            | Ok(Command::Destroy(wanted)) => writeln!(out, "error: no partition {wanted}"),
+            | Ok(Command::Screenshot(wanted, _) | Command::Destroy(wanted)) => {
+                writeln!(out, "error: no partition {wanted}")
+            }
             Ok(Command::DomInfo(None) | Command::Console(None)) => Ok(()),
             Ok(Command::PowerOff) => return Wish::PowerOff,
             Err(error) => writeln!(out, "error: {error}"),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The monitor's commands: virsh's verbs with virsh's meaning.
 
+use crate::screen::Kind;
 use core::fmt;
 
 /// A command as typed. Names are not looked up yet.
@@ -16,6 +17,8 @@ pub enum Command<'a> {
     Console(Option<&'a str>),
     /// `dominfo [NAME]`: one partition, by default the only one.
     DomInfo(Option<&'a str>),
+    /// `screenshot NAME [--full]`: a picture of a partition's framebuffer, as lines of text.
+    Screenshot(&'a str, Kind),
     /// `destroy NAME`: stops a partition at once.
     Destroy(&'a str),
     /// `poweroff`: stops everything and switches the machine off.
@@ -51,12 +54,16 @@ const LATER: [&str; 10] = [
     "start", "suspend", "resume", "shutdown", "reboot", "stats", "hpt", "irqs", "trace", "memmap",
 ];
 
-const HELP: [(&str, &str); 6] = [
+const HELP: [(&str, &str); 7] = [
     ("list", "all partitions and their state"),
     ("console [NAME]", "attach the console; ^] comes back here"),
     (
         "dominfo [NAME]",
         "a partition, its exits and hypervisor calls",
+    ),
+    (
+        "screenshot NAME",
+        "what changed on its display, as text (--full: all of it)",
     ),
     ("destroy NAME", "stop a partition at once"),
     ("poweroff", "stop everything and switch the machine off"),
@@ -80,6 +87,13 @@ impl<'a> Command<'a> {
             "poweroff" => (Self::PowerOff, name),
             "console" => (Self::Console(name), words.next()),
             "dominfo" => (Self::DomInfo(name), words.next()),
+            "screenshot" => {
+                let name = name.ok_or(CommandError::NameMissing(verb))?;
+                match words.next() {
+                    Some("--full") => (Self::Screenshot(name, Kind::Full), words.next()),
+                    other => (Self::Screenshot(name, Kind::Changed), other),
+                }
+            }
             "destroy" => (
                 Self::Destroy(name.ok_or(CommandError::NameMissing(verb))?),
                 words.next(),
@@ -122,6 +136,14 @@ mod tests {
             ("console debian", Command::Console(Some("debian"))),
             ("dominfo", Command::DomInfo(None)),
             ("dominfo   debian", Command::DomInfo(Some("debian"))),
+            (
+                "screenshot debian",
+                Command::Screenshot("debian", Kind::Changed),
+            ),
+            (
+                "screenshot debian --full",
+                Command::Screenshot("debian", Kind::Full),
+            ),
             ("destroy debian", Command::Destroy("debian")),
             ("poweroff", Command::PowerOff),
         ] {
@@ -136,6 +158,9 @@ mod tests {
             ("LIST", "unknown command: LIST (try help)"),
             ("suspend debian", "suspend: not in this version"),
             ("destroy", "destroy: name of a partition missing"),
+            ("screenshot", "screenshot: name of a partition missing"),
+            ("screenshot debian full", "unexpected argument: full"),
+            ("screenshot debian --full x", "unexpected argument: x"),
             ("list --all", "unexpected argument: --all"),
             ("console a b", "unexpected argument: b"),
             ("destroy a b c", "unexpected argument: b"),
@@ -152,7 +177,7 @@ mod tests {
     fn help_names_every_command_that_parses() {
         let mut out = String::new();
         write_help(&mut out).unwrap();
-        assert_eq!(out.lines().count(), 6);
+        assert_eq!(out.lines().count(), 7);
         for line in out.lines() {
             let verb = line.split_whitespace().next().unwrap();
             let parsed = Command::parse(verb);

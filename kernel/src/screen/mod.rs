@@ -52,7 +52,7 @@ use penstock_arch::addr::GuestReal;
 
 pub use geometry::{Geometry, GeometryError};
 pub use line::{MAX_LINE_BYTES, worst_case_bytes};
-pub use shot::{Busy, Kind, Progress, Screen, ScreenshotError, Totals, screenshot};
+pub use shot::{Busy, Kind, Progress, Screen, ScreenshotError, Totals, feed, screenshot};
 
 /// Where every partition has its framebuffer, in guest real space.
 ///

@@ -6,10 +6,12 @@
 //! the next picture in any case: the window forgets what changed before the first row is read.
 //! Memory is two rows and a set of rows, whatever the picture is.
 
-use super::line::Line;
+use super::line::{Line, MAX_LINE_BYTES};
 use super::rows::RowSet;
 use super::runs::{self, Data};
 use super::{ByteOrder, Geometry, Window};
+use crate::console::Multiplexer;
+use crate::console::ring::OUTPUT_LIMIT;
 use alloc::boxed::Box;
 use alloc::vec;
 use arrayvec::ArrayString;
@@ -331,4 +333,21 @@ pub fn screenshot(
             }
         }
     }
+}
+
+/// [`feed`] leaves half of the ring to messages; its line needs room for two bytes at its end.
+const FEED_ROOM: usize = OUTPUT_LIMIT / 2 + MAX_LINE_BYTES + 2;
+
+/// Writes as much of the picture under way as the console has room for, and never waits. To be
+/// called whenever the console has been served, until it is done.
+pub fn feed(screen: &mut Screen, window: &dyn Window, console: &mut Multiplexer) -> Progress {
+    while console.own_room() >= FEED_ROOM {
+        match screen.step(window, &mut console.text()) {
+            Ok(Progress::More) => {}
+            Ok(done) => return done,
+            // The text of the console takes everything.
+            Err(_) => break,
+        }
+    }
+    Progress::More
 }

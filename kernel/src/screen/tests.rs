@@ -4,6 +4,7 @@
 use super::crc::crc32;
 use super::runs::testing::decode;
 use super::*;
+use crate::console::{ConsoleSink, Multiplexer};
 use crate::rtas::testing::config;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -266,6 +267,62 @@ fn a_line_that_was_not_taken_comes_again() {
         }
     };
     assert_eq!((text, totals), whole);
+}
+
+/// Takes a little at a time.
+struct SlowLine(usize, Vec<u8>);
+
+impl ConsoleSink for SlowLine {
+    fn write(&mut self, bytes: &[u8]) -> usize {
+        let taken = bytes.len().min(core::mem::take(&mut self.0));
+        self.1.extend_from_slice(&bytes[..taken]);
+        taken
+    }
+}
+
+#[test]
+fn a_slow_console_gets_every_line_whole() {
+    let geometry = geometry(640, 480, 16);
+    let mut memory = Memory::new(geometry);
+    let noise: Vec<u8> = (0..geometry.bytes())
+        .map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33).to_be_bytes()[7])
+        .collect();
+    memory.write(0, &noise);
+    let mut screen = Screen::new("a", geometry, ByteOrder::Little);
+    let (whole, totals) = taken(&mut screen, &mut memory, Kind::Full);
+    let mut screen = Screen::new("a", geometry, ByteOrder::Little);
+    screen.begin(&mut memory, Kind::Full).unwrap();
+    let mut console = Multiplexer::new();
+    let mut line = SlowLine(0, Vec::new());
+    let mut rounds = 0;
+    loop {
+        let progress = feed(&mut screen, &memory, &mut console);
+        if rounds % 100 == 0 {
+            writeln!(console.record(), "a message").unwrap();
+        }
+        line.0 = 1000;
+        console.pump(None, &mut line);
+        rounds += 1;
+        if let Progress::Done(done) = progress {
+            assert_eq!(done, totals);
+            break;
+        }
+    }
+    while console.has_own_text() {
+        line.0 = 1000;
+        console.pump(None, &mut line);
+    }
+    assert!(rounds > 500, "{rounds}");
+    let text = String::from_utf8(line.1).unwrap();
+    let shown: String = text
+        .replace("\r\n", "\n")
+        .split_inclusive('\n')
+        .filter(|line| *line != "a message\n")
+        .collect();
+    for (shown, line) in shown.lines().zip(whole.lines()) {
+        assert_eq!(shown, line);
+    }
+    assert_eq!(shown.len(), whole.len());
 }
 
 #[test]
