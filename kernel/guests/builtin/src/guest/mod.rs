@@ -14,6 +14,7 @@ mod modes;
 mod pages;
 mod registers;
 mod rtas;
+mod screen;
 mod second_life;
 mod services;
 mod timers;
@@ -29,7 +30,7 @@ use penstock_guest_rt::suite::{self, Check, Tally};
 
 /// Groups in the order of their needs: what later ones stand on is checked first. The registers at
 /// entry come before anything can change them.
-const GROUPS: [&[Check<Env>]; 16] = [
+const GROUPS: [&[Check<Env>]; 17] = [
     boot::CHECKS,
     services::CHECKS,
     enter::CHECKS,
@@ -46,6 +47,7 @@ const GROUPS: [&[Check<Env>]; 16] = [
     xics::CHECKS,
     modes::CHECKS,
     rtas::CHECKS,
+    screen::CHECKS,
 ];
 
 /// Runs everything once, then asks RTAS for a reboot, and says the result in the second life.
