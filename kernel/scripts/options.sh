@@ -31,6 +31,7 @@ The guests (for boot): one partition described by options, a file of partitions,
   --load-address ADDR            where a raw or position-independent kernel is loaded
   --guest-memory SIZE            its memory (default 512M), a multiple of 16M
   --guest-vcpus N                its CPUs (default 1)
+  --framebuffer WxHxD            something to draw on: pixels of a row, rows, bits of a pixel (default: none)
   --partitions FILE.dts|.dtb     a partition tree
   --builtin                      no partition tree: the guest that is part of the hypervisor
 
@@ -57,6 +58,7 @@ option_defaults() {
 	COMMAND=boot
 	OPT_ALL=0 OPT_MACHINE='' OPT_SMP=1 OPT_MEMORY=2G OPT_ICOUNT=0 OPT_TIMEOUT=''
 	OPT_KERNEL='' OPT_INITRD='' OPT_APPEND='console=hvc0' OPT_LOAD_ADDRESS='' OPT_GUEST_MEMORY=512M OPT_GUEST_VCPUS=1
+	OPT_FRAMEBUFFER=''
 	OPT_PARTITIONS='' OPT_BUILTIN=0 OPT_GDB=0 OPT_NO_SETUP=0 OPT_DRY_RUN=0
 	QEMU_EXTRA=()
 	# The first option that described a one-off partition; for the messages.
@@ -106,7 +108,7 @@ parse_options() {
 known_with_value() {
 	case $1 in
 	--machine | --smp | --memory | --timeout | --kernel | --initrd | --append | --load-address | \
-		--guest-memory | --guest-vcpus | --partitions) return 0 ;;
+		--guest-memory | --guest-vcpus | --framebuffer | --partitions) return 0 ;;
 	*) return 1 ;;
 	esac
 }
@@ -127,12 +129,17 @@ set_option() {
 	--append) OPT_APPEND=$value ;;
 	--load-address) OPT_LOAD_ADDRESS=$(an_address "$option" "$value") ;;
 	--guest-memory) OPT_GUEST_MEMORY=$(a_size "$option" "$value") ;;
+	--framebuffer)
+		[[ $value =~ ^[0-9]{1,5}x[0-9]{1,5}x[0-9]{1,2}$ ]] ||
+			usage_error "--framebuffer $value: it is like 640x480x32"
+		OPT_FRAMEBUFFER=$value
+		;;
 	--guest-vcpus) OPT_GUEST_VCPUS=$(a_count "$option" "$value") ;;
 	--partitions) OPT_PARTITIONS=$value ;;
 	*) usage_error "unknown option $option" ;;
 	esac
 	case $option in
-	--kernel | --initrd | --append | --load-address | --guest-memory | --guest-vcpus)
+	--kernel | --initrd | --append | --load-address | --guest-memory | --guest-vcpus | --framebuffer)
 		ONE_OFF=${ONE_OFF:-$option}
 		;;
 	esac

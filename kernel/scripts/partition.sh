@@ -46,6 +46,13 @@ dts_string() {
 
 dts_two_cells() { printf '<0x%x 0x%x>' $(($1 >> 32)) $(($1 & 0xffffffff)); }
 
+# 0640x480x32 as cells, which dtc would read as octal with zeros in front.
+framebuffer_cells() {
+	local width height depth
+	IFS=x read -r width height depth <<<"$1"
+	printf '%d %d %d' $((10#$width)) $((10#$height)) $((10#$depth))
+}
+
 # write_partition DIRECTORY NAME KERNEL INITRD: DIRECTORY/partitions.dts from the options, and from
 # PARTITION_BACKING, which no option sets: when memory is backed, where not by default.
 write_partition() {
@@ -65,6 +72,7 @@ write_partition() {
 		printf '\t\t\tmemory = %s;\n' "$(dts_two_cells "$(size_to_bytes "$OPT_GUEST_MEMORY")")"
 		printf '\t\t\tvcpus = <%s>;\n\t\t\tkernel = <&kernel>;\n' "$OPT_GUEST_VCPUS"
 		[[ -z $initrd ]] || printf '\t\t\tinitrd = <&initrd>;\n'
+		[[ -z $OPT_FRAMEBUFFER ]] || printf '\t\t\tframebuffer = <%s>;\n' "$(framebuffer_cells "$OPT_FRAMEBUFFER")"
 		[[ -z ${PARTITION_BACKING:-} ]] || printf '\t\t\tmemory-backing = "%s";\n' "$PARTITION_BACKING"
 		printf '\t\t\tbootargs = %s;\n\t\t};\n\t};\n};\n' "$(dts_string "$OPT_APPEND")"
 	} >"$dir/partitions.dts"

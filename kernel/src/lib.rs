@@ -23,6 +23,7 @@ pub mod platform;
 pub mod rtas;
 pub mod rtas_memory;
 pub mod schedule;
+pub mod screen;
 pub mod vcpu;
 pub mod vpa;
 

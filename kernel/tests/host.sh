@@ -11,6 +11,7 @@ host_cases() {
 	run_case clippy cargo_at_root clippy --workspace --all-targets --quiet -- -D warnings
 	run_case doc doc_case
 	run_case shellcheck shellcheck_case
+	run_case screenshot screenshot_case
 	cargo_test_cases
 }
 
@@ -32,6 +33,13 @@ doc_case() { RUSTDOCFLAGS='-D warnings' cargo_at_root doc --workspace --no-deps 
 shellcheck_case() {
 	have shellcheck || skip "shellcheck is not installed"
 	(cd "$ROOT" && shellcheck -x run-qemu.sh kernel/scripts/*.sh kernel/tests/*.sh kernel/guests/linux/*.sh .ci/run)
+}
+
+# The hypervisor's encoder of pictures and the script that reads them, against each other.
+screenshot_case() {
+	have python3 || skip "python3 is not installed"
+	cargo_at_root build --quiet -p penstock-kernel --example screenshots
+	python3 "$ROOT/kernel/tests/screenshot.py" "$TARGET_DIR/debug/examples/screenshots"
 }
 
 # The code that only the bare-metal target has. Lints are warnings there, so any is looked for.

@@ -24,6 +24,8 @@ option_cases() {
 	run_case usage-size-huge refused '--memory 99999999999G: it is a number' --memory 99999999999G
 	run_case usage-count refused '--smp none: it is a number from 1' --smp none
 	run_case usage-address refused '--load-address 0xq: it is a number' --kernel "$FILES/text" --load-address 0xq
+	run_case usage-framebuffer refused '--framebuffer 640x480: it is like 640x480x32' --framebuffer 640x480
+	run_case usage-framebuffer-builtin refused '--builtin and --framebuffer exclude' --builtin --framebuffer 640x480x32
 	run_case usage-load-address refused '--load-address needs --kernel' --load-address 4M
 	run_case usage-builtin-kernel refused '--builtin and --kernel exclude each other' --builtin --kernel "$FILES/text"
 	run_case usage-builtin-tree refused '--partitions and --builtin exclude' --builtin --partitions "$FILES/good.dts"
@@ -45,6 +47,8 @@ kernel_cases() {
 	run_case usage-initrd-too-large checked 'no room for the initrd' --kernel "$FILES/good.elf" --initrd "$FILES/96M" --guest-memory 64M
 	run_case usage-payload-too-large refused 'more than the 134217728 \(128 MiB\)' --kernel "$FILES/good.elf" --initrd "$FILES/129M"
 	run_case usage-guest-too-large checked 'do not fit' --kernel "$FILES/good.elf" --guest-memory 4G
+	run_case usage-framebuffer-depth checked 'framebuffer: depth 24 is not 8, 16 or 32' --kernel "$FILES/good.elf" --framebuffer 640x0480x24
+	run_case usage-framebuffer-width checked 'framebuffer: width 4097 is not in 64 to 4096' --kernel "$FILES/good.elf" --framebuffer 4097x480x32
 	run_case usage-guest-memory-odd checked 'not a multiple of 16 MiB' --kernel "$FILES/good.elf" --guest-memory 100000K
 }
 

@@ -364,7 +364,7 @@ impl<M: PageOps> GuestMemory<M> {
     ///
     /// # Errors
     /// The allocator cannot keep track of so many ranges; the rest is lost.
-    pub(crate) fn release(self, allocator: &mut FrameAllocator) -> Result<(), FrameError> {
+    pub fn release(self, allocator: &mut FrameAllocator) -> Result<(), FrameError> {
         let mut result = self.ram.release(allocator);
         for slot in self.others {
             result = result.and(slot.release(allocator));

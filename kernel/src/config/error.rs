@@ -2,6 +2,7 @@
 //! What can be wrong with a partition tree, each as one line that names the place.
 
 use super::{MAX_BOOTARGS_BYTES, MAX_HPT_ORDER, MEMORY_UNIT_BYTES, MIN_HPT_ORDER};
+use crate::screen::GeometryError;
 use alloc::string::String;
 use core::fmt;
 use penstock_boot::flat_tree::TreeError;
@@ -106,6 +107,13 @@ pub enum ConfigError {
         /// log2 of the bytes that the file asks for.
         order: u32,
     },
+    /// A framebuffer beyond its limits.
+    BadFramebuffer {
+        /// The partition.
+        partition: String,
+        /// Which of width, height and depth it is.
+        error: GeometryError,
+    },
     /// A reference that does not lead to an image.
     NoSuchImage {
         /// The partition.
@@ -140,6 +148,8 @@ pub enum ConfigError {
         memory_bytes: u64,
         /// Its hash page table and reverse map in bytes.
         table_bytes: u64,
+        /// Its framebuffer in bytes; 0 without one.
+        framebuffer_bytes: u64,
         /// What is left for it in bytes.
         free_bytes: u64,
     },
@@ -154,6 +164,8 @@ pub enum Expected {
     CellOf(u32),
     /// Two cells.
     TwoCells,
+    /// Width, height and depth of a framebuffer.
+    Framebuffer,
     /// A reference to a node.
     Reference,
     /// One string, not empty, of at most this many bytes.
@@ -174,6 +186,7 @@ impl fmt::Display for Expected {
             Self::Cell => f.write_str("one cell"),
             Self::CellOf(value) => write!(f, "<{value}>"),
             Self::TwoCells => f.write_str("two cells"),
+            Self::Framebuffer => f.write_str("three cells: width, height, depth"),
             Self::Reference => f.write_str("one reference to a node of /images"),
             Self::ShortText(bytes) => write!(f, "one string of 1 to {bytes} bytes"),
             Self::ShortTexts(bytes) => {
@@ -258,6 +271,9 @@ impl fmt::Display for ConfigError {
                 "partition {partition}: hpt-order {order} is not in {MIN_HPT_ORDER} to \
                  {MAX_HPT_ORDER}"
             ),
+            Self::BadFramebuffer { partition, error } => {
+                write!(f, "partition {partition}: framebuffer: {error}")
+            }
             Self::NoSuchImage {
                 partition,
                 property,
@@ -281,16 +297,22 @@ impl fmt::Display for ConfigError {
                 partition,
                 memory_bytes,
                 table_bytes,
+                framebuffer_bytes,
                 free_bytes,
-            } => write!(
-                f,
-                "partition {partition}: {} of memory and {} of page table and reverse map do not \
-                 fit the {} that the board has free",
-                Size(*memory_bytes),
-                Size(*table_bytes),
+            } => {
+                let (memory, table) = (Size(*memory_bytes), Size(*table_bytes));
+                write!(f, "partition {partition}: {memory} of memory")?;
+                if *framebuffer_bytes != 0 {
+                    write!(f, ", {} of framebuffer", Size(*framebuffer_bytes))?;
+                }
                 // Nobody can use the odd bytes.
-                Size(*free_bytes >> 20 << 20)
-            ),
+                let free = Size(*free_bytes >> 20 << 20);
+                write!(
+                    f,
+                    " and {table} of page table and reverse map do not fit the {free} that the \
+                     board has free"
+                )
+            }
         }
     }
 }

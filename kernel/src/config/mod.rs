@@ -29,8 +29,10 @@
 //! Optional in a partition are `initrd`, `bootargs`, `hpt-order` (log2 of the hash page table's
 //! bytes, 18 to 36; memory/128 rounded up to a power of two by default), `model` and
 //! `root-compatible` (strings for guests that look at them), `memory-backing` (`"eager"`, the
-//! default, or `"lazy"`) and `strict-flags` (without a value: page table calls answer H_PARAMETER to
-//! flags that they do not define, which is LoPAR's debug mode; otherwise such flags are ignored).
+//! default, or `"lazy"`), `strict-flags` (without a value: page table calls answer H_PARAMETER to
+//! flags that they do not define, which is LoPAR's debug mode; otherwise such flags are ignored) and
+//! `framebuffer` (three cells: pixels of a row, rows, each 64 to 4096, and
+//! bits of a pixel, 8, 16 or 32; without it the partition has none).
 //!
 //! The same code reads the file on the host, before anything starts, and in the hypervisor. It is
 //! strict: an unknown node or property, a second one of the same name, a value of another size
@@ -42,6 +44,7 @@ mod error;
 mod read;
 
 use crate::hcall::UndefinedFlags;
+use crate::screen::Geometry;
 use alloc::vec::Vec;
 use penstock_arch::addr::GuestReal;
 use penstock_mm::slot::Slot;
@@ -126,6 +129,7 @@ impl<'a> Partitions<'a> {
                 root_compatible: Vec::new(),
                 backing,
                 undefined_flags: UndefinedFlags::default(),
+                framebuffer: None,
             }],
         }
     }
@@ -171,6 +175,7 @@ impl<'a> Partitions<'a> {
                     partition: error::shown(partition.name),
                     memory_bytes: partition.memory_bytes,
                     table_bytes: partition.table_bytes(),
+                    framebuffer_bytes: partition.framebuffer_bytes(),
                     free_bytes: free_bytes.saturating_sub(before),
                 });
             }
@@ -205,6 +210,8 @@ pub struct Partition<'a> {
     pub backing: MemoryBacking,
     /// What its page table calls do about flags that they do not define.
     pub undefined_flags: UndefinedFlags,
+    /// What it draws on, where it has that.
+    pub framebuffer: Option<Geometry>,
 }
 
 impl Partition<'_> {
@@ -216,12 +223,20 @@ impl Partition<'_> {
             .unwrap_or(u64::MAX)
     }
 
+    /// Bytes of the framebuffer's memory slot; 0 without one.
+    #[must_use]
+    pub fn framebuffer_bytes(&self) -> u64 {
+        self.framebuffer.map_or(0, Geometry::slot_bytes)
+    }
+
     /// Bytes of the board's memory that the partition takes.
     #[must_use]
     pub fn required_bytes(&self) -> u64 {
         self.memory_bytes
             .saturating_add(self.table_bytes())
             .saturating_add(Slot::overhead_bytes(self.memory_bytes))
+            .saturating_add(self.framebuffer_bytes())
+            .saturating_add(Slot::overhead_bytes(self.framebuffer_bytes()))
     }
 }
 

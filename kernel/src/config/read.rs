@@ -11,6 +11,7 @@ use super::{
     default_hpt_order,
 };
 use crate::hcall::UndefinedFlags;
+use crate::screen::Geometry;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -31,6 +32,7 @@ const PARTITION_PROPERTIES: &[&str] = &[
     "root-compatible",
     "memory-backing",
     "strict-flags",
+    "framebuffer",
 ];
 
 /// Reads a partition tree.
@@ -336,6 +338,14 @@ fn read_partition<'a>(
     let strict = fields.optional("strict-flags", Expected::NoValue, |property| {
         property.value.is_empty().then_some(UndefinedFlags::Refused)
     })?;
+    let framebuffer = fields.optional("framebuffer", Expected::Framebuffer, three_cells)?;
+    let framebuffer = framebuffer
+        .map(|[width, height, depth]| Geometry::new(width, height, depth))
+        .transpose()
+        .map_err(|error| ConfigError::BadFramebuffer {
+            partition: shown(name),
+            error,
+        })?;
     Ok(Partition {
         name,
         memory_bytes,
@@ -348,7 +358,13 @@ fn read_partition<'a>(
         root_compatible: root_compatible.unwrap_or_default(),
         backing: backing.unwrap_or_default(),
         undefined_flags: strict.unwrap_or_default(),
+        framebuffer,
     })
+}
+
+fn three_cells(value: Property<'_>) -> Option<[u32; 3]> {
+    let mut cells = value.cells().filter(|_| value.value.len() == 12)?;
+    Some([cells.take_u32()?, cells.take_u32()?, cells.take_u32()?])
 }
 
 fn string_list(value: Property<'_>) -> Option<Vec<&str>> {

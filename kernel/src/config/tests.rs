@@ -45,6 +45,7 @@ fn every_property_is_read() {
             root_compatible: vec!["some,machine", "pseries"],
             backing: MemoryBacking::Lazy,
             undefined_flags: UndefinedFlags::Refused,
+            framebuffer: Some(Geometry::new(1024, 768, 32).unwrap()),
         }
     );
     assert_eq!(
@@ -65,6 +66,7 @@ fn every_property_is_read() {
             root_compatible: vec![],
             backing: MemoryBacking::Eager,
             undefined_flags: UndefinedFlags::Ignored,
+            framebuffer: None,
         }
     );
 }
@@ -116,13 +118,16 @@ fn partitions_are_held_against_the_board() {
     let one = parse(&bytes).unwrap();
     // 512 MiB, a page table of 16 MiB and as much of reverse map; a word and eight doublewords for each
     // 32 KiB, a doubleword for each 64 KiB.
-    let needed = ((512 + 32) << 20) + (1 << 20) + (16 << 10) + (64 << 10);
+    // And 3 MiB to draw on, with as much beside each MiB.
+    let screen = (3 << 20) + Slot::overhead_bytes(3 << 20);
+    let needed = ((512 + 32) << 20) + (1 << 20) + (16 << 10) + (64 << 10) + screen;
+    assert_eq!(one.as_slice()[0].framebuffer_bytes(), 3 << 20);
     assert_eq!(one.as_slice()[0].required_bytes(), needed);
     assert_eq!(one.check_against(needed), Ok(()));
     assert_eq!(
         one.check_against(needed - 1024).unwrap_err().to_string(),
-        "partition debian: 512 MiB of memory and 32 MiB of page table and reverse map do not fit \
-         the 545 MiB that the board has free"
+        "partition debian: 512 MiB of memory, 3 MiB of framebuffer and 32 MiB of page table and \
+         reverse map do not fit the 548 MiB that the board has free"
     );
     let two = parse(TWO).unwrap();
     let second = 4112_u64 << 20;
@@ -135,8 +140,8 @@ fn partitions_are_held_against_the_board() {
     );
     assert_eq!(
         two.check_against(0).unwrap_err().to_string(),
-        "partition debian: 512 MiB of memory and 32 MiB of page table and reverse map do not fit \
-         the 0 MiB that the board has free"
+        "partition debian: 512 MiB of memory, 3 MiB of framebuffer and 32 MiB of page table and \
+         reverse map do not fit the 0 MiB that the board has free"
     );
 }
 
@@ -374,6 +379,32 @@ fn partitions_are_as_the_schema_says() {
             alloc::format!("{path}: strict-flags must be without a value")
         );
     }
+    for cells in [&[640_u32, 480][..], &[640, 480, 32, 0], &[]] {
+        assert_eq!(
+            error(|tree| set(debian(tree), "framebuffer", cells)),
+            alloc::format!("{path}: framebuffer must be three cells: width, height, depth")
+        );
+    }
+    assert_eq!(
+        with("framebuffer", &[0; 11]),
+        alloc::format!("{path}: framebuffer must be three cells: width, height, depth")
+    );
+    for (cells, what) in [
+        ([0_u32, 480, 32], "width 0 is not in 64 to 4096"),
+        ([4097, 480, 32], "width 4097 is not in 64 to 4096"),
+        ([640, 63, 32], "height 63 is not in 64 to 4096"),
+        (
+            [640, u32::MAX, 32],
+            "height 4294967295 is not in 64 to 4096",
+        ),
+        ([640, 480, 24], "depth 24 is not 8, 16 or 32"),
+        ([640, 480, 0], "depth 0 is not 8, 16 or 32"),
+    ] {
+        assert_eq!(
+            error(|tree| set(debian(tree), "framebuffer", cells)),
+            alloc::format!("partition debian: framebuffer: {what}")
+        );
+    }
     assert_eq!(
         error(|tree| debian(tree).add_child(DeviceTreeNode::new_unchecked("disk"))),
         alloc::format!("{path}/disk: unknown node")
@@ -489,6 +520,7 @@ fn check_promises(bytes: &[u8]) {
                 assert!(partition.memory_bytes != 0 && partition.memory_bytes % (16 << 20) == 0);
                 assert!((18..=36).contains(&partition.hpt_order));
                 assert!(partition.vcpus >= 1);
+                assert!(partition.framebuffer_bytes() <= 64 << 20);
                 assert!(!partition.kernel.data.is_empty());
             }
             let _ = partitions

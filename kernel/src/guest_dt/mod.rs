@@ -18,6 +18,7 @@
 mod cpu;
 
 use crate::image::GuestRange;
+use crate::screen::{ByteOrder, Geometry};
 use alloc::vec::Vec;
 use core::fmt;
 use dtoolkit::ToPropertyValue;
@@ -66,6 +67,8 @@ pub struct GuestDtParams<'a> {
     pub rtas: GuestRtas<'a>,
     /// The console.
     pub vty: Vty,
+    /// The framebuffer, where there is one.
+    pub framebuffer: Option<Framebuffer>,
     /// Whether the guest may call H_RANDOM.
     pub random: RandomDevice,
     /// Where the tree will lie.
@@ -98,6 +101,17 @@ pub struct Vty {
     pub unit: u32,
     /// Its interrupt source, edge-triggered; without one a guest polls.
     pub interrupt: Option<u32>,
+}
+
+/// A framebuffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Framebuffer {
+    /// Where it lies, outside the guest's memory.
+    pub base: GuestReal,
+    /// Its width, height and depth.
+    pub geometry: Geometry,
+    /// The byte order of the guest, in which it draws.
+    pub order: ByteOrder,
 }
 
 /// Whether there is a source of random numbers.
@@ -169,6 +183,9 @@ pub fn build(params: &GuestDtParams<'_>) -> Result<Vec<u8>, GuestDtError> {
         interrupt_controller(),
     ] {
         tree.root.add_child(child);
+    }
+    if let Some(framebuffer) = &params.framebuffer {
+        tree.root.add_child(display(framebuffer));
     }
     if params.random == RandomDevice::Present {
         tree.root.add_child(platform_facilities());
@@ -334,6 +351,45 @@ fn interrupt_controller() -> DeviceTreeNode {
     set(&mut node, "#interrupt-cells", 2_u32);
     set(&mut node, "ibm,interrupt-server-ranges", [0_u32, 1]);
     set(&mut node, "phandle", INTERRUPT_CONTROLLER);
+    node
+}
+
+/// A display that firmware has set up, as Linux's offb and ofdrm take it over.
+///
+/// Both are matched by the device's name, which Linux makes of `device_type` and the two
+/// properties that it adds itself to the boot console's display (`linux,opened` and
+/// `linux,boot-display`). Some kernels (6.2 and 6.3) make a name that neither driver knows; they
+/// go by `compatible`. The address is the largest range in `reg`, which below the root needs no
+/// `ranges`; `address` would be 32 bits wide. Each driver takes pixels to be in its own byte order
+/// unless the node says otherwise, so it says what the guest's is.
+fn display(framebuffer: &Framebuffer) -> DeviceTreeNode {
+    let Framebuffer {
+        base,
+        geometry,
+        order,
+    } = framebuffer;
+    let mut node = node(&alloc::format!("display@{:x}", base.get()));
+    set(&mut node, "device_type", "display");
+    set(
+        &mut node,
+        "compatible",
+        &["penstock,framebuffer", "display"][..],
+    );
+    let [[high, low], [size_high, size_low]] = [base.get(), geometry.slot_bytes()].map(halves);
+    set(&mut node, "reg", [high, low, size_high, size_low]);
+    set(&mut node, "width", geometry.width());
+    set(&mut node, "height", geometry.height());
+    set(&mut node, "depth", geometry.depth());
+    set(&mut node, "linebytes", geometry.stride());
+    flag(
+        &mut node,
+        match order {
+            ByteOrder::Little => "little-endian",
+            ByteOrder::Big => "big-endian",
+        },
+    );
+    flag(&mut node, "linux,opened");
+    flag(&mut node, "linux,boot-display");
     node
 }
 

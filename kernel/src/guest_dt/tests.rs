@@ -70,6 +70,7 @@ fn params(page_sizes: &[SegmentPageSize]) -> GuestDtParams<'_> {
             unit: FIRST_VTY,
             interrupt: None,
         },
+        framebuffer: None,
         random: RandomDevice::Absent,
         fdt: FdtPlace {
             base: GuestReal::new(0x1ffe_0000),
@@ -518,6 +519,54 @@ fn what_does_not_fit_is_an_error() {
     );
 }
 
+const FRAMEBUFFER: Framebuffer = Framebuffer {
+    base: crate::screen::WINDOW,
+    geometry: match Geometry::new(801, 600, 16) {
+        Ok(geometry) => geometry,
+        Err(_) => panic!(),
+    },
+    order: ByteOrder::Little,
+};
+
+#[test]
+fn framebuffer_is_a_display_that_firmware_opened() {
+    let node = "display@7000000000000";
+    with_tree(
+        |params| params.framebuffer = Some(FRAMEBUFFER),
+        |root| {
+            assert_eq!(text(&root, node, "device_type"), "display");
+            assert_eq!(
+                texts(&root, node, "compatible"),
+                ["penstock,framebuffer", "display"]
+            );
+            // 600 rows of 1608 bytes, rounded up to 64 KiB.
+            assert_eq!(cells(&root, node, "reg"), [0x7_0000, 0, 0, 0xf_0000]);
+            assert_eq!(cells(&root, node, "width"), [801]);
+            assert_eq!(cells(&root, node, "height"), [600]);
+            assert_eq!(cells(&root, node, "depth"), [16]);
+            assert_eq!(cells(&root, node, "linebytes"), [1608]);
+            assert!(is_flag(&root, node, "linux,opened"));
+            assert!(is_flag(&root, node, "linux,boot-display"));
+            assert!(is_flag(&root, node, "little-endian"));
+            assert_eq!(property(&root, node, "big-endian"), None);
+            // 32 bits wide, and in the wrong byte order in Linux.
+            assert_eq!(property(&root, node, "address"), None);
+        },
+    );
+    with_tree(
+        |params| {
+            params.framebuffer = Some(Framebuffer {
+                order: ByteOrder::Big,
+                ..FRAMEBUFFER
+            });
+        },
+        |root| {
+            assert!(is_flag(&root, node, "big-endian"));
+            assert_eq!(property(&root, node, "little-endian"), None);
+        },
+    );
+}
+
 /// The format's own compiler reads the tree without a complaint, where it is installed.
 #[test]
 fn dtc_finds_nothing_to_complain_of() {
@@ -527,6 +576,7 @@ fn dtc_finds_nothing_to_complain_of() {
     let mut params = params(&page_sizes);
     params.random = RandomDevice::Present;
     params.vty.interrupt = Some(0x1100);
+    params.framebuffer = Some(FRAMEBUFFER);
     let bytes = build(&params).unwrap();
     let dtc = Command::new("dtc")
         .args(["-I", "dtb", "-O", "dts", "-"])

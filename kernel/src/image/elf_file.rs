@@ -19,6 +19,11 @@ pub(super) fn is_elf(file: &[u8]) -> bool {
     file.starts_with(&abi::ELFMAGIC)
 }
 
+/// Whether an ELF file says that its data are big-endian.
+pub(super) fn is_big_endian(file: &[u8]) -> bool {
+    file.get(abi::EI_DATA) == Some(&abi::ELFDATA2MSB)
+}
+
 /// A program header that is loaded, with where it goes.
 struct Segment {
     /// Number of the program header.

@@ -19,6 +19,7 @@ mod elf_file;
 mod error;
 
 use crate::config::Partition;
+use crate::screen::ByteOrder;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -137,6 +138,17 @@ pub fn plan(request: &LoadRequest<'_>) -> Result<LoadPlan, ImageError> {
         None => return Err(ImageError::NotElf),
     };
     place(request, kernel)
+}
+
+/// The byte order in which a kernel runs, and so draws: that of its ELF file. A raw file does not
+/// tell, and is taken for little-endian, as nearly all guests are.
+#[must_use]
+pub fn byte_order(kernel: &[u8]) -> ByteOrder {
+    if elf_file::is_elf(kernel) && elf_file::is_big_endian(kernel) {
+        ByteOrder::Big
+    } else {
+        ByteOrder::Little
+    }
 }
 
 fn raw_kernel(request: &LoadRequest<'_>, address: GuestReal) -> Result<Kernel, ImageError> {

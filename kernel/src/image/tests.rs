@@ -522,6 +522,20 @@ fn check_plan(request: &LoadRequest<'_>, plan: &LoadPlan) {
     assert!(taken.iter().all(|&(_, end)| end <= request.memory_bytes));
 }
 
+#[test]
+fn byte_order_is_that_of_the_file() {
+    for (big, order) in [(false, ByteOrder::Little), (true, ByteOrder::Big)] {
+        let kernel = Elf {
+            big,
+            ..Elf::default()
+        };
+        assert_eq!(byte_order(&kernel.build()), order);
+    }
+    for raw in [&b"raw"[..], b"", b"\x7fELF", b"\x7fELF\x02\x07", &[2; 64]] {
+        assert_eq!(byte_order(raw), ByteOrder::Little);
+    }
+}
+
 proptest! {
     #![proptest_config(cases())]
 

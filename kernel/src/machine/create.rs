@@ -9,7 +9,7 @@ use super::{builtin, firmware::Opal};
 use crate::config::{self, MemoryBacking, Partitions};
 use crate::console::{GuestId, InputRing, OutputRing};
 use crate::guest_dt::{
-    self, CpuKind, FdtPlace, GuestCpu, GuestDtParams, GuestRtas, RandomDevice, Vty,
+    self, CpuKind, FdtPlace, Framebuffer, GuestCpu, GuestDtParams, GuestRtas, RandomDevice, Vty,
 };
 use crate::hcall::function_sets;
 use crate::image::{self, LoadPlan, LoadRequest};
@@ -19,6 +19,7 @@ use crate::partition::{
     complaint_budget,
 };
 use crate::rtas::{self, Rtas};
+use crate::screen::{self, Geometry, Screen};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -30,7 +31,7 @@ use penstock_arch::switch::FirstEntry;
 use penstock_arch::tlb::TlbMaintenance;
 use penstock_boot::bootinfo::SegmentPageSize;
 use penstock_mm::frame::FrameAllocator;
-use penstock_mm::guest_memory::{Backing, GuestMemory};
+use penstock_mm::guest_memory::{Backing, GuestMemory, SlotId};
 use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
 use penstock_mm::real::RealArray;
 
@@ -65,6 +66,8 @@ pub struct Guest {
     plan: LoadPlan,
     tree: Vec<u8>,
     backing_ticks: u64,
+    /// What looks at its framebuffer, where it has one, and the slot that this is.
+    pub screen: Option<(SlotId, Screen)>,
 }
 
 /// A sentence that says why a partition cannot be made.
@@ -112,13 +115,25 @@ pub fn create(
         MemoryBacking::Lazy => Backing::Lazy,
     };
     let before = spr::timebase();
-    let memory = GuestMemory::new(
+    let mut memory = GuestMemory::new(
         resources.memory,
         configuration.memory_bytes,
         backing,
         &mut resources.frames,
     )
     .map_err(|error| fail(&error))?;
+    let screen_slot = match configuration.framebuffer.map(Geometry::slot_bytes) {
+        None => None,
+        Some(bytes) => match memory.add_framebuffer(screen::WINDOW, bytes, &mut resources.frames) {
+            Ok(slot) => Some(slot),
+            Err(error) => {
+                if let Err(lost) = memory.release(&mut resources.frames) {
+                    log::error!("memory of a partition is lost: {lost}");
+                }
+                return Err(fail(&error));
+            }
+        },
+    };
     let backing_ticks = spr::timebase().wrapping_sub(before);
     let config = HptConfig {
         order,
@@ -129,6 +144,9 @@ pub fn create(
     };
     let mmu =
         HashMmu::new(lpid, memory, config, &mut resources.frames).map_err(|error| fail(&error))?;
+    if let Some(slot) = screen_slot {
+        let _ = mmu.start_log(slot);
+    }
     let interrupts = match interrupts::set_up(resources, configuration.vcpus) {
         Ok(interrupts) => interrupts,
         Err(error) => {
@@ -176,6 +194,12 @@ pub fn create(
         plan,
         tree,
         backing_ticks,
+        screen: screen_slot
+            .zip(configuration.framebuffer)
+            .map(|(slot, geometry)| {
+                let order = image::byte_order(configuration.kernel.data);
+                (slot, Screen::new(name, geometry, order))
+            }),
     };
     match guest.load(configuration) {
         Ok(()) => Ok(guest),
@@ -286,6 +310,11 @@ fn device_tree(
             unit: VTY_UNIT,
             interrupt: Some(FIRST_DEVICE_LISN.get()),
         },
+        framebuffer: configuration.framebuffer.map(|geometry| Framebuffer {
+            base: screen::WINDOW,
+            geometry,
+            order: image::byte_order(configuration.kernel.data),
+        }),
         random: RandomDevice::Present,
         fdt: FdtPlace {
             base: plan.fdt,

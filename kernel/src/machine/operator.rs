@@ -3,7 +3,7 @@
 
 use super::console::{self, OpalSink};
 use super::exits::End;
-use super::hardware::HwInterrupts;
+use super::hardware::{HwInterrupts, HwMemory};
 use super::last_words::{ExitStatus, finish};
 use super::run::GRACE_SECONDS;
 use super::slot::Slot;
@@ -18,11 +18,15 @@ use crate::monitor::{
     write_list,
 };
 use crate::partition::FIRST_DEVICE_LISN;
+use crate::screen;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
 use penstock_arch::spr;
+use penstock_mm::guest_memory::SlotId;
+use penstock_mm::hpt::{HashMmu, VcpusAre};
+use penstock_mm::slot::GRANULE;
 
 /// The operator's side of the hypervisor.
 pub struct Operator {
@@ -149,6 +153,20 @@ impl Operator {
             Focus::Monitor => None,
         };
         multiplexer.pump(guest, &mut OpalSink);
+        for slot in &mut world.slots {
+            let Some(guest) = slot.guest.as_mut() else {
+                continue;
+            };
+            if let Some((slot, screen)) = guest.screen.as_mut()
+                && screen.is_under_way()
+            {
+                let window = SlotWindow {
+                    mmu: &guest.occupied.partition().mmu,
+                    slot: *slot,
+                };
+                screen::feed(screen, &window, &mut multiplexer);
+            }
+        }
     }
 
     /// Says, once, that no partition is left.
@@ -255,6 +273,28 @@ impl Operator {
                 world.resume(place);
                 Ok(())
             }
+            Command::Screenshot(name, kind) => {
+                let place = find(world, Some(name), "screenshot")?;
+                let guest = world
+                    .slots
+                    .get_mut(place)
+                    .and_then(|slot| slot.guest.as_mut());
+                let Some(guest) = guest else {
+                    return Err(format!("{name} is not running"));
+                };
+                let Some((slot, screen)) = guest.screen.as_mut() else {
+                    return Err(format!("{name} has no framebuffer"));
+                };
+                let mut window = SlotWindow {
+                    mmu: &guest.occupied.partition().mmu,
+                    slot: *slot,
+                };
+                // The lines follow as the console has room for them.
+                screen
+                    .begin(&mut window, kind)
+                    .map_err(|busy| format!("{name}: {busy}"))?;
+                Ok(())
+            }
             Command::Destroy(name) => {
                 let place = find(world, Some(name), "destroy")?;
                 check(world, place, Verb::Destroy)?;
@@ -271,6 +311,44 @@ impl Operator {
         } else {
             Done::Text(text)
         })
+    }
+}
+
+/// A partition's framebuffer.
+struct SlotWindow<'a> {
+    mmu: &'a HashMmu<HwMemory>,
+    slot: SlotId,
+}
+
+impl screen::Window for SlotWindow<'_> {
+    fn read(&self, offset: u64, to: &mut [u8]) {
+        to.fill(0);
+        let Some(slot) = self.mmu.memory().slot(self.slot) else {
+            return;
+        };
+        let there = slot.bytes().saturating_sub(offset);
+        let there = usize::try_from(there).map_or(to.len(), |there| there.min(to.len()));
+        if let (Some(at), Some(part)) = (slot.base().checked_add(offset), to.get_mut(..there)) {
+            // The range is all the slot's.
+            let _ = self.mmu.memory().read(at, part);
+        }
+    }
+
+    fn take_changed(&mut self, each: &mut dyn FnMut(u64, u64)) {
+        let _ = self.mmu.harvest(self.slot, VcpusAre::Running);
+        let (mut first, mut words) = (0, [0_u64; 8]);
+        loop {
+            let taken = self.mmu.take_log(self.slot, first, &mut words);
+            for (word, number) in words.iter().take(taken).zip(first..) {
+                for bit in (0..64).filter(|bit| word >> bit & 1 != 0) {
+                    each((number * 64 + bit) * GRANULE, GRANULE);
+                }
+            }
+            first += words.len() as u64;
+            if taken < words.len() {
+                return;
+            }
+        }
     }
 }
 

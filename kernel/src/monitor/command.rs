@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The monitor's commands: virsh's verbs with virsh's meaning.
 
+use crate::screen::Kind;
 use core::fmt;
 
 /// A command as typed. Names are not looked up yet.
@@ -22,6 +23,8 @@ pub enum Command<'a> {
     Suspend(&'a str),
     /// `resume NAME`: lets a paused partition go on.
     Resume(&'a str),
+    /// `screenshot NAME [--full]`: a picture of a partition's framebuffer, as lines of text.
+    Screenshot(&'a str, Kind),
     /// `destroy NAME`: stops a partition at once, and takes back all that it has.
     Destroy(&'a str),
     /// `poweroff`: stops everything and switches the machine off.
@@ -57,7 +60,7 @@ const LATER: [&str; 7] = [
     "shutdown", "reboot", "stats", "hpt", "irqs", "trace", "memmap",
 ];
 
-const HELP: [(&str, &str); 9] = [
+const HELP: [(&str, &str); 10] = [
     ("list", "all partitions and their state"),
     ("console [NAME]", "attach the console; ^] comes back here"),
     (
@@ -67,6 +70,10 @@ const HELP: [(&str, &str); 9] = [
     ("start NAME", "run a partition that is shut off"),
     ("suspend NAME", "hold a partition"),
     ("resume NAME", "let a paused partition go on"),
+    (
+        "screenshot NAME",
+        "what changed on its display, as text (--full: all of it)",
+    ),
     ("destroy NAME", "stop a partition at once"),
     ("poweroff", "stop everything and switch the machine off"),
     ("help", "this list"),
@@ -98,6 +105,13 @@ impl<'a> Command<'a> {
                     _ => Self::Destroy(name),
                 };
                 (command, words.next())
+            }
+            "screenshot" => {
+                let name = name.ok_or(CommandError::NameMissing(verb))?;
+                match words.next() {
+                    Some("--full") => (Self::Screenshot(name, Kind::Full), words.next()),
+                    other => (Self::Screenshot(name, Kind::Changed), other),
+                }
             }
             _ if LATER.contains(&verb) => return Err(CommandError::NotInThisVersion(verb)),
             _ => return Err(CommandError::Unknown(verb)),
@@ -140,6 +154,14 @@ mod tests {
             ("start debian", Command::Start("debian")),
             ("suspend debian", Command::Suspend("debian")),
             ("resume debian", Command::Resume("debian")),
+            (
+                "screenshot debian",
+                Command::Screenshot("debian", Kind::Changed),
+            ),
+            (
+                "screenshot debian --full",
+                Command::Screenshot("debian", Kind::Full),
+            ),
             ("destroy debian", Command::Destroy("debian")),
             ("poweroff", Command::PowerOff),
         ] {
@@ -156,6 +178,9 @@ mod tests {
             ("start", "start: name of a partition missing"),
             ("resume", "resume: name of a partition missing"),
             ("destroy", "destroy: name of a partition missing"),
+            ("screenshot", "screenshot: name of a partition missing"),
+            ("screenshot debian full", "unexpected argument: full"),
+            ("screenshot debian --full x", "unexpected argument: x"),
             ("list --all", "unexpected argument: --all"),
             ("console a b", "unexpected argument: b"),
             ("destroy a b c", "unexpected argument: b"),
@@ -173,7 +198,7 @@ mod tests {
     fn help_names_every_command_that_parses() {
         let mut out = String::new();
         write_help(&mut out).unwrap();
-        assert_eq!(out.lines().count(), 9);
+        assert_eq!(out.lines().count(), 10);
         for line in out.lines() {
             let verb = line.split_whitespace().next().unwrap();
             let parsed = Command::parse(verb);

@@ -16,6 +16,7 @@ mod modes;
 mod pages;
 mod registers;
 mod rtas;
+mod screen;
 mod second_life;
 mod services;
 mod timers;
@@ -31,7 +32,7 @@ use penstock_guest_rt::suite::{self, Check, Tally};
 
 /// Groups in the order of their needs: what later ones stand on is checked first. The registers at
 /// entry come before anything can change them.
-const GROUPS: [&[Check<Env>]; 18] = [
+const GROUPS: [&[Check<Env>]; 19] = [
     boot::CHECKS,
     services::CHECKS,
     enter::CHECKS,
@@ -49,6 +50,7 @@ const GROUPS: [&[Check<Env>]; 18] = [
     xics::CHECKS,
     modes::CHECKS,
     rtas::CHECKS,
+    screen::CHECKS,
     clear_hpt::CHECKS,
 ];
 
