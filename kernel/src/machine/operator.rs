@@ -18,7 +18,7 @@ use crate::monitor::{
     write_list,
 };
 use crate::partition::FIRST_DEVICE_LISN;
-use crate::screen;
+use crate::screen::{self, Progress};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -154,6 +154,7 @@ impl Operator {
         };
         multiplexer.pump(guest, &mut OpalSink);
         for slot in &mut world.slots {
+            let slot_name = slot.configuration.name;
             let Some(guest) = slot.guest.as_mut() else {
                 continue;
             };
@@ -164,7 +165,13 @@ impl Operator {
                     mmu: &guest.occupied.partition().mmu,
                     slot: *slot,
                 };
-                screen::feed(screen, &window, &mut multiplexer);
+                if let Progress::Done(totals) = screen::feed(screen, &window, &mut multiplexer) {
+                    let (rows, name) = (totals.rows, slot_name);
+                    let _ = writeln!(multiplexer.text(), "{name}: {rows} rows shown");
+                    if multiplexer.focus() == Focus::Monitor {
+                        let _ = self.editor.redraw(&mut multiplexer.text());
+                    }
+                }
             }
         }
     }
