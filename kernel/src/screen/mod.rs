@@ -36,7 +36,7 @@
 //! palette in the device, so colours are the reader's choice.
 //!
 //! No line is longer than [`MAX_LINE_BYTES`], and no picture than [`worst_case_bytes`]: noise costs
-//! up to twice its bytes of memory, a text console a few per cent of them.
+//! two to three times its bytes of memory, a text console a few per cent of them.
 
 pub mod crc;
 pub mod geometry;

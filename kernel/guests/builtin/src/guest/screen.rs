@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The framebuffer, where the tree has one: what the node says, and pictures for whoever looks.
 //!
-//! The pages are mapped as Linux maps them: cache-inhibited and guarded (`ioremap`), once without
-//! the guard (`ioremap_wc`). A picture of eight bars is drawn, then eight rows of it change. After
-//! each the console says so, and a key, or ten seconds, lead on: time to take a screenshot.
+//! The pages are mapped as Linux maps them: cache-inhibited and guarded (`ioremap`), or without the
+//! guard (`ioremap_wc`). A picture of eight bars is drawn by large pages, then eight rows of it
+//! change by small ones, so that few other rows are in the pages that changed. After each the
+//! console says so, and a key, or ten seconds, lead on: time to take a screenshot.
 
 use super::env::{EA, Env, VSID};
 use penstock_guest_rt::clock;
@@ -69,7 +70,6 @@ struct Screen {
     height: u64,
     depth: u64,
     stride: u64,
-    page: PageSize,
 }
 
 impl Screen {
@@ -82,11 +82,6 @@ impl Screen {
         let node = node.ok_or(Failure::Skip("the partition has no framebuffer"))?;
         let cell = |name| node.cell(name).map_or(0, u64::from);
         let reg = node.property("reg").unwrap_or(&[]);
-        let page = if mmu::has_page_size(&env.boot.fdt, &P64K) {
-            P64K
-        } else {
-            P4K
-        };
         let screen = Self {
             base: doubleword(reg, 0).unwrap_or(0),
             bytes: doubleword(reg, 8).unwrap_or(0),
@@ -94,7 +89,6 @@ impl Screen {
             height: cell("height"),
             depth: cell("depth"),
             stride: cell("linebytes"),
-            page,
         };
         Ok((screen, node))
     }
@@ -109,8 +103,8 @@ impl Screen {
         }
     }
 
-    fn mappings(&self, bits: u64) -> impl Iterator<Item = Mapping> + use<> {
-        let (base, size) = (self.base, self.page);
+    fn mappings(&self, size: PageSize, bits: u64) -> impl Iterator<Item = Mapping> + use<> {
+        let base = self.base;
         (0..self.bytes)
             .step_by(1 << size.actual)
             .map(move |offset| Mapping {
@@ -123,17 +117,29 @@ impl Screen {
             })
     }
 
-    /// Runs `inside` with the framebuffer at [`EA`], cache-inhibited and with these other bits.
-    fn with_mapping(&self, env: &Env, bits: u64, inside: impl FnOnce(&Self) -> Outcome) -> Outcome {
-        for mapping in self.mappings(bits) {
+    /// Runs `inside` with the framebuffer at [`EA`], in pages of this size where the tree has
+    /// them, cache-inhibited and with these other bits.
+    fn with_mapping(
+        &self,
+        env: &Env,
+        size: PageSize,
+        bits: u64,
+        inside: impl FnOnce(&Self) -> Outcome,
+    ) -> Outcome {
+        let size = if mmu::has_page_size(&env.boot.fdt, &size) {
+            size
+        } else {
+            P4K
+        };
+        for mapping in self.mappings(size, bits) {
             env.enter(&mapping)?;
         }
-        if let Some(first) = self.mappings(bits).next() {
+        if let Some(first) = self.mappings(size, bits).next() {
             cpu::set_segment(first.slb_vsid(SLB_KP), first.slb_esid(2));
         }
         let outcome = inside(self);
         cpu::clear_segments();
-        for mapping in self.mappings(bits) {
+        for mapping in self.mappings(size, bits) {
             let removed = env.hpt.remove_mapping(&mapping);
             if outcome.is_ok() {
                 expect_at("page removed", mapping.ea, u64::from(removed), 1)?;
@@ -225,7 +231,7 @@ fn node(env: &mut Env) -> Outcome {
 
 fn starts_black(env: &mut Env) -> Outcome {
     let (screen, _) = Screen::find(env)?;
-    screen.with_mapping(env, R_G, |screen| {
+    screen.with_mapping(env, P64K, R_G, |screen| {
         for row in 0..screen.height {
             screen.expect(row * screen.stride, 0)?;
             screen.expect((row + 1) * screen.stride - 8, 0)?;
@@ -236,13 +242,13 @@ fn starts_black(env: &mut Env) -> Outcome {
 
 fn picture(env: &mut Env) -> Outcome {
     let (screen, _) = Screen::find(env)?;
-    screen.with_mapping(env, R_G, |screen| {
+    screen.with_mapping(env, P64K, R_G, |screen| {
         screen.draw_bars(0..screen.height)?;
         screen.expect_bars(0)?;
         screen.expect_bars(screen.height - 1)
     })?;
     // The picture stays when no entry maps it, and other attributes show the same.
-    screen.with_mapping(env, 0, |screen| screen.expect_bars(screen.height / 3))?;
+    screen.with_mapping(env, P4K, 0, |screen| screen.expect_bars(screen.height / 3))?;
     show("eight bars");
     Ok(())
 }
@@ -251,7 +257,7 @@ fn changed_rows(env: &mut Env) -> Outcome {
     let (screen, _) = Screen::find(env)?;
     let (row, changed) = (screen.stride / 8, screen.changed_rows());
     let orange = screen.colour(ORANGE);
-    screen.with_mapping(env, 0, |screen| {
+    screen.with_mapping(env, P4K, 0, |screen| {
         for y in changed.clone() {
             screen.fill(y * screen.stride, row, orange)?;
         }
