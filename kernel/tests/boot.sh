@@ -17,6 +17,7 @@ boot_cases() {
 		run_case "last-words-$death" last_words_case "${TEST_MACHINES[0]}" "$death"
 	done
 	run_case monitor monitor_case "${TEST_MACHINES[0]}"
+	run_case framebuffer framebuffer_case "${TEST_MACHINES[0]}"
 	run_case "debian13-64k-${TEST_MACHINES[0]}" debian_case "${TEST_MACHINES[0]}" debian13-64k
 }
 
@@ -201,6 +202,41 @@ monitor_case() {
 	[[ $(tr -d '\r' <"$console" | grep -Eac '^[0-9]+$') == 20000 ]] || fail "lines of a flood were lost"
 	printf '\035destroy debian\n' >&3
 	end_session 130
+}
+
+# The built-in guest draws and changes eight rows; a screenshot after each is exactly that picture, the
+# second by way of the rows that changed.
+framebuffer_case() {
+	have python3 || skip "python3 is not installed"
+	[[ -f $HYPERVISOR_ELF && -f $BUILTIN_ELF ]] || skip "the hypervisor or the built-in guest does not build"
+	console=$FILES/framebuffer.console
+	rm -f "$FILES/input" "$console"
+	mkfifo "$FILES/input"
+	"$ROOT/run-qemu.sh" --machine "$1" "${MACHINE_OPTIONS[@]}" --timeout "${OPT_TIMEOUT:-600}" \
+		--kernel "$BUILTIN_ELF" --guest-memory 256M --framebuffer 640x480x32 \
+		"${QEMU_OPTIONS[@]}" <"$FILES/input" >"$console" &
+	pid=$!
+	exec 3>"$FILES/input"
+	framebuffer_shot 'framebuffer: eight bars' 1 eight-bars
+	framebuffer_shot 'framebuffer: eight rows in orange' 2 changed-rows
+	# The other rows of their pages alone, and not the whole picture again.
+	expect_line "$console" '^@screenshot 1 guest 2 640x480x32 2560 little changed 8 [0-9a-f]{8}$'
+	end_session 0
+	expect_builtin "$console"
+}
+
+# framebuffer_shot TEXT NUMBER PICTURE: when the console shows the text, takes that screenshot, compares
+# it, and gives the guest the key that leads on.
+framebuffer_shot() {
+	wait_for "$1"
+	printf '\035screenshot guest\n' >&3
+	wait_for "^@screenshot-end guest $2 "
+	python3 "$ROOT/kernel/scripts/screenshot.py" guest "$console" -o "$FILES/$3.png"
+	python3 "$ROOT/kernel/tests/bars.py" "$FILES/$3.png" "$3"
+	printf '\035' >&3
+	# Typed too early after it, a key would still be the monitor's.
+	sleep 1
+	printf 'x' >&3
 }
 
 # PENSTOCK_QEMU_NEWEST names a QEMU of the next major release to run the built-in guest with.

@@ -49,7 +49,7 @@ def picture(of):
     return [[of(x, y) for x in range(WIDTH)] for y in range(HEIGHT)]
 
 
-def read_png(data):
+def read_png(data, width_wanted=WIDTH, height_wanted=HEIGHT):
     """Rows of colours, and the colour type; takes only what the script may write."""
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     chunks, at = {}, 8
@@ -62,7 +62,7 @@ def read_png(data):
         at += 12 + length
     assert list(chunks)[0] == b"IHDR" and list(chunks)[-1] == b"IEND"
     width, height, bits, colours, *methods = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
-    assert (width, height, bits, methods) == (WIDTH, HEIGHT, 8, [0, 0, 0])
+    assert (width, height, bits, methods) == (width_wanted, height_wanted, 8, [0, 0, 0])
     size = {2: 3, 3: 1}[colours]
     raw = zlib.decompress(chunks[b"IDAT"])
     assert len(raw) == height * (1 + width * size)
