@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# shellcheck shell=bash disable=SC2034 # pid is read by end_session
+# shellcheck shell=bash disable=SC2154 # console is set by open_session
 #
 # Cases on the machine with several partitions. What a session needs is in boot.sh.
 
@@ -10,6 +10,7 @@ partition_cases() {
 		run_case "partitions-restart-$machine" partitions_restart_case "$machine"
 	done
 	run_case "partitions-debian-${TEST_MACHINES[0]}" partitions_debian_case "${TEST_MACHINES[0]}"
+	run_case "partitions-busy-${TEST_MACHINES[-1]}" partitions_busy_case "${TEST_MACHINES[-1]}"
 }
 
 # write_partitions FILE.dts IMAGES NAME:PROPERTIES...: a tree with these images and partitions, each
@@ -58,24 +59,12 @@ partitions_builtin_case() {
 	expect_line "$log" '^kernel: two: shut off$'
 }
 
-# start_partitions NAME MACHINE FILE.dts: as start_session, for a tree.
-start_partitions() {
-	console=$FILES/$1.console
-	[[ -f $HYPERVISOR_ELF ]] || skip "the hypervisor does not build"
-	rm -f "$FILES/input" "$console"
-	mkfifo "$FILES/input"
-	"$ROOT/run-qemu.sh" --machine "$2" "${MACHINE_OPTIONS[@]}" --timeout "${OPT_TIMEOUT:-120}" --partitions "$3" \
-		"${QEMU_OPTIONS[@]}" <"$FILES/input" >"$console" &
-	pid=$!
-	exec 3>"$FILES/input"
-}
-
 # One partition is busy all the time; the other is destroyed in the middle of its work and started
 # again, five times. Nothing is lost by that, and the first one notices nothing.
 partitions_restart_case() {
 	local i figures
 	builtin_partitions "$FILES/two.dts" one:wait two:wait
-	start_partitions "partitions-restart-$1" "$1" "$FILES/two.dts"
+	open_session "partitions-restart-$1" "$1" --partitions "$FILES/two.dts"
 	wait_for 'builtin: waits for a key'
 	printf '\035' >&3
 	wait_for 'penstock> '
@@ -108,6 +97,30 @@ partitions_restart_case() {
 	printf 'x' >&3
 	end_session 0
 	expect_count "$console" '^builtin: [0-9]+ passed, 0 failed$' 2
+}
+
+# A Debian guest that waits at its prompt, beside one that is always busy: what is typed reaches it.
+partitions_busy_case() {
+	local kernel
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	[[ -f $BUILTIN_ELF ]] || skip "the built-in guest does not build"
+	kernel=$(guest_kernel debian13-64k)
+	write_partitions "$FILES/busy.dts" \
+		"k: kernel { data = /incbin/(\"$kernel\"); }; i: initrd { data = /incbin/(\"$INITRD\"); };
+		b: builtin { data = /incbin/(\"$BUILTIN_ELF\"); };" \
+		"debian:memory = <0 0x20000000>; kernel = <&k>; initrd = <&i>; bootargs = \"console=hvc0\";" \
+		"busy:memory = <0 0x10000000>; kernel = <&b>; memory-backing = \"lazy\"; bootargs = \"wait\";"
+	open_session "partitions-busy-$1" "$1" --partitions "$FILES/busy.dts"
+	wait_for 'penstock-guest: userspace up'
+	# shellcheck disable=SC2016 # for the guest's shell
+	printf 'echo pen$((40+2))stock\n' >&3
+	wait_for 'pen42stock'
+	printf 'poweroff\n' >&3
+	# The busy one has the console now; its checks pass too.
+	wait_for 'kernel: debian: gave its memory back'
+	printf 'x' >&3
+	end_session 0
+	expect_count "$console" '^builtin: [0-9]+ passed, 0 failed$' 1
 }
 
 # Two Debian guests from one image, side by side to user space and off.
