@@ -72,7 +72,7 @@ pub enum Verb {
     Resume,
     /// Stops it at once, and takes back all that it has.
     Destroy,
-    /// Connects the console to it.
+    /// Connects the console to it; to a failed one for what it said last.
     Console,
 }
 
@@ -84,7 +84,7 @@ impl PartitionState {
             (Self::Running, Verb::Suspend | Verb::Destroy | Verb::Console)
             | (Self::Paused(_), Verb::Resume | Verb::Destroy | Verb::Console)
             | (Self::ShutOff, Verb::Start)
-            | (Self::Failed, Verb::Destroy) => true,
+            | (Self::Failed, Verb::Destroy | Verb::Console) => true,
             (
                 Self::Running | Self::Paused(_) | Self::ShutOff | Self::Failed,
                 Verb::Start | Verb::Suspend | Verb::Resume | Verb::Destroy | Verb::Console,
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(states(Verb::Suspend), [true, false, false, false, false]);
         assert_eq!(states(Verb::Resume), [false, true, true, false, false]);
         assert_eq!(states(Verb::Destroy), [true, true, true, false, true]);
-        assert_eq!(states(Verb::Console), [true, true, true, false, false]);
+        assert_eq!(states(Verb::Console), [true, true, true, false, true]);
     }
 
     #[test]

@@ -131,18 +131,25 @@ debian_case() {
 	expect_line "$(console_of "$guest${word:+-$word}-$machine")" '^mmstress: [0-9]+ checks, 0 failures$'
 }
 
-# start_session NAME MACHINE: boots the default guest to its shell. What is typed goes to
-# descriptor 3; the console is in $console.
-start_session() {
+# open_session NAME MACHINE OPTIONS...: boots. What is typed goes to descriptor 3; the console is in
+# $console.
+open_session() {
+	local machine=$2
 	console=$FILES/$1.console
-	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	shift 2
 	[[ -f $HYPERVISOR_ELF ]] || skip "the hypervisor does not build"
 	rm -f "$FILES/input" "$console"
 	mkfifo "$FILES/input"
-	"$ROOT/run-qemu.sh" --machine "$2" "${MACHINE_OPTIONS[@]}" --timeout "${OPT_TIMEOUT:-600}" \
+	"$ROOT/run-qemu.sh" --machine "$machine" "${MACHINE_OPTIONS[@]}" --timeout "${OPT_TIMEOUT:-600}" "$@" \
 		"${QEMU_OPTIONS[@]}" <"$FILES/input" >"$console" &
 	pid=$!
 	exec 3>"$FILES/input"
+}
+
+# start_session NAME MACHINE: boots the default guest to its shell.
+start_session() {
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	open_session "$1" "$2"
 	wait_for 'penstock-guest: userspace up'
 }
 

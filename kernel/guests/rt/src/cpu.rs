@@ -106,6 +106,18 @@ pub fn set_segment(vsid: u64, esid: u64) {
     };
 }
 
+/// A segment entry: what slbmfev and slbmfee give.
+#[must_use]
+pub fn segment(entry: u64) -> (u64, u64) {
+    let (vsid, esid): (u64, u64);
+    // SAFETY: reads an entry of the SLB, which has as many as the caller's number says.
+    unsafe {
+        asm!("slbmfev {v}, {n}", "slbmfee {e}, {n}", v = out(reg) vsid, e = out(reg) esid,
+             n = in(reg) entry, options(nomem, nostack, preserves_flags));
+    };
+    (vsid, esid)
+}
+
 /// Drops every segment entry, slot 0 too, and what the processor derived from them.
 pub fn clear_segments() {
     // SAFETY: as in set_segment.

@@ -182,6 +182,20 @@ pub mod spr {
     pub const LPCR: u32 = 318;
     /// Target address.
     pub const TAR: u32 = 815;
+    /// Problem state priority boost.
+    pub const PSPB: u32 = 159;
+    /// Performance monitor counter 1; the five others follow.
+    pub const PMC1: u32 = 787;
+    /// Monitor mode control 2.
+    pub const MMCR2: u32 = 785;
+    /// Sampled instruction address.
+    pub const SIAR: u32 = 796;
+    /// Sampled data address.
+    pub const SDAR: u32 = 797;
+    /// Event-based branch handler.
+    pub const EBBHR: u32 = 804;
+    /// Event-based branch return.
+    pub const EBBRR: u32 = 805;
 }
 
 /// Interrupt vectors.

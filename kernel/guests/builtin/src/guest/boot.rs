@@ -37,6 +37,10 @@ pub const CHECKS: &[Check<Env>] = &[
         run: entry_special_registers,
     },
     Check {
+        name: "entry-segments-are-empty",
+        run: segments,
+    },
+    Check {
         name: "tree-root",
         run: tree_root,
     },
@@ -117,11 +121,23 @@ fn entry_registers(env: &mut Env) -> Outcome {
 }
 
 fn entry_special_registers(_: &mut Env) -> Outcome {
-    use penstock_guest_rt::number::spr::{AMR, DSCR, IAMR, PIDR, SPRG0, UAMOR, VRSAVE};
-    for number in [AMR, DSCR, IAMR, PIDR, SPRG0, UAMOR, VRSAVE] {
+    use penstock_guest_rt::number::spr::*;
+    for number in [
+        AMR, DSCR, IAMR, PIDR, SPRG0, UAMOR, VRSAVE, TAR, PSPB, EBBHR, EBBRR, MMCR2, PMC1, SIAR,
+        SDAR,
+    ] {
         let mut context = Context::with_program(&Program::new().mfspr(4, number));
         context.run();
         expect_at("register", u64::from(number), context.gpr[4], 0)?;
+    }
+    Ok(())
+}
+
+fn segments(_: &mut Env) -> Outcome {
+    for entry in 0..32 {
+        let (vsid, esid) = cpu::segment(entry);
+        expect_at("ESID", entry, esid, 0)?;
+        expect_at("VSID", entry, vsid, 0)?;
     }
     Ok(())
 }

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# shellcheck shell=bash disable=SC2154 # console is set by open_session
+#
+# Cases on the machine with several partitions. What a session needs is in boot.sh.
+
+partition_cases() {
+	local machine
+	for machine in "${TEST_MACHINES[@]}"; do
+		run_case "partitions-builtin-$machine" partitions_builtin_case "$machine"
+		run_case "partitions-restart-$machine" partitions_restart_case "$machine"
+	done
+	run_case "partitions-debian-${TEST_MACHINES[0]}" partitions_debian_case "${TEST_MACHINES[0]}"
+	run_case "partitions-busy-${TEST_MACHINES[-1]}" partitions_busy_case "${TEST_MACHINES[-1]}"
+}
+
+# write_partitions FILE.dts IMAGES NAME:PROPERTIES...: a tree with these images and partitions, each
+# of one processor.
+write_partitions() {
+	local file=$1 images=$2 partition
+	shift 2
+	{
+		printf '/dts-v1/;\n/ {\n\tcompatible = "penstock,partitions-v1";\n'
+		printf '\t#address-cells = <2>;\n\t#size-cells = <2>;\n\timages { %s };\n\tpartitions {\n' "$images"
+		for partition in "$@"; do
+			printf '\t\t%s { vcpus = <1>; %s };\n' "${partition%%:*}" "${partition#*:}"
+		done
+		printf '\t};\n};\n'
+	} >"$file"
+}
+
+# builtin_partitions FILE.dts NAME:BOOTARGS...: each runs the built-in guest.
+builtin_partitions() {
+	local file=$1 partition partitions=()
+	[[ -f $BUILTIN_ELF ]] || skip "the built-in guest does not build"
+	shift
+	for partition in "$@"; do
+		partitions+=("${partition%%:*}:memory = <0 0x10000000>; kernel = <&b>; memory-backing = \"lazy\"; bootargs = \"${partition#*:}\";")
+	done
+	write_partitions "$file" "b: builtin { data = /incbin/(\"$BUILTIN_ELF\"); };" "${partitions[@]}"
+}
+
+# expect_count LOG PATTERN COUNT: the console has so many lines that are all PATTERN.
+expect_count() {
+	local count
+	count=$(tr -d '\r' <"$1" | grep -Eac "$2" || true)
+	((count == $3)) || fail "the console has $count lines like: $2, not $3"
+}
+
+# Two guests that nobody watches: both pass all their checks, each in the other's turns, and the
+# console is the second's when the first has ended.
+partitions_builtin_case() {
+	local log
+	log=$(console_of "partitions-builtin-$1")
+	builtin_partitions "$FILES/two.dts" one: two:
+	boot_to_end "$1" --partitions "$FILES/two.dts"
+	expect_count "$log" '^builtin: [0-9]+ passed, 0 failed$' 2
+	expect_count "$log" '^kernel: (one|two): restarts$' 2
+	expect_line "$log" '^kernel: one: shut off$'
+	expect_line "$log" '^kernel: two: shut off$'
+}
+
+# One partition is busy all the time; the other is destroyed in the middle of its work and started
+# again, five times. Nothing is lost by that, and the first one notices nothing.
+partitions_restart_case() {
+	local i figures
+	builtin_partitions "$FILES/two.dts" one:wait two:wait
+	open_session "partitions-restart-$1" "$1" --partitions "$FILES/two.dts"
+	wait_for 'builtin: waits for a key'
+	printf '\035' >&3
+	wait_for 'penstock> '
+	for i in 1 2 3 4 5; do
+		printf 'destroy two\n' >&3
+		wait_for 'kernel: two: gave its memory back' "$i"
+		printf 'list\nstart two\n' >&3
+		wait_for 'kernel: two: running' "$i"
+	done
+	expect_count "$console" '^ 1 +one +running$' 5
+	expect_count "$console" '^ - +two +shut off$' 5
+	figures=$(tr -d '\r' <"$console" | sed -n 's/^kernel: two: gave its memory back: //p' | sort -u)
+	[[ $(wc -l <<<"$figures") == 1 ]] || fail "not the same memory each time: $figures"
+
+	printf 'start two\nsuspend two\nsuspend two\nlist\nresume two\nresume two\nsuspend nobody\ndominfo\ndominfo two\n' >&3
+	wait_for '^Hypervisor calls: '
+	expect_line "$console" '^error: two is running$'
+	expect_line "$console" '^kernel: two: paused \(by the operator\)$'
+	expect_line "$console" '^error: two is paused \(by the operator\)$'
+	expect_line "$console" '^ 2 +two +paused \(by the operator\)$'
+	expect_line "$console" '^error: no partition nobody$'
+	expect_line "$console" '^error: dominfo: name of a partition missing$'
+	expect_line "$console" '^Name: +two$'
+
+	# What the second one does to its registers all the time is not to be seen in the first one's.
+	printf '\035x' >&3
+	wait_for 'builtin: [0-9]* passed, 0 failed'
+	# The second one has the console now.
+	wait_for 'kernel: one: gave its memory back'
+	printf 'x' >&3
+	end_session 0
+	expect_count "$console" '^builtin: [0-9]+ passed, 0 failed$' 2
+}
+
+# A Debian guest that waits at its prompt, beside one that is always busy: what is typed reaches it.
+partitions_busy_case() {
+	local kernel
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	[[ -f $BUILTIN_ELF ]] || skip "the built-in guest does not build"
+	kernel=$(guest_kernel debian13-64k)
+	write_partitions "$FILES/busy.dts" \
+		"k: kernel { data = /incbin/(\"$kernel\"); }; i: initrd { data = /incbin/(\"$INITRD\"); };
+		b: builtin { data = /incbin/(\"$BUILTIN_ELF\"); };" \
+		"debian:memory = <0 0x20000000>; kernel = <&k>; initrd = <&i>; bootargs = \"console=hvc0\";" \
+		"busy:memory = <0 0x10000000>; kernel = <&b>; memory-backing = \"lazy\"; bootargs = \"wait\";"
+	open_session "partitions-busy-$1" "$1" --partitions "$FILES/busy.dts"
+	wait_for 'penstock-guest: userspace up'
+	# shellcheck disable=SC2016 # for the guest's shell
+	printf 'echo pen$((40+2))stock\n' >&3
+	wait_for 'pen42stock'
+	printf 'poweroff\n' >&3
+	# The busy one has the console now; its checks pass too.
+	wait_for 'kernel: debian: gave its memory back'
+	printf 'x' >&3
+	end_session 0
+	expect_count "$console" '^builtin: [0-9]+ passed, 0 failed$' 1
+}
+
+# Two Debian guests from one image, side by side to user space and off.
+partitions_debian_case() {
+	local log kernel properties
+	log=$(console_of "partitions-debian-$1")
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	kernel=$(guest_kernel debian13-64k)
+	properties="memory = <0 0x20000000>; kernel = <&k>; initrd = <&i>; bootargs = \"console=hvc0 quick\";"
+	write_partitions "$FILES/debian.dts" \
+		"k: kernel { data = /incbin/(\"$kernel\"); }; i: initrd { data = /incbin/(\"$INITRD\"); };" \
+		"one:$properties" "two:$properties"
+	boot_to_end "$1" --partitions "$FILES/debian.dts"
+	expect_count "$log" '^penstock-guest: userspace up, ' 2
+	expect_line "$log" '^kernel: one: shut off$'
+	expect_line "$log" '^kernel: two: shut off$'
+}
