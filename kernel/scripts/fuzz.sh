@@ -21,6 +21,7 @@ TARGETS=(
 	"kernel guest_program"
 	"kernel rtas_call"
 	"kernel console_input"
+	"kernel control_call"
 )
 
 say() { printf 'fuzz: %s\n' "$*"; }

@@ -16,6 +16,9 @@ pub mod target;
 )]
 pub mod fake;
 
+#[cfg(any(test, feature = "fake"))]
+pub mod fuzzing;
+
 #[cfg(test)]
 mod tests;
 

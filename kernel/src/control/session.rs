@@ -270,14 +270,16 @@ impl Session {
     /// [`ControlError::Held`], [`ControlError::Stopping`] until it is done, or what the partition
     /// says.
     pub fn suspend<T: Controlled>(&mut self, target: &T, who: Holder) -> Result<(), ControlError> {
-        match self.holder() {
-            Some(holder) if holder != who => return Err(ControlError::Held),
-            _ => self.set_holder(Some(who)),
+        if self.holder().is_some_and(|holder| holder != who) {
+            return Err(ControlError::Held);
         }
         match self.hold {
             Hold::Running | Hold::Stopping(_) => {}
             // What its last holder left is the new one's to finish.
-            Hold::Stopped(_) | Hold::Dirty(_) | Hold::Runnable(_) => return Ok(()),
+            Hold::Stopped(_) | Hold::Dirty(_) | Hold::Runnable(_) => {
+                self.set_holder(Some(who));
+                return Ok(());
+            }
         }
         match target.suspend()? {
             Suspension::Underway => {
