@@ -84,6 +84,7 @@ impl Guest {
     pub fn new() -> Self {
         Self(Rig::with(RigOptions {
             backing: Backing::Lazy,
+            authority: crate::config::Authority::Control,
             ..RigOptions::default()
         }))
     }

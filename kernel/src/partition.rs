@@ -3,9 +3,10 @@
 //!
 //! Built once from its node in the partition tree and never moved. What changes while its
 //! virtual processor runs is atomic (page table, rings, interrupt presenter) or behind a lock.
-//! Lock order: `rtas`, then `complaints`, then the console's multiplexer (inside the log).
+//! Lock order: `control` and `session`, which hypervisor calls only try, then `rtas`, then `complaints`, then the console's multiplexer (inside the log).
 
 use crate::console::{GuestId, InputRing, OutputRing, RateLimit};
+use crate::control::{ControlPort, Session};
 use crate::platform::Platform;
 use crate::rtas::{PartitionFacts, Rtas};
 use alloc::boxed::Box;
@@ -70,6 +71,10 @@ pub struct Partition<P: Platform> {
     pub watchpoints: Watchpoints,
     /// Time of day.
     pub clock: Clock,
+    /// What lets it control others; none has it whose node does not say `control`.
+    pub control: Option<ControlPort>,
+    /// Whose its own state is.
+    pub session: Mutex<Session>,
     /// Log lines that the guest can provoke: all share this budget.
     pub complaints: Mutex<RateLimit>,
 }

@@ -4,7 +4,9 @@
 
 extern crate std;
 
+use crate::config::Authority;
 use crate::console::{GuestId, InputRing, OutputRing};
+use crate::control::{ControlPort, Session};
 use crate::partition::{
     Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, Watchpoints, complaint_budget,
 };
@@ -241,6 +243,7 @@ pub(crate) struct RigOptions {
     pub(crate) watchpoints: Watchpoints,
     pub(crate) keys: StorageKeys,
     pub(crate) clock: Option<u64>,
+    pub(crate) authority: Authority,
 }
 
 impl Default for RigOptions {
@@ -250,6 +253,7 @@ impl Default for RigOptions {
             watchpoints: Watchpoints::Available,
             keys: StorageKeys::Offered,
             clock: Some(BOOT_SECONDS),
+            authority: Authority::None,
         }
     }
 }
@@ -315,6 +319,11 @@ impl Rig {
                 timebase_at_boot: 0,
                 timebase_hz: TIMEBASE_HZ,
             },
+            control: match options.authority {
+                Authority::None => None,
+                Authority::Control => Some(ControlPort::new()),
+            },
+            session: spin::Mutex::new(Session::new()),
             complaints: spin::Mutex::new(complaint_budget(TIMEBASE_HZ)),
         }));
         let presenter = &partition.presenters[0];

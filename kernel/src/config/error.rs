@@ -167,6 +167,8 @@ pub enum Expected {
     ShortTexts(usize),
     /// A command line that the guest's kernel does not cut.
     Bootargs,
+    /// No value: that the property is there says it all.
+    Nothing,
     /// One of these two strings.
     OneOf(&'static str, &'static str),
 }
@@ -183,6 +185,7 @@ impl fmt::Display for Expected {
                 write!(f, "a list of strings, none empty, of at most {bytes} bytes")
             }
             Self::Bootargs => write!(f, "one string of at most {MAX_BOOTARGS_BYTES} bytes"),
+            Self::Nothing => f.write_str("without a value"),
             Self::OneOf(one, other) => write!(f, "\"{one}\" or \"{other}\""),
         }
     }

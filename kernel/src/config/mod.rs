@@ -29,7 +29,8 @@
 //! Optional in a partition are `initrd`, `bootargs`, `hpt-order` (log2 of the hash page table's
 //! bytes, 18 to 36; memory/128 rounded up to a power of two by default), `model` and
 //! `root-compatible` (strings for guests that look at them) and `memory-backing` (`"eager"`, the
-//! default, or `"lazy"`).
+//! default, or `"lazy"`). The property `control`, which has no value, lets a partition control others
+//! by H_CONTROL ([`crate::control`]).
 //!
 //! The same code reads the file on the host, before anything starts, and in the hypervisor. It is
 //! strict: an unknown node or property, a second one of the same name, a value of another size
@@ -122,6 +123,7 @@ impl<'a> Partitions<'a> {
                 model: None,
                 root_compatible: Vec::new(),
                 backing,
+                authority: Authority::None,
             }],
         }
     }
@@ -204,6 +206,8 @@ pub struct Partition<'a> {
     pub root_compatible: Vec<&'a str>,
     /// When its memory is taken and zeroed.
     pub backing: MemoryBacking,
+    /// What it may do to others.
+    pub authority: Authority,
 }
 
 impl Partition<'_> {
@@ -230,6 +234,16 @@ pub enum MemoryBacking {
     Eager,
     /// Each piece at the first touch.
     Lazy,
+}
+
+/// What a partition may do to other partitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Authority {
+    /// Nothing.
+    #[default]
+    None,
+    /// Control them: the property `control`.
+    Control,
 }
 
 /// A file inside the file, shared by the partitions that name it.

@@ -6,9 +6,9 @@
 
 use super::error::shown;
 use super::{
-    ConfigError, Expected, Image, MAX_BOOTARGS_BYTES, MAX_HPT_ORDER, MAX_IMAGES, MAX_PARTITIONS,
-    MAX_STRING_BYTES, MEMORY_UNIT_BYTES, MIN_HPT_ORDER, MemoryBacking, Partition, Partitions,
-    default_hpt_order,
+    Authority, ConfigError, Expected, Image, MAX_BOOTARGS_BYTES, MAX_HPT_ORDER, MAX_IMAGES,
+    MAX_PARTITIONS, MAX_STRING_BYTES, MEMORY_UNIT_BYTES, MIN_HPT_ORDER, MemoryBacking, Partition,
+    Partitions, default_hpt_order,
 };
 use alloc::format;
 use alloc::string::String;
@@ -29,6 +29,7 @@ const PARTITION_PROPERTIES: &[&str] = &[
     "model",
     "root-compatible",
     "memory-backing",
+    "control",
 ];
 
 /// Reads a partition tree.
@@ -331,6 +332,9 @@ fn read_partition<'a>(
             _ => None,
         },
     )?;
+    let control = fields.optional("control", Expected::Nothing, |value| {
+        value.value.is_empty().then_some(Authority::Control)
+    })?;
     Ok(Partition {
         name,
         memory_bytes,
@@ -342,6 +346,7 @@ fn read_partition<'a>(
         model,
         root_compatible: root_compatible.unwrap_or_default(),
         backing: backing.unwrap_or_default(),
+        authority: control.unwrap_or_default(),
     })
 }
 

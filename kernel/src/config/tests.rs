@@ -44,6 +44,7 @@ fn every_property_is_read() {
             model: Some("A model"),
             root_compatible: vec!["some,machine", "pseries"],
             backing: MemoryBacking::Lazy,
+            authority: Authority::None,
         }
     );
     assert_eq!(
@@ -63,6 +64,7 @@ fn every_property_is_read() {
             model: None,
             root_compatible: vec![],
             backing: MemoryBacking::Eager,
+            authority: Authority::Control,
         }
     );
 }
@@ -361,6 +363,12 @@ fn partitions_are_as_the_schema_says() {
         with("memory-backing", b"slow\0"),
         alloc::format!("{path}: memory-backing must be \"eager\" or \"lazy\"")
     );
+    for value in [&[0][..], &[0, 0, 0, 1], b"yes\0"] {
+        assert_eq!(
+            with("control", value),
+            alloc::format!("{path}: control must be without a value")
+        );
+    }
     assert_eq!(
         error(|tree| debian(tree).add_child(DeviceTreeNode::new_unchecked("disk"))),
         alloc::format!("{path}/disk: unknown node")

@@ -4,6 +4,7 @@
 pub mod error;
 pub mod function;
 pub mod invalidation;
+pub mod partition;
 pub mod records;
 mod serve;
 pub mod session;

@@ -7,8 +7,9 @@
 use super::hardware::{Hardware, HwInterrupts, HwMemory};
 use super::start::Machine;
 use super::{builtin, firmware::Opal};
-use crate::config::{self, MemoryBacking, Partitions};
+use crate::config::{self, Authority, MemoryBacking, Partitions};
 use crate::console::{GuestId, InputRing, OutputRing};
+use crate::control::{ControlPort, Session};
 use crate::guest_dt::{
     self, CpuKind, FdtPlace, GuestCpu, GuestDtParams, GuestRtas, RandomDevice, Vty,
 };
@@ -153,6 +154,11 @@ pub fn create(
         characteristics: resources.characteristics,
         watchpoints: resources.watchpoints,
         clock: resources.clock,
+        control: match configuration.authority {
+            Authority::None => None,
+            Authority::Control => Some(ControlPort::new()),
+        },
+        session: spin::Mutex::new(Session::new()),
         complaints: spin::Mutex::new(complaint_budget(resources.clock.timebase_hz)),
     }));
     let tree =
