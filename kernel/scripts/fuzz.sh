@@ -23,6 +23,7 @@ TARGETS=(
 	"kernel console_input"
 	"mm stream_parse"
 	"mm stream_passes"
+	"kernel control_call"
 )
 
 say() { printf 'fuzz: %s\n' "$*"; }

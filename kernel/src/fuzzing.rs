@@ -38,10 +38,10 @@ impl Default for Guest {
 }
 
 /// The bytes that are left of a program; zeros behind its end.
-struct Bytes<'a>(&'a [u8]);
+pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl Bytes<'_> {
-    fn byte(&mut self) -> u8 {
+    pub(crate) fn byte(&mut self) -> u8 {
         match self.0.split_first() {
             Some((first, rest)) => {
                 self.0 = rest;
@@ -51,12 +51,12 @@ impl Bytes<'_> {
         }
     }
 
-    fn array<const N: usize>(&mut self) -> [u8; N] {
+    pub(crate) fn array<const N: usize>(&mut self) -> [u8; N] {
         core::array::from_fn(|_| self.byte())
     }
 
     /// An operand: small, an entry of the page table, a page of memory, a bit, or anything.
-    fn operand(&mut self) -> u64 {
+    pub(crate) fn operand(&mut self) -> u64 {
         match self.byte() % 8 {
             0 => 0,
             1 => u64::from(self.byte()),
@@ -84,6 +84,7 @@ impl Guest {
     pub fn new() -> Self {
         Self(Rig::with(RigOptions {
             backing: Backing::Lazy,
+            authority: crate::config::Authority::Control,
             ..RigOptions::default()
         }))
     }

@@ -10,6 +10,7 @@ extern crate alloc;
 pub mod bootargs;
 pub mod config;
 pub mod console;
+pub mod control;
 pub mod exit;
 pub mod guest_dt;
 pub mod hcall;

@@ -3,9 +3,11 @@
 //!
 //! Built once from its node in the partition tree and never moved. What changes while its
 //! virtual processor runs is atomic (page table, rings, interrupt presenter) or behind a lock.
-//! Lock order: `rtas`, then `complaints`, then the console's multiplexer (inside the log).
+//! Lock order: `control` and `session`, which hypervisor calls only try, then `rtas`, then
+//! `complaints`, then the console's multiplexer (inside the log).
 
 use crate::console::{GuestId, InputRing, OutputRing, RateLimit};
+use crate::control::{ControlPort, Session};
 use crate::hcall::UndefinedFlags;
 use crate::platform::Platform;
 use crate::rtas::{PartitionFacts, Rtas};
@@ -77,6 +79,12 @@ pub struct Partition<P: Platform> {
     pub undefined_flags: UndefinedFlags,
     /// Time of day.
     pub clock: Clock,
+    /// Bytes of a row of its framebuffer; 0 without one.
+    pub framebuffer_row_bytes: u32,
+    /// What lets it control others; none has it whose node does not say `control`.
+    pub control: Option<ControlPort>,
+    /// Whose its own state is.
+    pub session: Mutex<Session>,
     /// Log lines that the guest can provoke: all share this budget.
     pub complaints: Mutex<RateLimit>,
 }

@@ -4,7 +4,9 @@
 
 extern crate std;
 
+use crate::config::Authority;
 use crate::console::{GuestId, InputRing, OutputRing};
+use crate::control::{ControlPort, Session};
 use crate::hcall::UndefinedFlags;
 use crate::partition::{
     Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, Watchpoints, complaint_budget,
@@ -249,6 +251,7 @@ pub(crate) struct RigOptions {
     pub(crate) keys: StorageKeys,
     pub(crate) undefined_flags: UndefinedFlags,
     pub(crate) clock: Option<u64>,
+    pub(crate) authority: Authority,
 }
 
 impl Default for RigOptions {
@@ -259,6 +262,7 @@ impl Default for RigOptions {
             keys: StorageKeys::Offered,
             undefined_flags: UndefinedFlags::Ignored,
             clock: Some(BOOT_SECONDS),
+            authority: Authority::None,
         }
     }
 }
@@ -333,6 +337,12 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
             timebase_at_boot: 0,
             timebase_hz: TIMEBASE_HZ,
         },
+        framebuffer_row_bytes: 0,
+        control: match options.authority {
+            Authority::None => None,
+            Authority::Control => Some(ControlPort::new()),
+        },
+        session: spin::Mutex::new(Session::new()),
         complaints: spin::Mutex::new(complaint_budget(TIMEBASE_HZ)),
     });
     Parts {

@@ -52,6 +52,14 @@ const SLB_PAGE_SIZE: u64 = ppc_bit(55) | ppc_mask(58, 59);
 /// L and LP of the base page sizes that a partition is told: 4 KiB, 16 MiB, 64 KiB.
 const SLB_PAGE_SIZES: [u64; 3] = [0, 0x100, 0x110];
 
+/// Whether slbmte takes this valid entry, the number of its slot apart, and a partition may have it.
+pub(crate) fn is_loadable_slb_entry(esid: u64, vsid: u64) -> bool {
+    esid & SLB_VALID != 0
+        && esid & !SLB_ESID == 0
+        && vsid & !(SLB_VSID | SLB_PAGE_SIZE) == 0
+        && SLB_PAGE_SIZES.contains(&(vsid & SLB_PAGE_SIZE))
+}
+
 /// Byte offsets in the VPA of fields that are the hypervisor's.
 mod vpa_offset {
     /// Reserved for firmware (with the shared-processor flag), then two FRU numbers.
@@ -245,9 +253,7 @@ impl VcpuAreas {
                 at.checked_add(8).map(|at| memory.read_be64(at)),
             );
             if let (Ok(esid), Some(Ok(vsid))) = words
-                && esid & SLB_VALID != 0
-                && vsid & !(SLB_VSID | SLB_PAGE_SIZE) == 0
-                && SLB_PAGE_SIZES.contains(&(vsid & SLB_PAGE_SIZE))
+                && is_loadable_slb_entry(esid & SLB_ESID, vsid)
             {
                 // There are no more slots than the vector holds.
                 let _ = entries.try_push((vsid, esid & SLB_ESID | slot));

@@ -32,7 +32,8 @@
 //! default, or `"lazy"`), `strict-flags` (without a value: page table calls answer H_PARAMETER to
 //! flags that they do not define, which is LoPAR's debug mode; otherwise such flags are ignored) and
 //! `framebuffer` (three cells: pixels of a row, rows, each 64 to 4096, and
-//! bits of a pixel, 8, 16 or 32; without it the partition has none).
+//! bits of a pixel, 8, 16 or 32; without it the partition has none). The property `control`, which has no value, lets a partition control others
+//! by H_CONTROL ([`crate::control`]).
 //!
 //! The same code reads the file on the host, before anything starts, and in the hypervisor. It is
 //! strict: an unknown node or property, a second one of the same name, a value of another size
@@ -130,6 +131,7 @@ impl<'a> Partitions<'a> {
                 backing,
                 undefined_flags: UndefinedFlags::default(),
                 framebuffer: None,
+                authority: Authority::None,
             }],
         }
     }
@@ -212,6 +214,8 @@ pub struct Partition<'a> {
     pub undefined_flags: UndefinedFlags,
     /// What it draws on, where it has that.
     pub framebuffer: Option<Geometry>,
+    /// What it may do to others.
+    pub authority: Authority,
 }
 
 impl Partition<'_> {
@@ -248,6 +252,16 @@ pub enum MemoryBacking {
     Eager,
     /// Each piece at the first touch.
     Lazy,
+}
+
+/// What a partition may do to other partitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Authority {
+    /// Nothing.
+    #[default]
+    None,
+    /// Control them: the property `control`.
+    Control,
 }
 
 /// A file inside the file, shared by the partitions that name it.

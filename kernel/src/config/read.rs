@@ -6,9 +6,9 @@
 
 use super::error::shown;
 use super::{
-    ConfigError, Expected, Image, MAX_BOOTARGS_BYTES, MAX_HPT_ORDER, MAX_IMAGES, MAX_PARTITIONS,
-    MAX_STRING_BYTES, MEMORY_UNIT_BYTES, MIN_HPT_ORDER, MemoryBacking, Partition, Partitions,
-    default_hpt_order,
+    Authority, ConfigError, Expected, Image, MAX_BOOTARGS_BYTES, MAX_HPT_ORDER, MAX_IMAGES,
+    MAX_PARTITIONS, MAX_STRING_BYTES, MEMORY_UNIT_BYTES, MIN_HPT_ORDER, MemoryBacking, Partition,
+    Partitions, default_hpt_order,
 };
 use crate::hcall::UndefinedFlags;
 use crate::screen::Geometry;
@@ -33,6 +33,7 @@ const PARTITION_PROPERTIES: &[&str] = &[
     "memory-backing",
     "strict-flags",
     "framebuffer",
+    "control",
 ];
 
 /// Reads a partition tree.
@@ -346,6 +347,9 @@ fn read_partition<'a>(
             partition: shown(name),
             error,
         })?;
+    let control = fields.optional("control", Expected::NoValue, |value| {
+        value.value.is_empty().then_some(Authority::Control)
+    })?;
     Ok(Partition {
         name,
         memory_bytes,
@@ -359,6 +363,7 @@ fn read_partition<'a>(
         backing: backing.unwrap_or_default(),
         undefined_flags: strict.unwrap_or_default(),
         framebuffer,
+        authority: control.unwrap_or_default(),
     })
 }
 

@@ -46,6 +46,7 @@ fn every_property_is_read() {
             backing: MemoryBacking::Lazy,
             undefined_flags: UndefinedFlags::Refused,
             framebuffer: Some(Geometry::new(1024, 768, 32).unwrap()),
+            authority: Authority::None,
         }
     );
     assert_eq!(
@@ -67,6 +68,7 @@ fn every_property_is_read() {
             backing: MemoryBacking::Eager,
             undefined_flags: UndefinedFlags::Ignored,
             framebuffer: None,
+            authority: Authority::Control,
         }
     );
 }
@@ -403,6 +405,12 @@ fn partitions_are_as_the_schema_says() {
         assert_eq!(
             error(|tree| set(debian(tree), "framebuffer", cells)),
             alloc::format!("partition debian: framebuffer: {what}")
+        );
+    }
+    for value in [&[0][..], &[0, 0, 0, 1], b"yes\0"] {
+        assert_eq!(
+            with("control", value),
+            alloc::format!("{path}: control must be without a value")
         );
     }
     assert_eq!(

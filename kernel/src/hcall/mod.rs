@@ -8,6 +8,7 @@
 
 pub mod clear_hpt;
 mod console;
+mod control;
 mod cpu;
 mod interrupt;
 mod memory;
@@ -26,11 +27,14 @@ use penstock_mm::status::HcallStatus;
 pub use strict::UndefinedFlags;
 pub use table::{Hcall, Table, function_sets};
 
-/// Tokens below 0x400 are multiples of 4 and have a slot each; H_RTAS has the last.
-pub const SLOTS: usize = 0x400 / 4 + 1;
+/// Tokens below 0x400 are multiples of 4 and have a slot each; the private ones have the last.
+pub const SLOTS: usize = 0x400 / 4 + 2;
 
 /// The token that the RTAS blob, and guests without it, use (private range of LoPAR's table).
 pub const H_RTAS: u64 = 0xf000;
+
+/// The token of the control interface (private range of LoPAR's table).
+pub const H_CONTROL: u64 = 0xf004;
 
 /// A handler: takes its arguments from the context and leaves its results there.
 pub type Handler<P> = fn(&mut Vcpu<P>) -> LightExit;
@@ -40,8 +44,10 @@ pub type Handler<P> = fn(&mut Vcpu<P>) -> LightExit;
 #[inline]
 #[must_use]
 pub const fn slot(token: u64) -> Option<usize> {
-    if token == H_RTAS {
-        return Some(SLOTS - 1);
+    match token {
+        H_RTAS => return Some(SLOTS - 2),
+        H_CONTROL => return Some(SLOTS - 1),
+        _ => {}
     }
     if !token.is_multiple_of(4) || token >= 0x400 {
         return None;

@@ -3,7 +3,9 @@
 //!
 //! Dispatch, counts, the function sets told to the guest and the README's list all come from it.
 
-use super::{Handler, SLOTS, clear_hpt, console, cpu, h_function, interrupt, memory, rtas, slot};
+use super::{
+    Handler, SLOTS, clear_hpt, console, control, cpu, h_function, interrupt, memory, rtas, slot,
+};
 use crate::platform::Platform;
 
 /// One hypervisor call.
@@ -72,6 +74,7 @@ hcalls! {
     0x358 H_CLEAR_HPT("") = clear_hpt::h_clear_hpt, "LoPAR, H_CLEAR_HPT";
     0x37c H_REGISTER_PROC_TBL("flags, table, page-size, size") = cpu::h_register_proc_tbl, "LoPAR, H_REGISTER_PROCESS_TABLE";
     0xf000 H_RTAS("argument block") = rtas::h_rtas, "private: RTAS by hcall, as the RTAS blob makes it";
+    0xf004 H_CONTROL("function, partition, buffer, length, arguments") = control::h_control, "private: the control interface, for partitions marked `control`";
 }
 
 impl<P: Platform> Table<P> {
@@ -172,9 +175,10 @@ mod tests {
         for (number, name) in NAMES {
             // LoPAR writes two of these names differently, has an older call under the number
             // that every guest and hypervisor uses for H_GET_CPU_CHARACTERISTICS, and leaves
-            // H_RTAS's range private.
+            // the range of H_RTAS and H_CONTROL private.
             let others = [
                 "H_RTAS",
+                "H_CONTROL",
                 "H_REGISTER_PROC_TBL",
                 "H_XIRR_X",
                 "H_GET_CPU_CHARACTERISTICS",

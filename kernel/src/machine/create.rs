@@ -6,8 +6,9 @@ use super::hardware::{Hardware, HwInterrupts, HwMemory};
 use super::interrupts::{self, Ground, Interrupts};
 use super::start::Machine;
 use super::{builtin, firmware::Opal};
-use crate::config::{self, MemoryBacking, Partitions};
+use crate::config::{self, Authority, MemoryBacking, Partitions};
 use crate::console::{GuestId, InputRing, OutputRing};
+use crate::control::{ControlPort, Session};
 use crate::guest_dt::{
     self, CpuKind, FdtPlace, Framebuffer, GuestCpu, GuestDtParams, GuestRtas, RandomDevice, Vty,
 };
@@ -176,6 +177,14 @@ pub fn create(
         watchpoints: resources.watchpoints,
         undefined_flags: configuration.undefined_flags,
         clock: resources.clock,
+        framebuffer_row_bytes: configuration
+            .framebuffer
+            .map_or(0, |geometry| geometry.stride()),
+        control: match configuration.authority {
+            Authority::None => None,
+            Authority::Control => Some(ControlPort::new()),
+        },
+        session: spin::Mutex::new(Session::new()),
         complaints: spin::Mutex::new(complaint_budget(resources.clock.timebase_hz)),
     });
     let mut occupied = match Occupied::new(partition) {

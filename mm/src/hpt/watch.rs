@@ -26,8 +26,18 @@ pub enum VcpusAre {
     Stopped,
 }
 
-/// Entries that one round of an exact pass clears: its locks and its walk are bounded by it.
-const BYTES_PER_ROUND: u64 = 16 << 20;
+/// What one step of a pass looks at, so that a step is bounded.
+const BYTES_PER_PART: u64 = 16 << 20;
+
+/// The part after `part`, unless it was the last.
+const fn next_part(slot: &Slot, part: u64) -> Option<u64> {
+    let next = part.saturating_add(1);
+    if next.saturating_mul(BYTES_PER_PART) < slot.bytes() {
+        Some(next)
+    } else {
+        None
+    }
+}
 
 impl<M: Machine> HashMmu<M> {
     /// Begins to log what is written to a slot. What was written shortly before may be in the log
@@ -49,11 +59,23 @@ impl<M: Machine> HashMmu<M> {
     /// cleared or flushed. `None` where there is no such slot, or no log.
     #[must_use]
     pub fn harvest_roughly(&self, slot: SlotId) -> Option<()> {
+        let mut part = 0;
+        while let Some(next) = self.harvest_part_roughly(slot, part)? {
+            part = next;
+        }
+        Some(())
+    }
+
+    /// The read-only pass over part `part` of a slot, each 16 MiB; the number of the next part, or
+    /// `None` within at the end. `None` where there is no such slot, or no log.
+    #[must_use]
+    pub fn harvest_part_roughly(&self, slot: SlotId, part: u64) -> Option<Option<u64>> {
         let slot = self.logged(slot)?;
+        let offset = part.saturating_mul(BYTES_PER_PART);
         self.walk(
             slot,
-            0,
-            slot.bytes(),
+            offset,
+            BYTES_PER_PART,
             Heads::Occupied,
             &mut |guard, place| {
                 if guard.r().get() & HpteR::C != 0 {
@@ -61,34 +83,39 @@ impl<M: Machine> HashMmu<M> {
                 }
             },
         );
-        Some(())
+        Some(next_part(slot, part))
     }
 
     /// The exact pass: all that was written before goes into the log, and C is cleared, so that the
     /// next store is seen. `None` where there is no such slot, or no log.
     #[must_use]
     pub fn harvest(&self, slot: SlotId, vcpus: VcpusAre) -> Option<()> {
-        let slot = self.logged(slot)?;
+        self.logged(slot)?;
         match vcpus {
             VcpusAre::Running => {}
             // A processor may hold back the store of C until it is invalidated.
             VcpusAre::Stopped => self.flush_partition(),
         }
-        let mut offset = 0;
-        while offset < slot.bytes() {
-            let _ = self
-                .obligation()
-                .and_hide(
-                    slot,
-                    offset,
-                    BYTES_PER_ROUND,
-                    Heads::Occupied,
-                    |guard, _| guard.v().is_valid() && guard.r().get() & HpteR::C != 0,
-                )
-                .flush();
-            offset += BYTES_PER_ROUND;
+        let mut part = 0;
+        while let Some(next) = self.harvest_part(slot, part)? {
+            part = next;
         }
         Some(())
+    }
+
+    /// The exact pass over part `part` of a slot, each 16 MiB; the number of the next part, or
+    /// `None` within at the end. `None` where there is no such slot, or no log.
+    #[must_use]
+    pub fn harvest_part(&self, slot: SlotId, part: u64) -> Option<Option<u64>> {
+        let slot = self.logged(slot)?;
+        let offset = part.saturating_mul(BYTES_PER_PART);
+        let _ = self
+            .obligation()
+            .and_hide(slot, offset, BYTES_PER_PART, Heads::Occupied, |guard, _| {
+                guard.v().is_valid() && guard.r().get() & HpteR::C != 0
+            })
+            .flush();
+        Some(next_part(slot, part))
     }
 
     fn logged(&self, slot: SlotId) -> Option<&Slot> {
@@ -107,6 +134,19 @@ impl<M: Machine> HashMmu<M> {
             taken += 1;
         }
         taken
+    }
+
+    /// The same bits, which stay.
+    pub fn peek_log(&self, slot: SlotId, first: u64, out: &mut [u64]) -> usize {
+        let Some(slot) = self.memory.slot(slot) else {
+            return 0;
+        };
+        let mut seen = 0;
+        for (word, number) in out.iter_mut().zip(first..slot.dirty_words()) {
+            *word = slot.peek_dirty(number);
+            seen += 1;
+        }
+        seen
     }
 
     /// How many granules the log has at this moment.

@@ -247,6 +247,7 @@ impl Rig {
 fn nothing_that_a_guest_does_breaks_the_hypervisor() {
     let rig = RefCell::new(Rig::with(RigOptions {
         backing: Backing::Lazy,
+        authority: crate::config::Authority::Control,
         ..RigOptions::default()
     }));
     set_random(Some(0x1234));

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The control interface: how a tool looks at another partition, and changes it.
+
+pub mod error;
+pub mod function;
+pub mod invalidation;
+pub mod partition;
+pub mod records;
+mod serve;
+pub mod session;
+pub mod target;
+
+#[cfg(any(test, feature = "fake"))]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "what a fake has is small, and a test that is wrong may panic"
+)]
+pub mod fake;
+
+#[cfg(any(test, feature = "fake"))]
+pub mod fuzzing;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::ControlError;
+pub use serve::{
+    Call, Caller, ControlPort, DONE, ENTRIES_PER_CALL, MAX_BUFFER_BYTES, Reply, WRITER, open_flags,
+    serve,
+};
+pub use session::{Holder, Session};
+pub use target::{Controlled, Directory};
