@@ -54,6 +54,7 @@ mod remove;
 pub mod resize;
 mod ring;
 mod search;
+mod stream_io;
 mod table;
 mod veil;
 mod vrma;
@@ -64,6 +65,7 @@ pub use check::{HptStats, Rule, Violation};
 pub use fault::{AccessKind, BackingTooSmall, FaultAction, GuestFault, HpteFault};
 pub use flush::FlushCounts;
 pub use refresh::{Flushed, Obligation};
+pub use stream_io::{HptReader, RestoreError};
 pub use watch::VcpusAre;
 
 use self::changes::ChangeLog;
