@@ -44,6 +44,7 @@ mod read;
 use crate::hcall::UndefinedFlags;
 use alloc::vec::Vec;
 use penstock_arch::addr::GuestReal;
+use penstock_mm::hpt::changes::ChangeLog;
 use penstock_mm::slot::Slot;
 
 pub use error::{ConfigError, Expected};
@@ -227,6 +228,8 @@ impl Partition<'_> {
         self.memory_bytes
             .saturating_add(self.table_bytes())
             .saturating_add(Slot::overhead_bytes(self.memory_bytes))
+            // 16 bytes an entry, and as much beside it.
+            .saturating_add(ChangeLog::bytes(self.table_bytes() / 32))
     }
 }
 
