@@ -81,7 +81,7 @@ cargo_test_cases() {
 	fi
 }
 
-# Every interleaving of a few threads, within bounds, of what the page table does without locks.
+# The protocols of the page table, in every interleaving of a few threads, within bounds.
 loom_case() {
 	RUSTFLAGS='--cfg loom' cargo_at_root test -p penstock-mm --release --target-dir "$TARGET_DIR/loom" \
 		--test interleavings -- --nocapture
