@@ -60,6 +60,12 @@ mod veil;
 mod vrma;
 mod watch;
 
+/// What `ring` and `veil` are made of; the model checker of `tests/interleavings` has its own.
+mod sync {
+    pub(super) use core::hint::spin_loop;
+    pub(super) use core::sync::atomic::{AtomicU64, Ordering, fence};
+}
+
 pub use block_remove::BLOCK_PAGES_LOG2;
 pub use check::{HptStats, Rule, Violation};
 pub use fault::{AccessKind, BackingTooSmall, FaultAction, GuestFault, HpteFault};
