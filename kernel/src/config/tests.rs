@@ -120,8 +120,7 @@ fn partitions_are_held_against_the_board() {
     // 32 KiB, a doubleword for each 64 KiB; half a byte for each entry.
     // And 3 MiB to draw on, with as much beside each MiB.
     let screen = (3 << 20) + Slot::overhead_bytes(3 << 20);
-    let needed =
-        ((512 + 32) << 20) + (1 << 20) + (16 << 10) + (64 << 10) + (512 << 10) + screen;
+    let needed = ((512 + 32) << 20) + (1 << 20) + (16 << 10) + (64 << 10) + (512 << 10) + screen;
     assert_eq!(one.as_slice()[0].framebuffer_bytes(), 3 << 20);
     assert_eq!(one.as_slice()[0].required_bytes(), needed);
     assert_eq!(one.check_against(needed), Ok(()));
