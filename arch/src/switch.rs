@@ -4,7 +4,7 @@
 //! While a guest runs, and while the hypervisor works for it, most of what the guest owns stays in
 //! the machine. [`leave`] takes it out, [`enter`] puts that of another one in, and [`park`] is for
 //! a thread that has none. Emulators forgive nearly all that could be forgotten here, so each step
-//! goes through [`Thread`], whose recorder ([`crate::fake`]) lets the host tests see them all.
+//! goes through [`Thread`], whose recorder (in `fake`) lets the host tests see them all.
 //!
 //! Interrupt context, HDEC and the registers that the entry code moves are not part of this.
 //!

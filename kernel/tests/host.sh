@@ -13,6 +13,7 @@ host_cases() {
 	run_case shellcheck shellcheck_case
 	run_case screenshot screenshot_case
 	cargo_test_cases
+	run_case loom-hpt loom_case
 }
 
 build_cases() {
@@ -86,6 +87,12 @@ cargo_test_cases() {
 	elif ((failed == 0)); then
 		printf 'ok cargo-test (%d tests)\n' "$passed"
 	fi
+}
+
+# The protocols of the page table, in every interleaving of a few threads, within bounds.
+loom_case() {
+	RUSTFLAGS='--cfg loom' cargo_at_root test -p penstock-mm --release --target-dir "$TARGET_DIR/loom" \
+		--test interleavings -- --nocapture
 }
 
 # Guests' floating-point and vector registers stay in the machine across exits, so an instruction of

@@ -48,6 +48,7 @@ use crate::hcall::UndefinedFlags;
 use crate::screen::Geometry;
 use alloc::vec::Vec;
 use penstock_arch::addr::GuestReal;
+use penstock_mm::hpt::changes::ChangeLog;
 use penstock_mm::slot::Slot;
 
 pub use error::{ConfigError, Expected};
@@ -241,6 +242,8 @@ impl Partition<'_> {
             .saturating_add(Slot::overhead_bytes(self.memory_bytes))
             .saturating_add(self.framebuffer_bytes())
             .saturating_add(Slot::overhead_bytes(self.framebuffer_bytes()))
+            // 16 bytes an entry, and as much beside it.
+            .saturating_add(ChangeLog::bytes(self.table_bytes() / 32))
     }
 }
 

@@ -119,10 +119,10 @@ fn partitions_are_held_against_the_board() {
     let bytes = changed(|_| ());
     let one = parse(&bytes).unwrap();
     // 512 MiB, a page table of 16 MiB and as much of reverse map; a word and eight doublewords for each
-    // 32 KiB, a doubleword for each 64 KiB.
+    // 32 KiB, a doubleword for each 64 KiB; half a byte for each entry.
     // And 3 MiB to draw on, with as much beside each MiB.
     let screen = (3 << 20) + Slot::overhead_bytes(3 << 20);
-    let needed = ((512 + 32) << 20) + (1 << 20) + (16 << 10) + (64 << 10) + screen;
+    let needed = ((512 + 32) << 20) + (1 << 20) + (16 << 10) + (64 << 10) + (512 << 10) + screen;
     assert_eq!(one.as_slice()[0].framebuffer_bytes(), 3 << 20);
     assert_eq!(one.as_slice()[0].required_bytes(), needed);
     assert_eq!(one.check_against(needed), Ok(()));
@@ -133,12 +133,12 @@ fn partitions_are_held_against_the_board() {
     );
     let two = parse(TWO).unwrap();
     let second = 4112_u64 << 20;
-    let both = needed + second + (128 << 20) + Slot::overhead_bytes(second);
+    let both = needed + second + ((128 + 2) << 20) + Slot::overhead_bytes(second);
     assert_eq!(two.check_against(both), Ok(()));
     assert_eq!(
         two.check_against(both - (1 << 20)).unwrap_err().to_string(),
         "partition b: 4112 MiB of memory and 128 MiB of page table and reverse map do not fit the \
-         4247 MiB that the board has free"
+         4249 MiB that the board has free"
     );
     assert_eq!(
         two.check_against(0).unwrap_err().to_string(),

@@ -12,7 +12,10 @@
 //!
 //! # Who marks, and when
 //! Whoever changes what the guest sees of an entry calls [`ChangeLog::mark`] while it holds the
-//! entry's lock, after the change. A reader takes the bit first, and then reads the entry under its
+//! entry's lock for the change, so that whoever finds the mark and waits for the lock finds the change
+//! too. R and C that the processor sets are such a change when somebody collects them into the guest's
+//! doubleword 1, and a reader collects them before it tells them: what it told is that doubleword,
+//! and every change of that is marked. A reader takes the bit first, and then reads the entry under its
 //! lock. Two critical sections of one entry's lock come one after the other, the earlier one visible
 //! to the later (taking the lock acquires, letting go releases). From that follows:
 //!
@@ -119,7 +122,14 @@ impl ChangeLog {
         self.marking.load(Relaxed).count_ones()
     }
 
-    /// The entry changed. Its lock is held, and the change is done.
+    /// Whether anybody reads. To be asked with an entry's lock held, for that entry.
+    #[inline]
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.marking.load(Relaxed) != 0
+    }
+
+    /// The entry changed. Its lock is held, and stays so until the change is done.
     #[inline]
     pub fn mark(&self, index: HpteIndex) {
         let readers = self.marking.load(Relaxed);

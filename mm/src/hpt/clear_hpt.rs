@@ -18,7 +18,7 @@ use crate::page_ops::Machine;
 use penstock_arch::hash::{HPTES_PER_GROUP, HpteIndex, HpteR, HpteV, VRMA_SEGMENT, VRMA_VSID};
 
 /// Entries that are hidden together.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 
 /// Most entries that one call looks at: a table of 8 MiB.
 const LOOKED_AT: u64 = 1 << 19;
@@ -34,7 +34,7 @@ pub(super) const fn is_real_mode(v: HpteV, r: HpteR) -> bool {
 }
 
 /// Removes an entry whose translation is flushed.
-fn finish<M: Machine>(entry: Quiesced<'_, M>, (): ()) {
+pub(super) fn finish<M: Machine>(entry: Quiesced<'_, M>, (): ()) {
     entry.remove();
 }
 
@@ -58,7 +58,8 @@ impl<M: Machine> HashMmu<M> {
             // Most groups of a large table are free, and need no lock to be seen so.
             if group.iter().any(|[v, _]| v.load_raw() != 0) {
                 for slot in 0..HPTES_PER_GROUP {
-                    removed += self.clear_one(&mut batch, HpteIndex::new(at + slot));
+                    let index = HpteIndex::new(at + slot);
+                    removed += self.clear_one(&mut batch, index, is_real_mode);
                 }
             }
             at += HPTES_PER_GROUP;
@@ -71,8 +72,14 @@ impl<M: Machine> HashMmu<M> {
         None
     }
 
-    /// How many entries were removed: one or none.
-    fn clear_one<'a>(&'a self, batch: &mut Batch<'a, M, (), BATCH>, index: HpteIndex) -> u64 {
+    /// Removes an entry, now or with the batch, unless `keeps` wants it. How many entries were removed:
+    /// one or none.
+    pub(super) fn clear_one<'a>(
+        &'a self,
+        batch: &mut Batch<'a, M, (), BATCH>,
+        index: HpteIndex,
+        keeps: impl Fn(HpteV, HpteR) -> bool,
+    ) -> u64 {
         if self.table.entry(index).load_v().get() == 0 {
             return 0;
         }
@@ -84,7 +91,7 @@ impl<M: Machine> HashMmu<M> {
             }
         };
         let (v, r) = (guard.v(), guard.r());
-        if !v.is_present() || is_real_mode(v, r) {
+        if !v.is_present() || keeps(v, r) {
             return 0;
         }
         if v.is_valid() {

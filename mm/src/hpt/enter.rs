@@ -190,7 +190,7 @@ impl<M: Machine> Quiesced<'_, M> {
         let wanted = entry
             .place
             .wanted(entry.guest_r, entry.segment, entry.place.state());
-        self.set_guest_r(entry.guest_r);
+        self.set_new_guest_r(entry.guest_r);
         self.set_r(wanted.r);
         if wanted.visible {
             self.install(entry.v.with(HpteV::VALID));

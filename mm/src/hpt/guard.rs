@@ -86,6 +86,29 @@ impl<M: Machine> HashMmu<M> {
     }
 }
 
+impl<M: Machine> HashMmu<M> {
+    /// Replaces the guest's doubleword 1 of an entry whose lock is held, and marks the entry where
+    /// that changed anything.
+    #[inline]
+    fn replace_guest_r(&self, entry: Entry<'_>, r: GuestHpteR) {
+        if self.changes.is_read() {
+            self.replace_and_mark(entry, r);
+        } else {
+            entry.store_rev(r);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn replace_and_mark(&self, entry: Entry<'_>, r: GuestHpteR) {
+        let changed = entry.load_rev() != r;
+        entry.store_rev(r);
+        if changed {
+            self.changes.mark(entry.index);
+        }
+    }
+}
+
 /// Waits until the lock is ours.
 #[cold]
 fn wait_for_lock(entry: Entry<'_>) {
@@ -127,7 +150,7 @@ impl<'a, M: Machine> HpteGuard<'a, M> {
     /// Replaces the guest's doubleword 1.
     #[inline]
     pub(super) fn set_guest_r(&self, r: GuestHpteR) {
-        self.entry.store_rev(r);
+        self.mmu.replace_guest_r(self.entry, r);
     }
 
     /// Clears R of a valid entry, whose doubleword 1 is `r`, in place, and flushes.
@@ -347,10 +370,17 @@ impl<M: Machine> Quiesced<'_, M> {
         self.entry.store_r(self.mmu.machine(), r);
     }
 
+    /// Stores the guest's doubleword 1 of an entry that is new to the guest.
+    #[inline]
+    pub(super) fn set_new_guest_r(&mut self, r: GuestHpteR) {
+        self.entry.store_rev(r);
+        self.mmu.changes.mark(self.entry.index);
+    }
+
     /// Replaces the guest's doubleword 1.
     #[inline]
     pub(super) fn set_guest_r(&mut self, r: GuestHpteR) {
-        self.entry.store_rev(r);
+        self.mmu.replace_guest_r(self.entry, r);
     }
 
     /// Puts doubleword 0 back as it was, and unlocks.
@@ -404,6 +434,7 @@ impl<M: Machine> Quiesced<'_, M> {
             self.mmu.veil_less(1);
         }
         self.v = HpteV::new(0);
+        self.mmu.changes.mark(self.entry.index);
         GuestHpteR::new(guest_r.get() | r.rc())
     }
 

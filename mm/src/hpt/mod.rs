@@ -54,18 +54,27 @@ mod remove;
 pub mod resize;
 mod ring;
 mod search;
+mod stream_io;
 mod table;
 mod veil;
 mod vrma;
 mod watch;
+
+/// What `ring` and `veil` are made of; the model checker of `tests/interleavings` has its own.
+mod sync {
+    pub(super) use core::hint::spin_loop;
+    pub(super) use core::sync::atomic::{AtomicU64, Ordering, fence};
+}
 
 pub use block_remove::BLOCK_PAGES_LOG2;
 pub use check::{HptStats, Rule, Violation};
 pub use fault::{AccessKind, BackingTooSmall, FaultAction, GuestFault, HpteFault};
 pub use flush::FlushCounts;
 pub use refresh::{Flushed, Obligation};
+pub use stream_io::{HptReader, RestoreError};
 pub use watch::VcpusAre;
 
+use self::changes::ChangeLog;
 use self::flush::FlushCounters;
 use self::table::Table;
 use self::veil::Veil;
@@ -202,6 +211,8 @@ impl core::error::Error for HptSetupError {}
 #[derive(Debug)]
 pub struct HashMmu<M: Machine> {
     table: Table,
+    /// What changed of the table, for those who read it as a stream.
+    changes: ChangeLog,
     memory: GuestMemory<M>,
     lpid: Lpid,
     order: HptOrder,
@@ -249,12 +260,20 @@ impl<M: Machine> HashMmu<M> {
                 return Err(error.into());
             }
         };
+        let changes = match ChangeLog::new(table.count(), allocator, memory.machine()) {
+            Ok(changes) => changes,
+            Err(error) => {
+                table.release(allocator).and(memory.release(allocator))?;
+                return Err(error.into());
+            }
+        };
         let keys = match config.keys {
             StorageKeys::NotOffered => HpteR::KEY_HIGH | HpteR::KEY_LOW,
             StorageKeys::Offered => 0,
         };
         let mmu = Self {
             table,
+            changes,
             memory,
             lpid,
             order: config.order,
@@ -313,13 +332,13 @@ impl<M: Machine> HashMmu<M> {
     }
 
     /// Drops every entry and makes the real mode area anew, for a partition that starts over. No
-    /// vCPU of it may be in the guest.
+    /// vCPU of it may be in the guest, and nobody may read the table meanwhile, or begin to.
     pub fn clear_all(&self) {
         self.empty_table();
         self.enter_vrma();
     }
 
-    /// Drops every entry. No vCPU may be in the guest.
+    /// Drops every entry. No vCPU may be in the guest, and nobody may read the table.
     fn empty_table(&self) {
         for index in (0..self.entries()).map(HpteIndex::new) {
             if self.table.entry(index).load_v().is_absent() {
@@ -330,6 +349,7 @@ impl<M: Machine> HashMmu<M> {
         for (_, slot) in self.memory.slots() {
             slot.clear_heads(self.machine());
         }
+        self.changes.mark_all();
         self.flush_partition();
     }
 
@@ -377,7 +397,8 @@ impl<M: Machine> HashMmu<M> {
         self.table.clear(self.machine());
         self.flush_partition();
         let memory = self.memory.release(allocator);
-        self.table.release(allocator).and(memory)
+        let changes = self.changes.release(allocator);
+        self.table.release(allocator).and(changes).and(memory)
     }
 
     #[inline]

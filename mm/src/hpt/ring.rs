@@ -11,8 +11,8 @@
 //! Lock order: an entry's lock, then a head's. A walk holds the head's lock and takes entries' locks by
 //! trying; where that fails it lets go of the head, waits, and begins the ring again.
 
+use super::sync::{AtomicU64, Ordering, spin_loop};
 use super::table::{Entry, Table};
-use core::sync::atomic::{AtomicU64, Ordering};
 use penstock_arch::hash::HpteIndex;
 
 /// The lock.
@@ -109,7 +109,7 @@ impl Drop for Ring<'_> {
 #[cold]
 fn wait(head: &AtomicU64) {
     while head.load(Ordering::Relaxed) & LOCK != 0 {
-        core::hint::spin_loop();
+        spin_loop();
     }
 }
 

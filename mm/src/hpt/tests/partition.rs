@@ -53,6 +53,31 @@ fn a_table_that_does_not_fit_takes_nothing() {
 }
 
 #[test]
+fn whatever_does_not_fit_all_is_given_back() {
+    let host = TestMemory::new(3 << 24);
+    let mut allocator = host.frames();
+    let (mut failed, mut made) = (0, 0);
+    // Steps smaller than the smallest of the three, the log of changes.
+    let log = changes::ChangeLog::bytes(1 << 14);
+    for room in (0..1 << 20).step_by(usize::try_from(log / 2).unwrap()) {
+        let machine = TestMachine::new();
+        let memory = GuestMemory::new(machine, 32 << 20, Backing::Lazy, &mut allocator).unwrap();
+        let taken = allocator.largest() - room;
+        let taken = allocator.alloc(taken, 128).unwrap();
+        match HashMmu::new(LPID, memory, small(PageSize::P16M), &mut allocator) {
+            Ok(mmu) => {
+                made += 1;
+                mmu.destroy(&mut allocator).unwrap();
+            }
+            Err(_) => failed += 1,
+        }
+        allocator.free(taken).unwrap();
+        assert_eq!(allocator.left(), 3 << 24, "{room:#x}");
+    }
+    assert!(failed >= 128 && made > 1);
+}
+
+#[test]
 fn starting_over_leaves_the_real_mode_area_only() {
     let p = partition();
     let before: Vec<_> = (0..p.entries())
@@ -69,7 +94,11 @@ fn starting_over_leaves_the_real_mode_area_only() {
     assert!(p.steps().contains(&Step::TlbieLpid(LPID)));
     assert_eq!(
         p.allocator.left(),
-        (1 << 24) - (1 << 18) - (1 << 18) - crate::slot::Slot::overhead_bytes(32 << 20)
+        (1 << 24)
+            - (1 << 18)
+            - (1 << 18)
+            - crate::slot::Slot::overhead_bytes(32 << 20)
+            - changes::ChangeLog::bytes(1 << 14)
     );
 }
 

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The table as a stream: what a partition is saved as, and made again from.
+//!
+//! A reader may work while the partition runs. It is known to the change log before it looks at
+//! anything, and looks at an entry with its lock held. R and C that the processor set since they
+//! were collected are a change that nobody has marked: before they are told they go into the guest's
+//! doubleword 1, which marks the entry for all other readers. So what was told is always what that
+//! doubleword held then, and whoever changes it later, or clears R or C, marks. Looking for such R
+//! and C takes no lock: what is missed is found in the next pass, for it stays until somebody
+//! collects it.
+//!
+//! A stream is put in only while no virtual processor runs. Every entry passes the checks of H_ENTER
+//! before the first is changed.
+//!
+//! Linux, Documentation/virt/kvm/api.rst, KVM_PPC_GET_HTAB_FD.
+
+use super::changes::ReaderId;
+use super::clear_hpt::{self, BATCH};
+use super::guard::{Batch, HpteGuard};
+use super::{HashMmu, VcpusAre};
+use crate::page_ops::Machine;
+use crate::status::HcallStatus;
+use crate::stream::{ApplyError, GuestHpte, HptSink, HptSource, ParsedStream};
+use penstock_arch::hash::{GuestHpteR, HpteIndex, PageSize};
+
+/// One reader of a partition's table. Dropping it makes place for another.
+#[derive(Debug)]
+pub struct HptReader<'a, M: Machine> {
+    mmu: &'a HashMmu<M>,
+    /// `None` only while it is dropped.
+    id: Option<ReaderId>,
+}
+
+/// Why a stream was not put into a partition's table. The table is as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestoreError {
+    /// Virtual processors may be in the guest.
+    Running,
+    /// The stream was checked for a table of another size.
+    OtherTable {
+        /// Entries that it was checked for.
+        stream: u64,
+        /// Entries of the table.
+        table: u64,
+    },
+    /// The stream's real mode area has other pages than what backs this partition's has.
+    OtherRealModePage {
+        /// The stream's.
+        stream: PageSize,
+        /// The partition's, as its partition table entry says.
+        partition: PageSize,
+    },
+    /// The partition cannot hold an entry; the reason is what H_ENTER would answer.
+    Entry(ApplyError<HcallStatus>),
+}
+
+impl core::fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Running => f.write_str("virtual processors may be running"),
+            Self::OtherTable { stream, table } => write!(
+                f,
+                "a stream for {stream:#x} entries, and a table of {table:#x}"
+            ),
+            Self::OtherRealModePage { stream, partition } => write!(
+                f,
+                "real mode has pages of {:#x} bytes in the stream, and of {:#x} here",
+                stream.bytes(),
+                partition.bytes()
+            ),
+            Self::Entry(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for RestoreError {}
+
+impl<M: Machine> HashMmu<M> {
+    /// A reader of the table before its first pass; `None` where there are as many as there can be
+    /// ([`super::changes::READERS`]). From now on it is told of changes.
+    #[must_use]
+    pub fn reader(&self) -> Option<HptReader<'_, M>> {
+        let id = Some(self.changes.open()?);
+        Some(HptReader { mmu: self, id })
+    }
+
+    /// Puts a stream into the table: all of it or nothing. Where it has no entries of the real mode
+    /// area, they come back at their first fault.
+    ///
+    /// # Errors
+    /// [`RestoreError`]; then the table is as it was.
+    pub fn restore(&self, stream: &ParsedStream<'_>, vcpus: VcpusAre) -> Result<(), RestoreError> {
+        match vcpus {
+            VcpusAre::Running => return Err(RestoreError::Running),
+            VcpusAre::Stopped => {}
+        }
+        if stream.entries() != self.entries() {
+            return Err(RestoreError::OtherTable {
+                stream: stream.entries(),
+                table: self.entries(),
+            });
+        }
+        // The hardware is told one size, which was decided by the backing when the partition was made.
+        if let Some(page) = stream.vrma_page()
+            && page != self.vrma_page
+        {
+            return Err(RestoreError::OtherRealModePage {
+                stream: page,
+                partition: self.vrma_page,
+            });
+        }
+        stream.apply(&mut Writer(self)).map_err(RestoreError::Entry)
+    }
+}
+
+impl<M: Machine> HptReader<'_, M> {
+    /// To be called before the last pass: with the virtual processors stopped, processors are made to
+    /// store the R and C that they hold back, and the pass tells all that there is.
+    pub fn before_pass(&self, vcpus: VcpusAre) {
+        match vcpus {
+            VcpusAre::Running => {}
+            VcpusAre::Stopped => self.mmu.flush_partition(),
+        }
+    }
+
+    fn is_in_table(&self, index: HpteIndex) -> bool {
+        index.get() < self.mmu.entries()
+    }
+
+    /// Whether the processor seems to have set R or C that were not collected.
+    fn has_uncollected(&self, index: HpteIndex) -> bool {
+        let entry = self.mmu.table.entry(index);
+        entry.load_v().is_present() && entry.load_r().rc() & !entry.load_rev().get() != 0
+    }
+
+    /// Collects R and C of an entry that is there. Whether that changed what was told of it; then no
+    /// mark of it is left for this reader, who is about to tell it.
+    fn collect(&self, guard: &HpteGuard<'_, M>, index: HpteIndex) -> bool {
+        let guest_r = guard.guest_r().get();
+        let rc = guard.r().rc();
+        if rc & !guest_r == 0 {
+            return false;
+        }
+        // Marks for all readers.
+        guard.set_guest_r(GuestHpteR::new(guest_r | rc));
+        if let Some(id) = &self.id {
+            self.mmu.changes.take(id, index);
+        }
+        true
+    }
+}
+
+impl<M: Machine> HptSource for HptReader<'_, M> {
+    fn entries(&self) -> u64 {
+        self.mmu.entries()
+    }
+
+    fn take_changed(&mut self, index: HpteIndex) -> bool {
+        let Some(id) = self.id.as_ref().filter(|_| self.is_in_table(index)) else {
+            return false;
+        };
+        let marked = self.mmu.changes.take(id, index);
+        if !self.has_uncollected(index) {
+            return marked;
+        }
+        let guard = self.mmu.lock(index);
+        let collected = guard.v().is_present() && self.collect(&guard, index);
+        marked || collected
+    }
+
+    fn entry(&mut self, index: HpteIndex) -> Option<GuestHpte> {
+        if !self.is_in_table(index) {
+            return None;
+        }
+        let guard = self.mmu.lock(index);
+        if !guard.v().is_present() {
+            return None;
+        }
+        // What is told is what is collected, or a later change would not be one.
+        self.collect(&guard, index);
+        Some(GuestHpte {
+            v: guard.guest_v(),
+            r: guard.guest_r(),
+        })
+    }
+
+    fn next_changed(&mut self, from: u64, end: u64) -> u64 {
+        let end_of_table = end.min(self.mmu.entries());
+        let marked = match &self.id {
+            Some(id) => self.mmu.changes.next_marked(id, from, end_of_table),
+            None => end_of_table,
+        };
+        (from..marked)
+            .find(|index| self.has_uncollected(HpteIndex::new(*index)))
+            .unwrap_or(marked)
+    }
+}
+
+impl<M: Machine> Drop for HptReader<'_, M> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id.take() {
+            self.mmu.changes.close(id);
+        }
+    }
+}
+
+/// The table of a partition that is stopped.
+struct Writer<'a, M: Machine>(&'a HashMmu<M>);
+
+impl<M: Machine> HptSink for Writer<'_, M> {
+    type Error = HcallStatus;
+
+    fn check(&self, index: HpteIndex, entry: GuestHpte) -> Result<(), HcallStatus> {
+        self.0.index(index.get())?;
+        self.0.prepare(0, entry.v, entry.r).map(|_| ())
+    }
+
+    fn set(&mut self, index: HpteIndex, entry: GuestHpte) {
+        let Ok(prepared) = self.0.prepare(0, entry.v, entry.r) else {
+            return;
+        };
+        if let Some(free) = self.0.try_lock_free(index) {
+            free.enter(prepared);
+            return;
+        }
+        let guard = self.0.lock(index);
+        let (is_present, r) = (guard.v().is_present(), guard.r());
+        let mut taken = guard.quiesce(r);
+        if is_present {
+            let _ = taken.retire();
+        }
+        taken.enter(prepared);
+    }
+
+    fn clear(&mut self, first: HpteIndex, count: u64) {
+        let mut batch = Batch::<M, (), BATCH>::new(self.0);
+        let end = first.get().saturating_add(count).min(self.0.entries());
+        for index in first.get()..end {
+            self.0
+                .clear_one(&mut batch, HpteIndex::new(index), |_, _| false);
+        }
+        batch.flush_partition(clear_hpt::finish);
+    }
+}
