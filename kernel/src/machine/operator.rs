@@ -280,6 +280,14 @@ impl Operator {
                 world.resume(place);
                 Ok(())
             }
+            Command::Hpt(name) => {
+                let place = find(world, Some(name), "hpt")?;
+                let guest = world.slots.get(place).and_then(|slot| slot.guest.as_ref());
+                let Some(guest) = guest else {
+                    return Err(format!("{name} is not running"));
+                };
+                hpt(&guest.occupied.partition().mmu, &mut text)
+            }
             Command::Screenshot(name, kind) => {
                 let place = find(world, Some(name), "screenshot")?;
                 let guest = world
@@ -319,6 +327,33 @@ impl Operator {
             Done::Text(text)
         })
     }
+}
+
+/// Checks a page table, and writes what it holds and what it has cost.
+fn hpt(mmu: &HashMmu<HwMemory>, out: &mut impl Write) -> core::fmt::Result {
+    let stats = match mmu.check() {
+        Ok(stats) => stats,
+        Err(violation) => return writeln!(out, "error: {violation}"),
+    };
+    let flushes = mmu.flush_counts();
+    let [small, medium, large] = stats.by_size;
+    writeln!(
+        out,
+        "Entries:        {} of {}",
+        stats.valid + stats.absent,
+        stats.entries
+    )?;
+    writeln!(out, "Absent:         {}", stats.absent)?;
+    writeln!(out, "Bolted:         {}", stats.bolted)?;
+    writeln!(out, "4K/64K/16M:     {small} / {medium} / {large}")?;
+    writeln!(out, "Hidden:         {}", mmu.hidden())?;
+    writeln!(out, "tlbie one/all:  {} / {}", flushes.single, flushes.all)?;
+    let used = mmu.take_used_bytes(SlotId::MEMORY).unwrap_or(0);
+    writeln!(
+        out,
+        "Used memory:    {} KiB since the last look",
+        used >> 10
+    )
 }
 
 /// A partition's framebuffer.

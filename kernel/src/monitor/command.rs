@@ -23,6 +23,8 @@ pub enum Command<'a> {
     Suspend(&'a str),
     /// `resume NAME`: lets a paused partition go on.
     Resume(&'a str),
+    /// `hpt NAME`: checks a partition's hashed page table, and says what it holds.
+    Hpt(&'a str),
     /// `screenshot NAME [--full]`: a picture of a partition's framebuffer, as lines of text.
     Screenshot(&'a str, Kind),
     /// `destroy NAME`: stops a partition at once, and takes back all that it has.
@@ -56,11 +58,9 @@ impl fmt::Display for CommandError<'_> {
 }
 
 /// Verbs that the design gives to the monitor and later versions fill.
-const LATER: [&str; 7] = [
-    "shutdown", "reboot", "stats", "hpt", "irqs", "trace", "memmap",
-];
+const LATER: [&str; 6] = ["shutdown", "reboot", "stats", "irqs", "trace", "memmap"];
 
-const HELP: [(&str, &str); 10] = [
+const HELP: [(&str, &str); 11] = [
     ("list", "all partitions and their state"),
     ("console [NAME]", "attach the console; ^] comes back here"),
     (
@@ -70,6 +70,10 @@ const HELP: [(&str, &str); 10] = [
     ("start NAME", "run a partition that is shut off"),
     ("suspend NAME", "hold a partition"),
     ("resume NAME", "let a paused partition go on"),
+    (
+        "hpt NAME",
+        "check a partition's page table, and say what it holds",
+    ),
     (
         "screenshot NAME",
         "what changed on its display, as text (--full: all of it)",
@@ -96,12 +100,13 @@ impl<'a> Command<'a> {
             "poweroff" => (Self::PowerOff, name),
             "console" => (Self::Console(name), words.next()),
             "dominfo" => (Self::DomInfo(name), words.next()),
-            "start" | "suspend" | "resume" | "destroy" => {
+            "start" | "suspend" | "resume" | "destroy" | "hpt" => {
                 let name = name.ok_or(CommandError::NameMissing(verb))?;
                 let command = match verb {
                     "start" => Self::Start(name),
                     "suspend" => Self::Suspend(name),
                     "resume" => Self::Resume(name),
+                    "hpt" => Self::Hpt(name),
                     _ => Self::Destroy(name),
                 };
                 (command, words.next())
@@ -154,6 +159,7 @@ mod tests {
             ("start debian", Command::Start("debian")),
             ("suspend debian", Command::Suspend("debian")),
             ("resume debian", Command::Resume("debian")),
+            ("hpt debian", Command::Hpt("debian")),
             (
                 "screenshot debian",
                 Command::Screenshot("debian", Kind::Changed),
@@ -177,6 +183,7 @@ mod tests {
             ("shutdown debian", "shutdown: not in this version"),
             ("start", "start: name of a partition missing"),
             ("resume", "resume: name of a partition missing"),
+            ("hpt", "hpt: name of a partition missing"),
             ("destroy", "destroy: name of a partition missing"),
             ("screenshot", "screenshot: name of a partition missing"),
             ("screenshot debian full", "unexpected argument: full"),
@@ -198,7 +205,7 @@ mod tests {
     fn help_names_every_command_that_parses() {
         let mut out = String::new();
         write_help(&mut out).unwrap();
-        assert_eq!(out.lines().count(), 10);
+        assert_eq!(out.lines().count(), 11);
         for line in out.lines() {
             let verb = line.split_whitespace().next().unwrap();
             let parsed = Command::parse(verb);
