@@ -292,7 +292,7 @@ fn special_registers(_: &mut Env) -> Outcome {
 }
 
 /// Every call that a hypervisor with the function sets of the tree may know.
-const KNOWN: [u64; 28] = [
+const KNOWN: [u64; 29] = [
     REMOVE,
     ENTER,
     READ,
@@ -321,6 +321,7 @@ const KNOWN: [u64; 28] = [
     SET_MODE,
     REGISTER_PROC_TBL,
     RTAS,
+    0xf004,
 ];
 
 fn unknown(_: &mut Env) -> Outcome {
