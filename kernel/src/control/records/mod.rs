@@ -5,7 +5,7 @@
 //! lies at a multiple of its own size and every record's size is a multiple of eight, so that a
 //! compiler's natural layout, 32 or 64 bits, is the same. Padding is named, and zero.
 //!
-//! A record is declared once, by [`record!`]: from that come the type, the assertions of its layout,
+//! A record is declared once, by `record!`: from that come the type, the assertions of its layout,
 //! the check of its padding, and the tables of the reference and of the C header.
 
 mod capabilities;
