@@ -227,7 +227,7 @@ framebuffer_case() {
 	framebuffer_shot 'framebuffer: eight bars' 1 eight-bars
 	framebuffer_shot 'framebuffer: eight rows in orange' 2 changed-rows
 	# The other rows of their pages alone, and not the whole picture again.
-	expect_line "$console" '^@screenshot 1 guest 2 640x480x32 2560 little changed 8 [0-9a-f]{8}$'
+	expect_line "$console" '(^|> )@screenshot 1 guest 2 640x480x32 2560 little changed 8 [0-9a-f]{8}$'
 	end_session 0
 	expect_builtin "$console"
 }

@@ -218,9 +218,9 @@ impl Operator {
             Err(error) => Err(format!("{error}")),
         };
         let mut multiplexer = console::multiplexer().lock();
-        let attached = matches!(outcome, Ok(Done::Attached));
+        let attached = matches!(outcome, Ok(Done::Attached | Done::UnderWay));
         match outcome {
-            Ok(Done::Attached) => {}
+            Ok(Done::Attached | Done::UnderWay) => {}
             Ok(Done::Silently) => {}
             Ok(Done::Text(text)) => {
                 let _ = multiplexer.text().write_str(&text);
@@ -304,11 +304,11 @@ impl Operator {
                     mmu: &guest.occupied.partition().mmu,
                     slot: *slot,
                 };
-                // The lines follow as the console has room for them.
+                // The lines follow as the console has room for them, and after them the prompt.
                 screen
                     .begin(&mut window, kind)
                     .map_err(|busy| format!("{name}: {busy}"))?;
-                Ok(())
+                return Ok(Done::UnderWay);
             }
             Command::Destroy(name) => {
                 let place = find(world, Some(name), "destroy")?;
@@ -400,6 +400,8 @@ enum Done {
     Text(String),
     /// The line is a guest's now.
     Attached,
+    /// More follows, and the prompt after that.
+    UnderWay,
 }
 
 /// Types a byte for a guest; whether it has something new to read.
