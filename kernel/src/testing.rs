@@ -297,6 +297,7 @@ impl Rig {
             vrma_page: PageSize::P16M,
             keys: options.keys,
             ordering: StrongAccessOrder::NotOffered,
+            spare: None,
         };
         let mmu = HashMmu::new(Lpid::new(1), ram, config, &mut frames).unwrap();
         assert_eq!(mmu.entries(), HPT_ENTRIES);
