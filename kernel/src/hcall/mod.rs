@@ -11,6 +11,7 @@ mod console;
 mod cpu;
 mod interrupt;
 mod memory;
+mod resize;
 mod rtas;
 pub mod strict;
 pub mod table;

@@ -12,7 +12,7 @@ use crate::console::{GuestId, InputRing, OutputRing};
 use crate::guest_dt::{
     self, CpuKind, FdtPlace, GuestCpu, GuestDtParams, GuestRtas, RandomDevice, Vty,
 };
-use crate::hcall::function_sets;
+use crate::hcall::{function_sets, table::RESIZE_SET};
 use crate::image::{self, LoadPlan, LoadRequest};
 use crate::partition::{
     Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, VTY_UNIT, Watchpoints,
@@ -24,25 +24,18 @@ use crate::vcpu::Vcpu;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
 use penstock_arch::addr::HostReal;
-use penstock_arch::endian::AtomicBe64;
 use penstock_arch::hash::{Lpid, PageSize};
 use penstock_arch::regs::{Processor, sprn};
-use penstock_arch::tlb::TlbMaintenance;
 use penstock_arch::{entry, spr, sync};
 use penstock_boot::bootinfo::SegmentPageSize;
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::{Backing, GuestMemory};
 use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
 use penstock_mm::page_ops::PageOps;
-use penstock_mm::real::RealArray;
 use penstock_xive::{
     ChipId, Presenter, PresenterSetup, ServerNumber, Source, Tima, Trigger, VpBlock,
 };
-
-/// The partition table: two doublewords an LPID.
-pub type PartitionTable = RealArray<AtomicBe64>;
 
 /// What partitions are made of.
 pub struct Resources<'a> {
@@ -52,8 +45,6 @@ pub struct Resources<'a> {
     pub memory: HwMemory,
     /// Free memory.
     pub frames: FrameAllocator,
-    /// The partition table.
-    pub table: PartitionTable,
     /// For H_GET_CPU_CHARACTERISTICS.
     pub characteristics: CpuCharacteristics,
     /// For H_SET_MODE.
@@ -115,6 +106,10 @@ pub fn create(
     let lpid = Lpid::new(1);
     let order =
         HptOrder::new(configuration.hpt_order).ok_or_else(|| fail(&"hpt-order is out of range"))?;
+    let spare = configuration
+        .hpt_resize_order
+        .map(|order| HptOrder::new(order).ok_or_else(|| fail(&"hpt-resize-order is out of range")))
+        .transpose()?;
     let backing = match configuration.backing {
         MemoryBacking::Eager => Backing::Eager,
         MemoryBacking::Lazy => Backing::Lazy,
@@ -134,11 +129,11 @@ pub fn create(
         vrma_page: PageSize::P16M,
         keys: StorageKeys::Offered,
         ordering: StrongAccessOrder::NotOffered,
-        spare: None,
+        spare,
     };
     let mmu =
         HashMmu::new(lpid, memory, config, &mut resources.frames).map_err(|error| fail(&error))?;
-    set_partition_table(resources, lpid, &mmu);
+    Hardware::set_partition_entry(lpid, mmu.pate());
     let (presenters, sources) =
         interrupts(resources, configuration.vcpus).map_err(|error| fail(&error))?;
     let partition = Box::leak(Box::new(Partition {
@@ -200,24 +195,6 @@ fn machine_cpus(machine: &Machine) -> u32 {
         .map(|core| core.threads.len())
         .sum();
     u32::try_from(threads).unwrap_or(u32::MAX)
-}
-
-/// Publishes the partition's page table (Power ISA 3.0B, Book III, Partition Table: dword 1 first,
-/// then the one that makes it valid; the caches of both are invalidated).
-fn set_partition_table(resources: &Resources<'_>, lpid: Lpid, mmu: &HashMmu<HwMemory>) {
-    let index = 2 * lpid.get() as usize;
-    if let (Some(pate), Some([first, second])) = (mmu.pate(), resources.table.get(index..index + 2))
-    {
-        let [dword0, dword1] = pate.dwords();
-        second.store(dword1, Ordering::Relaxed);
-        first.store(dword0, Ordering::Relaxed);
-    }
-    let memory = &resources.memory;
-    memory.ptesync();
-    memory.tlbie_pate(lpid);
-    memory.eieio();
-    memory.tlbsync();
-    memory.ptesync();
 }
 
 /// Presenters of the virtual processors, sources of the hypervisor's devices.
@@ -295,7 +272,10 @@ fn device_tree(
         .iter()
         .map(|function| (function.name, function.token))
         .collect();
-    let sets: Vec<&str> = function_sets().collect();
+    let resizes = configuration.hpt_resize_order.is_some();
+    let sets: Vec<&str> = function_sets()
+        .filter(|set| resizes || *set != RESIZE_SET)
+        .collect();
     let mut seed = [0u8; 32];
     for chunk in seed.chunks_mut(8) {
         chunk.copy_from_slice(&spr::random().unwrap_or_else(spr::timebase).to_be_bytes());
@@ -416,6 +396,8 @@ impl Guest {
         }
         self.vcpu.presenter.reset(&HwInterrupts);
         partition.mmu.clear_all();
+        // It may have had another table, and begins with its first one.
+        Hardware::set_partition_entry(partition.mmu.lpid(), partition.mmu.pate());
         self.load()
     }
 }

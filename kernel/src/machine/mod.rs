@@ -17,6 +17,7 @@ mod heap;
 mod last_words;
 mod mitigations;
 mod operator;
+mod partition_table;
 mod run;
 mod selftest;
 mod start;
