@@ -11,6 +11,7 @@ host_cases() {
 	run_case clippy cargo_at_root clippy --workspace --all-targets --quiet -- -D warnings
 	run_case doc doc_case
 	run_case shellcheck shellcheck_case
+	run_case hptdump hptdump_case
 	cargo_test_cases
 }
 
@@ -32,6 +33,12 @@ doc_case() { RUSTDOCFLAGS='-D warnings' cargo_at_root doc --workspace --no-deps 
 shellcheck_case() {
 	have shellcheck || skip "shellcheck is not installed"
 	(cd "$ROOT" && shellcheck -x run-qemu.sh kernel/scripts/*.sh kernel/tests/*.sh kernel/guests/linux/*.sh .ci/run)
+}
+
+# The hypervisor's own tests hold what it prints against the same text.
+hptdump_case() {
+	have python3 || skip "python3 is not installed"
+	python3 "$ROOT/kernel/tests/hptdump.py"
 }
 
 # The code that only the bare-metal target has. Lints are warnings there, so any is looked for.

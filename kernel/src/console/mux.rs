@@ -172,6 +172,12 @@ impl Multiplexer {
         !self.own.is_empty()
     }
 
+    /// How many bytes of own text find room now, a line end counted as two.
+    #[must_use]
+    pub fn own_room(&self) -> usize {
+        super::ring::OUTPUT_LIMIT.saturating_sub(self.own.len())
+    }
+
     fn put(&mut self, bytes: &[u8]) {
         let pushed = self.own.push_slice(bytes);
         self.lost = self
@@ -393,6 +399,24 @@ mod tests {
         let (mut mux, ring) = (Multiplexer::new(), OutputRing::new());
         let _ = write!(mux.text(), "a\0b");
         assert_eq!(pump(&mut mux, &ring), b"ab");
+    }
+
+    #[test]
+    fn text_that_has_room_is_never_lost() {
+        let (mut mux, ring) = (Multiplexer::new(), OutputRing::new());
+        let mut written = 0;
+        for round in 0..1000 {
+            while mux.own_room() >= 33 {
+                writeln!(mux.text(), "a line of thirty-one characters").unwrap();
+                written += 1;
+            }
+            let mut line = Line::with_room(round);
+            mux.pump(Some(&ring), &mut line);
+            written -= line.shown.iter().filter(|byte| **byte == b'\n').count();
+        }
+        let rest = pump(&mut mux, &ring);
+        assert_eq!(rest.iter().filter(|b| **b == b'\n').count(), written);
+        assert_eq!(mux.lost, 0);
     }
 
     #[test]

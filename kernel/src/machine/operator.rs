@@ -6,6 +6,7 @@ use super::hardware::{Hardware, HwInterrupts};
 use super::last_words::{ExitStatus, finish};
 use crate::bootargs::Attendance;
 use crate::console::{Focus, Routed};
+use crate::control::operator::{HeapStore, Job, STEP_TEXT_BYTES, Step};
 use crate::exit::GuestExit;
 use crate::hcall;
 use crate::monitor::{
@@ -14,6 +15,7 @@ use crate::monitor::{
 };
 use crate::partition::{FIRST_DEVICE_LISN, Partition};
 use crate::vcpu::Vcpu;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
 use penstock_arch::spr;
@@ -37,7 +39,15 @@ pub struct Operator {
     started: u64,
     bytes_in: u64,
     keys: u64,
+    /// The command that is being done, in steps.
+    job: Option<Job<HeapStore>>,
 }
+
+/// Most bytes of a page table's stream that `hpt reload` keeps: a quarter of the heap.
+const RELOAD_BYTES: usize = 512 << 10;
+
+/// Most keys that are read at a time.
+const KEYS_PER_SERVICE: usize = 64;
 
 /// How long the monitor waits for a key after the last guest powered itself off.
 const GRACE_SECONDS: u64 = 10;
@@ -52,6 +62,7 @@ impl Operator {
             started: spr::timebase(),
             bytes_in: 0,
             keys: 0,
+            job: None,
         }
     }
 
@@ -73,21 +84,14 @@ impl Operator {
         let partition = vcpu.partition;
         let mut wish = Wish::None;
         let mut to_guest = false;
-        let mut buffer = [0u8; 64];
-        // A guest that does not read leaves the rest in the line's own buffer, so that nothing that
-        // is piped in is lost. Somebody at a terminal must reach the monitor all the same: there,
-        // what does not fit is dropped.
-        let limit = match self.attendance {
-            Attendance::Unattended => partition.input.room().min(buffer.len()),
-            Attendance::Interactive => buffer.len(),
-        };
-        let len = match buffer.get_mut(..limit) {
-            Some(space) if !space.is_empty() => console::read(space),
-            _ => 0,
-        };
-        self.keys += len as u64;
-        for byte in buffer.iter().take(len) {
-            let routed = console::multiplexer().lock().route(*byte);
+        for _ in 0..KEYS_PER_SERVICE {
+            let mut byte = [0];
+            if !self.reads_on(partition) || console::read(&mut byte) == 0 {
+                break;
+            }
+            let [byte] = byte;
+            self.keys += 1;
+            let routed = console::multiplexer().lock().route(byte);
             match routed {
                 Routed::ToGuest(_, byte) => to_guest |= self.type_to(partition, byte),
                 Routed::ReturnedToGuest { pass, .. } => {
@@ -114,12 +118,27 @@ impl Operator {
                 .sources()
                 .trigger(&HwInterrupts, FIRST_DEVICE_LISN);
         }
+        self.go_on_with_job(partition);
         let mut multiplexer = console::multiplexer().lock();
-        if multiplexer.take_disturbed() && multiplexer.focus() == Focus::Monitor {
+        let idle = self.job.is_none();
+        if multiplexer.take_disturbed() && multiplexer.focus() == Focus::Monitor && idle {
             let _ = self.editor.redraw(&mut multiplexer.text());
         }
         multiplexer.pump(Some(&partition.output), &mut OpalSink);
         wish
+    }
+
+    /// Whether the next key is read now.
+    ///
+    /// A guest that does not read leaves the rest in the line's own buffer, so that nothing that is
+    /// piped in is lost, and a command that takes its time leaves the next one there. Somebody at a
+    /// terminal must reach the monitor all the same, and `^C` the command: there, what does not fit
+    /// is dropped.
+    fn reads_on(&self, partition: &Partition<Hardware>) -> bool {
+        match self.attendance {
+            Attendance::Unattended => partition.input.room() > 0 && self.job.is_none(),
+            Attendance::Interactive => true,
+        }
     }
 
     /// Returns whether the guest has something new to read.
@@ -129,17 +148,52 @@ impl Operator {
         taken
     }
 
+    /// A step of the command that is being done, if there is one, the monitor has the line, and the
+    /// line has room.
+    fn go_on_with_job(&mut self, partition: &Partition<Hardware>) {
+        let Some(job) = &mut self.job else { return };
+        {
+            let multiplexer = console::multiplexer().lock();
+            if multiplexer.focus() != Focus::Monitor || multiplexer.own_room() < STEP_TEXT_BYTES {
+                return;
+            }
+        }
+        // Not straight into the multiplexer, which messages of what is called may need.
+        let mut text = String::new();
+        let step = job.step(partition, &mut text);
+        let mut multiplexer = console::multiplexer().lock();
+        let mut out = multiplexer.text();
+        let _ = out.write_str(&text);
+        if step != Ok(Step::Again) {
+            self.job = None;
+            let _ = self.editor.redraw(&mut out);
+        }
+    }
+
+    /// `^C`: ends the command that is being done.
+    fn cancel_job(&mut self, partition: &Partition<Hardware>) {
+        if let Some(mut job) = self.job.take() {
+            let mut text = String::new();
+            let _ = job.end(partition, &mut text);
+            let _ = console::multiplexer().lock().text().write_str(&text);
+        }
+    }
+
     fn type_command(&mut self, byte: u8, vcpu: &Vcpu<Hardware>) -> Wish {
         let mut multiplexer = console::multiplexer().lock();
         match self.editor.input(byte, &mut multiplexer.text()) {
             Edit::Editing => return Wish::None,
             Edit::Cancelled => {
-                let _ = self.editor.redraw(&mut multiplexer.text());
+                drop(multiplexer);
+                self.cancel_job(vcpu.partition);
+                let _ = self
+                    .editor
+                    .redraw(&mut console::multiplexer().lock().text());
                 return Wish::None;
             }
             Edit::Line => {}
         }
-        let line = alloc::string::String::from(self.editor.line());
+        let line = String::from(self.editor.line());
         self.editor.clear();
         let mut out = multiplexer.text();
         let running = self.state == PartitionState::Running;
@@ -148,6 +202,17 @@ impl Operator {
         let command = Command::parse(&line);
         let result = match command {
             Ok(Command::Empty) => Ok(()),
+            Ok(Command::Hpt(..) | Command::Dirty(..)) if self.job.is_some() => {
+                writeln!(out, "error: another command is being done (^C ends it)")
+            }
+            Ok(Command::Hpt(command, wanted)) if wanted == name => {
+                self.job = Some(Job::hpt(command, HeapStore::new(RELOAD_BYTES)));
+                return Wish::None;
+            }
+            Ok(Command::Dirty(command, wanted)) if wanted == name => {
+                self.job = Some(Job::dirty(command));
+                return Wish::None;
+            }
             Ok(Command::Help) => write_help(&mut out),
             Ok(Command::List) => write_list(&mut out, core::iter::once(self.row(vcpu))),
             Ok(Command::DomInfo(wanted)) if is_ours(wanted) => self.info(vcpu, &mut out),
@@ -166,7 +231,9 @@ impl Operator {
                 writeln!(out, "error: {name} is {}", self.state)
             }
             Ok(Command::DomInfo(Some(wanted)) | Command::Console(Some(wanted)))
-            | Ok(Command::Destroy(wanted)) => writeln!(out, "error: no partition {wanted}"),
+            | Ok(Command::Destroy(wanted) | Command::Hpt(_, wanted) | Command::Dirty(_, wanted)) => {
+                writeln!(out, "error: no partition {wanted}")
+            }
             Ok(Command::DomInfo(None) | Command::Console(None)) => Ok(()),
             Ok(Command::PowerOff) => return Wish::PowerOff,
             Err(error) => writeln!(out, "error: {error}"),
