@@ -57,7 +57,7 @@ boot_to_end() {
 
 # expect_line LOG PATTERN: the console has a line that is all PATTERN.
 expect_line() {
-	tr -d '\r' <"$1" | grep -Eaq "$2" || fail "the console has no line like: $2"
+	tr -d '\r' <"$1" | grep -Ea "$2" >/dev/null || fail "the console has no line like: $2"
 }
 
 console_of() { printf '%s\n' "$TEST_LOGS/$1.log"; }
