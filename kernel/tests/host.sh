@@ -12,6 +12,7 @@ host_cases() {
 	run_case doc doc_case
 	run_case shellcheck shellcheck_case
 	run_case screenshot screenshot_case
+	run_case hptdump hptdump_case
 	cargo_test_cases
 	run_case loom-hpt loom_case
 }
@@ -41,6 +42,12 @@ screenshot_case() {
 	have python3 || skip "python3 is not installed"
 	cargo_at_root build --quiet -p penstock-kernel --example screenshots
 	python3 "$ROOT/kernel/tests/screenshot.py" "$TARGET_DIR/debug/examples/screenshots"
+}
+
+# The hypervisor's own tests hold what it prints against the same text.
+hptdump_case() {
+	have python3 || skip "python3 is not installed"
+	python3 "$ROOT/kernel/tests/hptdump.py"
 }
 
 # The code that only the bare-metal target has. Lints are warnings there, so any is looked for.

@@ -239,7 +239,8 @@ impl Tools {
         // What the partition itself refused to resume was found runnable all the same.
         if function == Function::Resume && fails && expected == Some(HcallStatus::SUCCESS) {
             let asked = (call.address, call.length) == (0, 0);
-            if asked && self.target().state().fail.is_none() {
+            let was_stopped = self.model.state != State::Stopping;
+            if asked && was_stopped && self.target().state().fail.is_none() {
                 self.model.state = State::Runnable;
             }
         }
