@@ -193,6 +193,7 @@ impl ControlError {
             Self::Address,
             "r6: not all memory of the caller, or not 0 where there is no buffer",
         ),
+        (Self::Busy, "another call works on the partition: again"),
         (
             Self::Argument(Argument::First),
             "r8 names what is not there, or has undefined bits",
@@ -202,8 +203,6 @@ impl ControlError {
             "r9 names what is not there, or has undefined bits",
         ),
         (Self::Argument(Argument::Third), "r10 is out of range"),
-        (Self::Busy, "another call works on the partition: again"),
-        (Self::Off, "the partition is shut off or has failed"),
         (
             Self::State,
             "the partition, its log or its streams are not in a state for this",
@@ -221,6 +220,7 @@ impl ControlError {
             Self::Stopping,
             "SUSPEND: virtual processors are on their way out: again",
         ),
+        (Self::Off, "the partition is shut off or has failed"),
         (Self::Hardware, "the hypervisor could not do it"),
     ];
 }

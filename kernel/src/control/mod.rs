@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The control interface: how a tool looks at another partition, and changes it.
+#![doc = include_str!("interface.md")]
 
 pub mod error;
 pub mod function;
