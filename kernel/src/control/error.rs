@@ -30,6 +30,8 @@ pub enum Reason {
     Sequence = 10,
     /// The stream's records in the payload are damaged, or the partition cannot have an entry.
     Stream = 11,
+    /// The payload asks for more work than a call may be.
+    Work = 12,
 }
 
 impl Reason {
@@ -57,6 +59,10 @@ impl Reason {
         (
             Self::Stream,
             "the stream's records are damaged, or name an entry that the partition cannot have",
+        ),
+        (
+            Self::Work,
+            "the stream's records name more than 65,535 entries that are not there",
         ),
     ];
 }

@@ -26,8 +26,8 @@ mod tests;
 
 pub use error::ControlError;
 pub use serve::{
-    Call, Caller, ControlPort, DONE, Done, ENTRIES_PER_CALL, MAX_BUFFER_BYTES, Reply, WRITER, ask,
-    ask_in, open_flags, serve,
+    Call, Caller, ControlPort, DONE, Done, ENTRIES_PER_CALL, MAX_ABSENT_ENTRIES, MAX_BUFFER_BYTES,
+    Reply, WRITER, ask, ask_in, counts, open_flags, serve,
 };
 pub use session::{Holder, Session};
 pub use target::{Controlled, Directory};

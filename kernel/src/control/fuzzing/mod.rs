@@ -298,7 +298,7 @@ impl Tools {
         }
         match reply.results() {
             [reason, offset] if reply.status == HcallStatus::BAD_DATA => {
-                assert!((1..=11).contains(reason) && *offset < MAX_BUFFER_BYTES as u64);
+                assert!((1..=12).contains(reason) && *offset < MAX_BUFFER_BYTES as u64);
             }
             results => assert!(success || results.is_empty()),
         }

@@ -7,8 +7,8 @@ use crate::control::error::{ControlError, Reason, RecordError};
 use crate::control::function::Function;
 use crate::control::records::{self, BYTE_ORDER_BIG, Record, StreamChunk};
 use crate::control::session::State;
-use crate::control::target::Controlled;
-use crate::control::{DONE, MAX_BUFFER_BYTES, WRITER, open_flags};
+use crate::control::target::{Controlled, HeaderOrder};
+use crate::control::{DONE, MAX_ABSENT_ENTRIES, MAX_BUFFER_BYTES, WRITER, counts, open_flags};
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use zerocopy::IntoBytes;
@@ -168,18 +168,19 @@ impl<S: StreamStore> Reload<S> {
         Ok(Phase::Drop(0))
     }
 
-    /// The end of the last whole record that lies within `room` bytes from `at`.
+    /// The end of the last whole record that lies within `room` bytes from `at`, and that a piece
+    /// from there may still have.
     fn records_within(&self, at: usize, room: usize) -> Option<usize> {
-        let mut end = at;
+        let (mut end, mut absent) = (at, 0);
         while end < self.store.len() {
             let mut header = [0; 8];
             if !self.store.copy(end, &mut header) {
                 return None;
             }
-            let [_, _, _, _, high, low, _, _] = header;
-            let valid = usize::from(u16::from_be_bytes([high, low]));
-            let next = end + header.len() + 16 * valid;
-            if next > at + room {
+            let (valid, invalid) = counts(HeaderOrder::Big, header);
+            let next = end + header.len() + 16 * usize::from(valid);
+            absent += u64::from(invalid);
+            if next > at + room || absent > MAX_ABSENT_ENTRIES {
                 break;
             }
             end = next;
@@ -256,5 +257,27 @@ impl<S: StreamStore> Reload<S> {
             patient(target, Function::Commit, [0; 3]);
             patient(target, Function::Resume, [0; 3]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_cut_where_they_would_be_too_long_or_too_much_work() {
+        let mut store = HeapStore::new(1 << 20);
+        for _ in 0..20 {
+            assert!(store.push(&[0, 0, 0, 0, 0, 0, 0x10, 0]));
+        }
+        assert!(store.push(&[0, 0, 0, 0, 0, 2, 0, 0]) && store.push(&[0; 32]));
+        let reload = Reload::new(store);
+        // 15 times 4096 entries that are not there.
+        assert_eq!(reload.records_within(0, 1000), Some(120));
+        assert_eq!(reload.records_within(120, 1000), Some(200));
+        assert_eq!(reload.records_within(120, 79), Some(160));
+        assert_eq!(reload.records_within(160, 39), Some(160));
+        // The rest of a header.
+        assert_eq!(reload.records_within(196, 100), None);
     }
 }

@@ -11,7 +11,7 @@ mod query;
 mod stream;
 mod vcpu;
 
-pub use stream::{WRITER, open_flags};
+pub use stream::{MAX_ABSENT_ENTRIES, WRITER, counts, open_flags};
 
 use super::error::{Argument, ControlError};
 use super::function::{Buffer, Feature, Function};
