@@ -9,6 +9,7 @@ partition_cases() {
 		run_case "partitions-builtin-$machine" partitions_builtin_case "$machine"
 		run_case "partitions-restart-$machine" partitions_restart_case "$machine"
 	done
+	run_case "partitions-provoked-${TEST_MACHINES[0]}" partitions_provoked_case "${TEST_MACHINES[0]}"
 	run_case "partitions-debian-${TEST_MACHINES[0]}" partitions_debian_case "${TEST_MACHINES[0]}"
 	run_case "partitions-busy-${TEST_MACHINES[-1]}" partitions_busy_case "${TEST_MACHINES[-1]}"
 }
@@ -53,7 +54,8 @@ expect_count() {
 partitions_builtin_case() {
 	local log
 	log=$(console_of "partitions-builtin-$1")
-	builtin_partitions "$FILES/two.dts" 'one::largest-page = <0x1000>;' 'two::largest-page = <0x10000>;'
+	builtin_partitions "$FILES/two.dts" 'one:largest=4096:largest-page = <0x1000>;' \
+		'two:largest=65536:largest-page = <0x10000>;'
 	boot_to_end "$1" --partitions "$FILES/two.dts"
 	expect_count "$log" '^builtin: [0-9]+ passed, 0 failed$' 2
 	expect_count "$log" '^kernel: (one|two): restarts$' 2
@@ -99,6 +101,30 @@ partitions_restart_case() {
 	printf 'x' >&3
 	end_session 0
 	expect_count "$console" '^builtin: [0-9]+ passed, 0 failed$' 2
+}
+
+# What must not happen is made to happen to one partition: the memory behind the large pages that it
+# was promised is in pieces, then the hypervisor finds an error of its own. It stops, with its
+# registers shown, and the other one goes on.
+partitions_provoked_case() {
+	builtin_partitions "$FILES/provoked.dts" one:wait two:wait 'small:wait:largest-page = <0x10000>;'
+	open_session "partitions-provoked-$1" "$1" --partitions "$FILES/provoked.dts"
+	wait_for 'builtin: waits for a key'
+	printf '\035' >&3
+	wait_for 'penstock> '
+	printf 'provoke small backing\ndestroy small\nprovoke one backing\n' >&3
+	wait_for 'kernel: one: failed'
+	expect_line "$console" '^error: its guest has no pages larger than 64 KiB$'
+	expect_line "$console" \
+		'^kernel: ERROR: one: guest real 0x[0-9a-f_]+: a page of 16384 KiB is wanted, and its backing has pages of 64 KiB$'
+	expect_line "$console" '^kernel: ERROR: one: stopped: BackingTooSmall at 0x[0-9a-f]+$'
+	printf 'destroy one\nprovoke one error\nstart one\nprovoke one error\nlist\nconsole two\n' >&3
+	wait_for 'kernel: one: failed' 2
+	expect_line "$console" '^error: one is shut off$'
+	expect_line "$console" '^ - +one +failed$'
+	printf 'x' >&3
+	end_session 0
+	expect_count "$console" '^builtin: [0-9]+ passed, 0 failed$' 1
 }
 
 # A Debian guest that waits at its prompt, beside one that is always busy: what is typed reaches it.
