@@ -313,6 +313,7 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
         vrma_page: PageSize::P16M,
         keys: options.keys,
         ordering: StrongAccessOrder::NotOffered,
+        spare: None,
     };
     let mmu = HashMmu::new(Lpid::new(1), ram, config, &mut frames).unwrap();
     assert_eq!(mmu.entries(), HPT_ENTRIES);

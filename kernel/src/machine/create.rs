@@ -142,6 +142,7 @@ pub fn create(
         vrma_page: PageSize::P16M,
         keys: StorageKeys::Offered,
         ordering: StrongAccessOrder::NotOffered,
+        spare: None,
     };
     let mmu =
         HashMmu::new(lpid, memory, config, &mut resources.frames).map_err(|error| fail(&error))?;

@@ -38,10 +38,14 @@
 //!
 //! LoPAR, Hash Page Table Resize Option.
 
+mod tables;
+
 use super::HptOrder;
 use super::clear_hpt::is_real_mode;
 use crate::status::HcallStatus;
 use penstock_arch::hash::{HpteIndex, HpteR, HpteV, rehash};
+
+pub(super) use tables::Pending;
 
 /// Smallest and largest table that LoPAR knows, binary logarithm of bytes.
 const SHIFTS: core::ops::RangeInclusive<u64> = 18..=46;
@@ -111,11 +115,11 @@ pub struct Rehashed {
 pub struct Resize<P> {
     /// The largest table that the partition may have; `None` where it may not resize.
     limit: Option<HptOrder>,
-    pending: Option<Pending<P>>,
+    pending: Option<Prepared<P>>,
 }
 
 #[derive(Debug)]
-struct Pending<P> {
+struct Prepared<P> {
     order: HptOrder,
     table: P,
     progress: Progress,
@@ -161,7 +165,7 @@ impl<P> Resize<P> {
             let Some(table) = tables.allocate(order) else {
                 return HcallStatus::RESOURCE;
             };
-            self.pending = Some(Pending {
+            self.pending = Some(Prepared {
                 order,
                 table,
                 progress: Progress::More,
@@ -200,7 +204,7 @@ impl<P> Resize<P> {
         if flags != 0 || !self.is_for(shift) {
             return Err(HcallStatus::CLOSED);
         }
-        let ready = |pending: &mut Pending<P>| pending.progress == Progress::Done;
+        let ready = |pending: &mut Prepared<P>| pending.progress == Progress::Done;
         let Some(mut pending) = self.pending.take_if(ready) else {
             return Err(HcallStatus::BUSY);
         };
