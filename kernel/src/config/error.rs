@@ -104,6 +104,8 @@ pub enum ConfigError {
     BadHptOrder {
         /// The partition.
         partition: String,
+        /// Which property says so.
+        property: &'static str,
         /// log2 of the bytes that the file asks for.
         order: u32,
     },
@@ -266,9 +268,13 @@ impl fmt::Display for ConfigError {
                     "partition {partition}: 0 virtual processors: one at least is needed"
                 )
             }
-            Self::BadHptOrder { partition, order } => write!(
+            Self::BadHptOrder {
+                partition,
+                property,
+                order,
+            } => write!(
                 f,
-                "partition {partition}: hpt-order {order} is not in {MIN_HPT_ORDER} to \
+                "partition {partition}: {property} {order} is not in {MIN_HPT_ORDER} to \
                  {MAX_HPT_ORDER}"
             ),
             Self::BadFramebuffer { partition, error } => {

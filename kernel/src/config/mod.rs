@@ -27,7 +27,8 @@
 //! ```
 //!
 //! Optional in a partition are `initrd`, `bootargs`, `hpt-order` (log2 of the hash page table's
-//! bytes, 18 to 36; memory/128 rounded up to a power of two by default), `model` and
+//! bytes, 18 to 36; memory/128 rounded up to a power of two by default), `hpt-resize-order` (the same
+//! of memory for a second table, so that the partition can resize its own), `model` and
 //! `root-compatible` (strings for guests that look at them), `memory-backing` (`"eager"`, the
 //! default, or `"lazy"`), `strict-flags` (without a value: page table calls answer H_PARAMETER to
 //! flags that they do not define, which is LoPAR's debug mode; otherwise such flags are ignored) and
@@ -127,6 +128,7 @@ impl<'a> Partitions<'a> {
                 initrd: None,
                 bootargs: "",
                 hpt_order: default_hpt_order(memory_bytes),
+                hpt_resize_order: None,
                 model: None,
                 root_compatible: Vec::new(),
                 backing,
@@ -205,6 +207,8 @@ pub struct Partition<'a> {
     pub bootargs: &'a str,
     /// log2 of the bytes of its hash page table, [`MIN_HPT_ORDER`] to [`MAX_HPT_ORDER`].
     pub hpt_order: u32,
+    /// The same of the second table that it may resize to; `None` where it may not.
+    pub hpt_resize_order: Option<u32>,
     /// What its device tree says under `model`.
     pub model: Option<&'a str>,
     /// What its device tree says under `compatible`; empty where the file gives nothing.
@@ -220,12 +224,15 @@ pub struct Partition<'a> {
 }
 
 impl Partition<'_> {
-    /// Bytes of the hash page table with the reverse map beside it, which is as large.
+    /// Bytes of the hash page tables with the reverse maps beside them, which are as large.
     #[must_use]
     pub fn table_bytes(&self) -> u64 {
-        1_u64
-            .checked_shl(self.hpt_order.saturating_add(1))
-            .unwrap_or(u64::MAX)
+        let bytes = |order: u32| {
+            1_u64
+                .checked_shl(order.saturating_add(1))
+                .unwrap_or(u64::MAX)
+        };
+        bytes(self.hpt_order).saturating_add(self.hpt_resize_order.map_or(0, bytes))
     }
 
     /// Bytes of the framebuffer's memory slot; 0 without one.
@@ -242,8 +249,15 @@ impl Partition<'_> {
             .saturating_add(Slot::overhead_bytes(self.memory_bytes))
             .saturating_add(self.framebuffer_bytes())
             .saturating_add(Slot::overhead_bytes(self.framebuffer_bytes()))
-            // 16 bytes an entry, and as much beside it.
-            .saturating_add(ChangeLog::bytes(self.table_bytes() / 32))
+            .saturating_add(ChangeLog::bytes(self.most_entries()))
+    }
+
+    /// Entries of the largest page table that it may have.
+    fn most_entries(&self) -> u64 {
+        let order = self.hpt_order.max(self.hpt_resize_order.unwrap_or(0));
+        1_u64
+            .checked_shl(order.saturating_sub(4))
+            .unwrap_or(u64::MAX)
     }
 }
 

@@ -249,7 +249,7 @@ fn free_frames(info: &BootInfo<'_>) -> Box<FrameAllocator> {
 /// Entry size of the partition table: LPIDs 0 to 4095 (Power ISA 3.0B, Book III, Partition Table).
 const PARTITION_TABLE_BYTES: u64 = 64 << 10;
 
-fn partition_table(memory: HwMemory, frames: &mut FrameAllocator) -> create::PartitionTable {
+fn partition_table(memory: HwMemory, frames: &mut FrameAllocator) {
     let table = frames
         .alloc(PARTITION_TABLE_BYTES, PARTITION_TABLE_BYTES)
         .ok()
@@ -267,7 +267,7 @@ fn partition_table(memory: HwMemory, frames: &mut FrameAllocator) -> create::Par
     memory.eieio();
     memory.tlbsync();
     memory.ptesync();
-    table
+    super::partition_table::keep(table, memory);
 }
 
 /// The partition tree that came by `-initrd`.
@@ -292,7 +292,7 @@ fn go(machine: &Machine, tree: &[u8], entered: u64) -> ! {
         machine.processor,
     );
     let mut frames = free_frames(info);
-    let table = partition_table(memory, &mut frames);
+    partition_table(memory, &mut frames);
     match machine.args.mode {
         Mode::Partitions => {}
         Mode::SelfTest => selftest::run(machine, &mut frames, memory),
@@ -329,7 +329,6 @@ fn go(machine: &Machine, tree: &[u8], entered: u64) -> ! {
         machine,
         memory,
         frames,
-        table,
         characteristics,
         watchpoints: if machine.pvr.has_safe_dawr() {
             Watchpoints::Available
