@@ -307,10 +307,19 @@ pub(super) fn broken_rules(steps: &[Step]) -> Vec<usize> {
                     states.insert(index, State::Quiet);
                 }
             }
-            Step::Eieio | Step::TlbiePate(_) | Step::EratFixup => {}
+            Step::Eieio | Step::PateStore(_) | Step::TlbiePate(_) | Step::EratFixup => {}
         }
     }
     broken
+}
+
+/// As if each valid entry had just been stored: for [`broken_rules`] of what follows.
+pub(super) fn valid_entries(p: &Fixture) -> Vec<Step> {
+    (0..p.entries())
+        .map(|at| (at, p.real(at).0))
+        .filter(|(_, v)| v & HpteV::VALID != 0)
+        .map(|(at, v)| Step::Store(HpteStore::V(HpteIndex::new(at), HpteV::new(v))))
+        .collect()
 }
 
 #[test]
