@@ -47,7 +47,7 @@ struct Processor {
     random: Cell<Option<u64>>,
     writes: RefCell<Vec<(GuestRegister, u64)>>,
     lpcr: RefCell<Vec<Lpcr>>,
-    partition_entries: RefCell<Vec<Option<[u64; 2]>>>,
+    partition_entries: RefCell<Vec<(Lpid, Option<[u64; 2]>)>>,
 }
 
 thread_local! {
@@ -100,7 +100,7 @@ pub(crate) fn take_lpcr() -> Vec<Lpcr> {
 }
 
 /// The partition table entries since the last call, in order.
-pub(crate) fn take_partition_entries() -> Vec<Option<[u64; 2]>> {
+pub(crate) fn take_partition_entries() -> Vec<(Lpid, Option<[u64; 2]>)> {
     PROCESSOR.with(|p| p.partition_entries.take())
 }
 
@@ -151,9 +151,9 @@ impl Platform for FakePlatform {
         PROCESSOR.with(|p| p.lpcr.borrow_mut().push(lpcr));
     }
 
-    fn set_partition_entry(_: Lpid, pate: Option<Pate>) {
+    fn set_partition_entry(lpid: Lpid, pate: Option<Pate>) {
         let dwords = pate.map(Pate::dwords);
-        PROCESSOR.with(|p| p.partition_entries.borrow_mut().push(dwords));
+        PROCESSOR.with(|p| p.partition_entries.borrow_mut().push((lpid, dwords)));
     }
 
     fn processor() -> penstock_arch::regs::Processor {
@@ -262,7 +262,7 @@ pub(crate) struct RigOptions {
     pub(crate) watchpoints: Watchpoints,
     pub(crate) keys: StorageKeys,
     pub(crate) undefined_flags: UndefinedFlags,
-    pub(crate) spare: Option<HptOrder>,
+    pub(crate) resize: Option<HptOrder>,
     pub(crate) clock: Option<u64>,
     pub(crate) authority: Authority,
 }
@@ -274,7 +274,7 @@ impl Default for RigOptions {
             watchpoints: Watchpoints::Available,
             keys: StorageKeys::Offered,
             undefined_flags: UndefinedFlags::Ignored,
-            spare: None,
+            resize: None,
             clock: Some(BOOT_SECONDS),
             authority: Authority::None,
         }
@@ -327,7 +327,7 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
         vrma_page: PageSize::P16M,
         keys: options.keys,
         ordering: StrongAccessOrder::NotOffered,
-        spare: options.spare,
+        resize: options.resize,
     };
     let mmu = HashMmu::new(Lpid::new(1), ram, config, &mut frames).unwrap();
     assert_eq!(mmu.entries(), HPT_ENTRIES);

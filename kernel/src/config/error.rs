@@ -109,6 +109,15 @@ pub enum ConfigError {
         /// log2 of the bytes that the file asks for.
         order: u32,
     },
+    /// The largest hash page table is smaller than the one to begin with.
+    ResizeOrderTooSmall {
+        /// The partition.
+        partition: String,
+        /// log2 of the bytes of the table to begin with.
+        order: u32,
+        /// The same of the largest one.
+        resize_order: u32,
+    },
     /// A framebuffer beyond its limits.
     BadFramebuffer {
         /// The partition.
@@ -276,6 +285,15 @@ impl fmt::Display for ConfigError {
                 f,
                 "partition {partition}: {property} {order} is not in {MIN_HPT_ORDER} to \
                  {MAX_HPT_ORDER}"
+            ),
+            Self::ResizeOrderTooSmall {
+                partition,
+                order,
+                resize_order,
+            } => write!(
+                f,
+                "partition {partition}: hpt-resize-order {resize_order} is less than the {order} of \
+                 the page table to begin with"
             ),
             Self::BadFramebuffer { partition, error } => {
                 write!(f, "partition {partition}: framebuffer: {error}")

@@ -28,7 +28,8 @@
 //!
 //! Optional in a partition are `initrd`, `bootargs`, `hpt-order` (log2 of the hash page table's
 //! bytes, 18 to 36; memory/128 rounded up to a power of two by default), `hpt-resize-order` (the same
-//! of memory for a second table, so that the partition can resize its own), `model` and
+//! of the largest table to which the partition may resize its own, at least `hpt-order`: memory for two
+//! of that size is set aside; without it, it may not), `model` and
 //! `root-compatible` (strings for guests that look at them), `memory-backing` (`"eager"`, the
 //! default, or `"lazy"`), `strict-flags` (without a value: page table calls answer H_PARAMETER to
 //! flags that they do not define, which is LoPAR's debug mode; otherwise such flags are ignored) and
@@ -207,7 +208,8 @@ pub struct Partition<'a> {
     pub bootargs: &'a str,
     /// log2 of the bytes of its hash page table, [`MIN_HPT_ORDER`] to [`MAX_HPT_ORDER`].
     pub hpt_order: u32,
-    /// The same of the second table that it may resize to; `None` where it may not.
+    /// The same of the largest table to which it may resize it, at least `hpt_order`; `None` where it may
+    /// not resize it.
     pub hpt_resize_order: Option<u32>,
     /// What its device tree says under `model`.
     pub model: Option<&'a str>,
@@ -227,12 +229,9 @@ impl Partition<'_> {
     /// Bytes of the hash page tables with the reverse maps beside them, which are as large.
     #[must_use]
     pub fn table_bytes(&self) -> u64 {
-        let bytes = |order: u32| {
-            1_u64
-                .checked_shl(order.saturating_add(1))
-                .unwrap_or(u64::MAX)
-        };
-        bytes(self.hpt_order).saturating_add(self.hpt_resize_order.map_or(0, bytes))
+        let tables = 1 + u32::from(self.hpt_resize_order.is_some());
+        // 16 bytes an entry, and as much beside it.
+        self.most_entries().saturating_mul(32 * u64::from(tables))
     }
 
     /// Bytes of the framebuffer's memory slot; 0 without one.
@@ -254,7 +253,7 @@ impl Partition<'_> {
 
     /// Entries of the largest page table that it may have.
     fn most_entries(&self) -> u64 {
-        let order = self.hpt_order.max(self.hpt_resize_order.unwrap_or(0));
+        let order = self.hpt_resize_order.unwrap_or(self.hpt_order);
         1_u64
             .checked_shl(order.saturating_sub(4))
             .unwrap_or(u64::MAX)

@@ -305,6 +305,15 @@ fn read_partition<'a>(
             });
         }
     }
+    if let Some(resize_order) = hpt_resize_order
+        && resize_order < hpt_order
+    {
+        return Err(ConfigError::ResizeOrderTooSmall {
+            partition: shown(name),
+            order: hpt_order,
+            resize_order,
+        });
+    }
     let kernel = fields
         .reference("kernel")?
         .ok_or_else(|| ConfigError::MissingProperty {

@@ -102,7 +102,7 @@ pub fn create(
     let lpid = Lpid::new(u32::from(number.0));
     let order =
         HptOrder::new(configuration.hpt_order).ok_or_else(|| fail(&"hpt-order is out of range"))?;
-    let spare = configuration
+    let resize = configuration
         .hpt_resize_order
         .map(|order| HptOrder::new(order).ok_or_else(|| fail(&"hpt-resize-order is out of range")))
         .transpose()?;
@@ -137,7 +137,7 @@ pub fn create(
         vrma_page: PageSize::P16M,
         keys: StorageKeys::Offered,
         ordering: StrongAccessOrder::NotOffered,
-        spare,
+        resize,
     };
     let mmu =
         HashMmu::new(lpid, memory, config, &mut resources.frames).map_err(|error| fail(&error))?;

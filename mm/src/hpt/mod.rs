@@ -172,8 +172,9 @@ pub struct HptConfig {
     pub keys: StorageKeys,
     /// Strong access ordering.
     pub ordering: StrongAccessOrder,
-    /// The size of a second table, for the partition to resize its own; `None`: it may not.
-    pub spare: Option<HptOrder>,
+    /// The largest table to which the partition may resize its own, where that is larger than
+    /// `order`; `None`: it may not. Memory for two tables of that size is taken.
+    pub resize: Option<HptOrder>,
 }
 
 impl HptConfig {
@@ -185,7 +186,7 @@ impl HptConfig {
             vrma_page: PageSize::P16M,
             keys: StorageKeys::NotOffered,
             ordering: StrongAccessOrder::NotOffered,
-            spare: None,
+            resize: None,
         }
     }
 }
@@ -221,7 +222,9 @@ impl core::error::Error for HptSetupError {}
 pub struct HashMmu<M: Machine> {
     /// The table that the partition starts with.
     first: Table,
-    /// Memory of another, where the partition may resize its table.
+    /// The size that it starts with.
+    first_order: HptOrder,
+    /// Memory of another one, where the partition may resize its table.
     spare: Option<Table>,
     /// The spare is in use. Both stay owned as long as the partition is, so whoever has read this
     /// just before it changed goes to the wrong table, but never to memory of others.
@@ -268,16 +271,18 @@ impl<M: Machine> HashMmu<M> {
         }
         // Decided here, once: the hardware is told it before the first virtual processor runs.
         let vrma_page = config.vrma_page.min(memory.ram().largest());
-        let first = match Table::new(config.order, allocator, memory.machine()) {
+        let limit = config.resize.map(|largest| largest.max(config.order));
+        let largest = limit.unwrap_or(config.order);
+        let first = match Table::new(largest, allocator, memory.machine()) {
             Ok(table) => table,
             Err(error) => {
                 memory.release(allocator)?;
                 return Err(error.into());
             }
         };
-        let limit = config.spare.map(|spare| spare.max(config.order));
-        let largest = limit.unwrap_or(config.order);
-        let spare = match config.spare {
+        // It has memory for more.
+        let _ = first.set_order(config.order);
+        let spare = match limit {
             Some(order) => match Table::new(order, allocator, memory.machine()) {
                 Ok(spare) => Some(spare),
                 Err(error) => {
@@ -303,6 +308,7 @@ impl<M: Machine> HashMmu<M> {
         };
         let mmu = Self {
             first,
+            first_order: config.order,
             spare,
             on_spare: AtomicBool::new(false),
             resize: spin::Mutex::new(Resize::new(limit)),

@@ -110,12 +110,22 @@ pub struct Rehashed {
     pub misplaced: u64,
 }
 
+/// How often a partition has resized its table, and what became of the entries altogether.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResizeCounts {
+    /// Commits that answered H_SUCCESS.
+    pub commits: u64,
+    /// Entries of all of them.
+    pub entries: Rehashed,
+}
+
 /// The state of a partition's resize.
 #[derive(Debug)]
 pub struct Resize<P> {
     /// The largest table that the partition may have; `None` where it may not resize.
     limit: Option<HptOrder>,
     pending: Option<Prepared<P>>,
+    counts: ResizeCounts,
 }
 
 #[derive(Debug)]
@@ -132,7 +142,21 @@ impl<P> Resize<P> {
         Self {
             limit,
             pending: None,
+            counts: ResizeCounts {
+                commits: 0,
+                entries: Rehashed {
+                    kept: 0,
+                    displaced: 0,
+                    misplaced: 0,
+                },
+            },
         }
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub const fn counts(&self) -> ResizeCounts {
+        self.counts
     }
 
     /// H_RESIZE_HPT_PREPARE.
@@ -213,6 +237,7 @@ impl<P> Resize<P> {
             Ok(rehashed) => {
                 let old = tables.swap(pending.table);
                 tables.discard(old);
+                self.count(rehashed);
                 Ok(rehashed)
             }
             Err(TwoBolted) => {
@@ -220,6 +245,18 @@ impl<P> Resize<P> {
                 tables.discard(pending.table);
                 Err(HcallStatus::PTEG_FULL)
             }
+        }
+    }
+
+    fn count(&mut self, by: Rehashed) {
+        let ResizeCounts { commits, entries } = &mut self.counts;
+        *commits = commits.saturating_add(1);
+        for (sum, more) in [
+            (&mut entries.kept, by.kept),
+            (&mut entries.displaced, by.displaced),
+            (&mut entries.misplaced, by.misplaced),
+        ] {
+            *sum = sum.saturating_add(more);
         }
     }
 

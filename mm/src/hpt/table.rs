@@ -71,11 +71,6 @@ impl Table {
         self.hptes.set_count(count) && self.rev.set_count(count)
     }
 
-    /// The size that it has memory for.
-    pub(super) const fn largest(&self) -> HptOrder {
-        HptOrder::of_entries(self.hptes.capacity())
-    }
-
     pub(super) fn order(&self) -> HptOrder {
         HptOrder::of_entries(self.count())
     }

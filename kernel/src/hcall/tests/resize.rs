@@ -20,7 +20,7 @@ const R: u64 = 0x0000_0000_0010_1192;
 
 fn resizable() -> Rig {
     let rig = Rig::with(RigOptions {
-        spare: HptOrder::new(19),
+        resize: HptOrder::new(19),
         ..RigOptions::default()
     });
     take_partition_entries();
@@ -67,7 +67,7 @@ fn a_commit_tells_the_hardware_and_drops_what_no_search_finds() {
     assert_eq!(entries(&rig), 2 * HPT_ENTRIES);
     let mmu = &rig.vcpu.partition.mmu;
     let pate = mmu.pate().map(penstock_arch::hash::Pate::dwords);
-    assert_eq!(take_partition_entries(), [pate]);
+    assert_eq!(take_partition_entries(), [(mmu.lpid(), pate)]);
     rig.check();
     rig.call(H_READ, &[0, 2 * HPT_ENTRIES - 8], H_SUCCESS, [0, 0]);
     rig.call(H_READ, &[0, 2 * HPT_ENTRIES], H_PARAMETER, []);

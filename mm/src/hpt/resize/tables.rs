@@ -2,10 +2,9 @@
 //! A partition's own two tables: the one in use, and the memory beside it.
 //!
 //! Both tables belong to [`HashMmu`] from its beginning to its end, and change places at a commit.
-//! So a table can be made of at most the size that the one not in use has memory for, at its
-//! start: after a partition has gone from its first table to a larger spare one, it can go back to
-//! the first one's size and no larger. What was pending last leaves nothing behind but stale entries
-//! that the next PREPARE clears.
+//! Each has memory for the largest size that the partition may have, and uses the beginning of it. So
+//! every size up to that can be prepared at any time, and no resize fails for memory. What was pending
+//! last leaves nothing behind but stale entries that the next PREPARE clears.
 //!
 //! # Commit
 //! All translations are flushed first, so that R and C are final and nothing writes them any more.
@@ -16,7 +15,7 @@
 //!
 //! An entry keeps both doublewords and the guest's own: none of them depends on its number.
 
-use super::{Progress, Rehashed, ResizeTables};
+use super::{Progress, Rehashed, ResizeCounts, ResizeTables};
 use crate::hpt::guard::{Batch, Quiesced};
 use crate::hpt::refresh::Obligation;
 use crate::hpt::ring::Ring;
@@ -72,14 +71,19 @@ impl<M: Machine> HashMmu<M> {
         self.resize.lock().commit(&mut tables, flags, shift)
     }
 
+    /// How often the table was resized since the partition was made.
+    pub fn resize_counts(&self) -> ResizeCounts {
+        self.resize.lock().counts()
+    }
+
     /// Gives up a pending table, and goes back to the first one in its first size. The table in use
     /// has no entries.
     pub(in crate::hpt) fn start_over(&self) {
         let mut tables = self.tables(None::<fn(Option<Pate>)>);
         self.resize.lock().discard(&mut tables);
-        if self.on_spare.load(Ordering::Relaxed) || self.first.order() != self.first.largest() {
-            // Its memory is enough for that, by definition.
-            let _ = self.first.set_order(self.first.largest());
+        if self.on_spare.load(Ordering::Relaxed) || self.first.order() != self.first_order {
+            // It had this size before.
+            let _ = self.first.set_order(self.first_order);
             self.first.clear(self.machine());
             self.on_spare.store(false, Ordering::Release);
         }

@@ -14,6 +14,7 @@ mod page_init;
 mod partition;
 mod ranges;
 mod resize;
+mod resize_effects;
 mod stream;
 mod watch;
 

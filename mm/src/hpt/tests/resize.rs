@@ -12,9 +12,9 @@ const BOLTED: u64 = 0x10;
 const SECONDARY: u64 = 2;
 const BUSY: HcallStatus = HcallStatus::LONG_BUSY_ORDER_1_MSEC;
 
-fn resizable(backing: Backing, order: u32, spare: u32) -> Fixture {
+fn resizable(backing: Backing, order: u32, largest: u32) -> Fixture {
     let config = HptConfig {
-        spare: HptOrder::new(spare),
+        resize: HptOrder::new(largest),
         ..HptConfig::new(HptOrder::new(order).unwrap())
     };
     partition_with(backing, config, TlbieErrata::NONE)
@@ -273,11 +273,11 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(p.h_resize_hpt_prepare(0, 21), HcallStatus::RESOURCE);
     assert_eq!(p.h_resize_hpt_prepare(0, 17), HcallStatus::PARAMETER);
     assert_eq!(p.h_resize_hpt_prepare(1, 19), HcallStatus::PARAMETER);
-    resize(&p, 20);
-    // The first table's memory is what is left.
-    assert_eq!(p.h_resize_hpt_prepare(0, 19), HcallStatus::RESOURCE);
-    resize(&p, 18);
-    resize(&p, 19);
+    // From either table to every size.
+    for order in [20, 19, 20, 20, 18, 19, 19, 18] {
+        resize(&p, order);
+        assert_eq!(p.h_resize_hpt_prepare(0, 21), HcallStatus::RESOURCE);
+    }
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn a_large_table_is_prepared_in_pieces() {
     let memory =
         GuestMemory::new(TestMachine::new(), 32 << 20, Backing::Lazy, &mut allocator).unwrap();
     let config = HptConfig {
-        spare: HptOrder::new(24),
+        resize: HptOrder::new(24),
         ..small(PageSize::P16M)
     };
     let mmu = HashMmu::new(LPID, memory, config, &mut allocator).unwrap();
@@ -303,18 +303,21 @@ fn a_large_table_is_prepared_in_pieces() {
 }
 
 #[test]
-fn a_spare_that_does_not_fit_takes_nothing() {
-    let host = TestMemory::new(3 << 24);
+fn tables_that_do_not_fit_take_nothing() {
+    let host = TestMemory::new(4 << 24);
     let mut allocator = host.frames();
     let left = allocator.left();
-    let memory =
-        GuestMemory::new(TestMachine::new(), 32 << 20, Backing::Lazy, &mut allocator).unwrap();
-    let config = HptConfig {
-        spare: HptOrder::new(24),
-        ..small(PageSize::P16M)
-    };
-    HashMmu::new(LPID, memory, config, &mut allocator).unwrap_err();
-    assert_eq!((allocator.left(), allocator.largest()), (left, left));
+    // Not the first table, not its reverse map, and not all of the second one.
+    for order in [25, 24, 23] {
+        let memory =
+            GuestMemory::new(TestMachine::new(), 32 << 20, Backing::Lazy, &mut allocator).unwrap();
+        let config = HptConfig {
+            resize: HptOrder::new(order),
+            ..small(PageSize::P16M)
+        };
+        HashMmu::new(LPID, memory, config, &mut allocator).unwrap_err();
+        assert_eq!((allocator.left(), allocator.largest()), (left, left));
+    }
 }
 
 #[test]
@@ -328,6 +331,7 @@ fn starting_over_goes_back_to_the_first_table() {
                 .collect()
         };
         let before = everything(&p);
+        assert_eq!(p.entries(), 1 << 15);
         for &order in to {
             for at in 0..100 {
                 p.h_enter(EXACT, at, PAGE.v(), PAGE.r(0)).unwrap();
