@@ -106,8 +106,8 @@ pub struct Partitions<'a> {
 }
 
 impl<'a> Partitions<'a> {
-    /// One partition of one virtual processor that starts `kernel`, for the guest that needs no
-    /// file.
+    /// One partition of one virtual processor that starts `kernel`, and may double its page table, for
+    /// the guest that needs no file.
     #[must_use]
     pub fn single(
         name: &'a str,
@@ -129,7 +129,7 @@ impl<'a> Partitions<'a> {
                 initrd: None,
                 bootargs: "",
                 hpt_order: default_hpt_order(memory_bytes),
-                hpt_resize_order: None,
+                hpt_resize_order: Some(MAX_HPT_ORDER.min(default_hpt_order(memory_bytes) + 1)),
                 model: None,
                 root_compatible: Vec::new(),
                 backing,
