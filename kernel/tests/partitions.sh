@@ -34,7 +34,7 @@ builtin_partitions() {
 	[[ -f $BUILTIN_ELF ]] || skip "the built-in guest does not build"
 	shift
 	for partition in "$@"; do
-		partitions+=("${partition%%:*}:memory = <0 0x10000000>; kernel = <&b>; memory-backing = \"lazy\"; bootargs = \"${partition#*:}\";")
+		partitions+=("${partition%%:*}:memory = <0 0x10000000>; kernel = <&b>; hpt-resize-order = <22>; memory-backing = \"lazy\"; bootargs = \"${partition#*:}\";")
 	done
 	write_partitions "$file" "b: builtin { data = /incbin/(\"$BUILTIN_ELF\"); };" "${partitions[@]}"
 }
@@ -46,7 +46,8 @@ expect_count() {
 	((count == $3)) || fail "the console has $count lines like: $2, not $3"
 }
 
-# Two guests that nobody watches: both pass all their checks, each in the other's turns, and the
+# Two guests that nobody watches: both pass all their checks, resizes of the page table among them, each in
+# the other's turns, and the
 # console is the second's when the first has ended.
 partitions_builtin_case() {
 	local log
