@@ -385,14 +385,29 @@ fn a_resize_and_back_between_two_calls_is_told_as_changes() {
         follower.step();
     }
     assert!(follower.stream.is_first_pass() && !follower.copy.0.is_empty());
-    for vsid in 0..2 {
+    for number in 0..2 {
         resize(&p, 18);
+        // One that has another number in the larger table, and one fewer.
+        enter(&p, rivals(100 + number)[1], number);
+        p.h_remove(
+            0,
+            pages[usize::try_from(number).unwrap() * 2].group(&p) + 1,
+            0,
+        )
+        .unwrap();
         resize(&p, 19);
         while !follower.step() {}
         follower.pass();
         assert_eq!(follower.begun, 1);
         assert_eq!(follower.copy.0, table(&p));
-        enter(&p, Page { vsid, ..PAGE }, 0);
+        enter(
+            &p,
+            Page {
+                vsid: number,
+                ..PAGE
+            },
+            0,
+        );
     }
     assert_eq!(p.resize_counts().entries.displaced, 40);
 }
