@@ -33,7 +33,9 @@
 //! flags that they do not define, which is LoPAR's debug mode; otherwise such flags are ignored) and
 //! `framebuffer` (three cells: pixels of a row, rows, each 64 to 4096, and
 //! bits of a pixel, 8, 16 or 32; without it the partition has none). The property `control`, which has no value, lets a partition control others
-//! by H_CONTROL ([`crate::control`]).
+//! by H_CONTROL ([`crate::control`]). `pinned` (one cell for each virtual processor) names the
+//! hardware threads that run it, by their numbers from 0 in the order of their PIRs; without it the
+//! hypervisor chooses, and leaves threads that others are pinned to alone as long as there are others.
 //!
 //! The same code reads the file on the host, before anything starts, and in the hypervisor. It is
 //! strict: an unknown node or property, a second one of the same name, a value of another size
@@ -133,6 +135,7 @@ impl<'a> Partitions<'a> {
                 undefined_flags: UndefinedFlags::default(),
                 framebuffer: None,
                 authority: Authority::None,
+                pinned: Vec::new(),
             }],
         }
     }
@@ -161,6 +164,23 @@ impl<'a> Partitions<'a> {
             }),
             None => Ok(()),
         }
+    }
+
+    /// Checks that each thread that a partition is pinned to exists.
+    ///
+    /// # Errors
+    /// One does not; the error names the first.
+    pub fn check_threads(&self, threads: u32) -> Result<(), ConfigError> {
+        for partition in &self.list {
+            if let Some(thread) = partition.pinned.iter().find(|thread| **thread >= threads) {
+                return Err(ConfigError::NoSuchThread {
+                    partition: error::shown(partition.name),
+                    thread: *thread,
+                    threads,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Checks that all partitions together fit the board.
@@ -217,6 +237,9 @@ pub struct Partition<'a> {
     pub framebuffer: Option<Geometry>,
     /// What it may do to others.
     pub authority: Authority,
+    /// The threads that its virtual processors are pinned to, one for each; empty where the
+    /// hypervisor chooses.
+    pub pinned: Vec<u32>,
 }
 
 impl Partition<'_> {

@@ -34,6 +34,7 @@ const PARTITION_PROPERTIES: &[&str] = &[
     "strict-flags",
     "framebuffer",
     "control",
+    "pinned",
 ];
 
 /// Reads a partition tree.
@@ -350,6 +351,16 @@ fn read_partition<'a>(
     let control = fields.optional("control", Expected::NoValue, |value| {
         value.value.is_empty().then_some(Authority::Control)
     })?;
+    let pinned = fields.optional("pinned", Expected::Cells, cells)?;
+    if let Some(pinned) = &pinned
+        && pinned.len() != vcpus as usize
+    {
+        return Err(ConfigError::BadPinning {
+            partition: shown(name),
+            vcpus,
+            threads: pinned.len(),
+        });
+    }
     Ok(Partition {
         name,
         memory_bytes,
@@ -364,12 +375,20 @@ fn read_partition<'a>(
         undefined_flags: strict.unwrap_or_default(),
         framebuffer,
         authority: control.unwrap_or_default(),
+        pinned: pinned.unwrap_or_default(),
     })
 }
 
 fn three_cells(value: Property<'_>) -> Option<[u32; 3]> {
     let mut cells = value.cells().filter(|_| value.value.len() == 12)?;
     Some([cells.take_u32()?, cells.take_u32()?, cells.take_u32()?])
+}
+
+/// One cell or more.
+fn cells(value: Property<'_>) -> Option<Vec<u32>> {
+    let (cells, rest) = value.value.as_chunks();
+    let cells = || cells.iter().copied().map(u32::from_be_bytes);
+    (rest.is_empty() && !value.value.is_empty()).then(|| cells().collect())
 }
 
 fn string_list(value: Property<'_>) -> Option<Vec<&str>> {
