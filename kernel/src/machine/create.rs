@@ -23,12 +23,12 @@ use crate::rtas::{self, Rtas};
 use crate::screen::{self, Geometry, Screen};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use penstock_arch::endian::AtomicBe64;
 use penstock_arch::hash::{Lpid, PageSize};
 use penstock_arch::spr;
-use penstock_arch::switch::FirstEntry;
 use penstock_arch::tlb::TlbMaintenance;
 use penstock_boot::bootinfo::SegmentPageSize;
 use penstock_mm::frame::FrameAllocator;
@@ -59,10 +59,8 @@ pub struct Resources<'a> {
 
 /// A partition with its guest, and what is needed to start it again.
 pub struct Guest {
-    /// The partition and its virtual processor.
-    pub occupied: Occupied<Hardware>,
-    /// Whether it has been on this thread since it was made or started again.
-    pub first_entry: FirstEntry,
+    /// The partition and its virtual processor. Its seat has the other reference.
+    pub occupied: Occupant,
     ground: Ground,
     plan: LoadPlan,
     tree: Vec<u8>,
@@ -70,6 +68,9 @@ pub struct Guest {
     /// What looks at its framebuffer, where it has one, and the slot that this is.
     pub screen: Option<(SlotId, Screen)>,
 }
+
+/// A partition and its virtual processor, for its seat.
+pub type Occupant = Arc<Occupied<Hardware>>;
 
 /// A sentence that says why a partition cannot be made.
 pub type CreateError = String;
@@ -187,18 +188,15 @@ pub fn create(
         session: spin::Mutex::new(Session::new()),
         complaints: spin::Mutex::new(complaint_budget(resources.clock.timebase_hz)),
     });
-    let mut occupied = match Occupied::new(partition) {
-        Ok(occupied) => occupied,
+    let occupied = match Occupied::new(partition) {
+        Ok(occupied) => Arc::new(occupied),
         Err(partition) => {
             unmake(resources, *partition, ground);
             return Err(fail(&"no virtual processor"));
         }
     };
-    let emergency_sp = resources.machine.idle.emergency_sp;
-    occupied.with(|vcpu| vcpu.ctx.emergency_sp = emergency_sp);
     let mut guest = Guest {
         occupied,
-        first_entry: FirstEntry::Yes,
         ground,
         plan,
         tree,
@@ -374,7 +372,6 @@ impl Guest {
             .map_err(fail)?;
         let (entry, fdt) = (self.plan.entry, self.plan.fdt);
         self.occupied.with(|vcpu| vcpu.set_start_state(entry, fdt));
-        self.first_entry = FirstEntry::Yes;
         Ok(())
     }
 
@@ -401,8 +398,13 @@ impl Guest {
         self.load(configuration)
     }
 
-    /// Ends the partition, and gives back all that it has. It is not on a thread.
+    /// Ends the partition, and gives back all that it has. It is not on a thread, and its seat is
+    /// empty.
     pub fn destroy(self, resources: &mut Resources<'_>) {
-        unmake(resources, *self.occupied.into_partition(), self.ground);
+        match Arc::try_unwrap(self.occupied) {
+            Ok(occupied) => unmake(resources, *occupied.into_partition(), self.ground),
+            // Nobody else keeps one.
+            Err(shared) => log::error!("{}: all that it has is lost", shared.partition().name),
+        }
     }
 }

@@ -20,10 +20,14 @@ mod last_words;
 mod mitigations;
 mod operator;
 mod run;
+mod runner;
+mod seat;
+mod secondary;
 mod selftest;
 mod sleep;
 mod slot;
 mod start;
+mod thread;
 mod world;
 
 use crate::hcall;
