@@ -98,7 +98,12 @@ impl Runner {
             }
             // Interrupts for one that is not aboard do not end the thread's sleep.
             Decision::Sleep { until: first } if share => self.sleep_until(first.min(until)),
-            Decision::Sleep { until: first } => self.sleep_until(first.min(deadline)),
+            Decision::Sleep { until: first } => {
+                if self.loaded.is_none() {
+                    self.bring_aboard_alone();
+                }
+                self.sleep_until(first.min(deadline));
+            }
             Decision::Nothing => self.sleep_until(deadline),
         }
     }
@@ -165,20 +170,8 @@ impl Runner {
     /// Puts the virtual processor of this seat on the thread, ready to enter its guest; false if
     /// somebody holds it.
     fn dispatch(&mut self, place: usize, seat: &Seat) -> bool {
-        if self.loaded != Some(place) {
-            self.unload();
-            if seat.board() == Boarding::Held {
-                switch::park(&self.thread);
-                return false;
-            }
-            let mut inside = seat.inside();
-            let Some(seated) = inside.as_mut() else {
-                drop(inside);
-                seat.alight();
-                switch::park(&self.thread);
-                return false;
-            };
-            self.load(place, seated);
+        if !self.bring_aboard(place, seat) {
+            return false;
         }
         if let Some(seated) = seat.inside().as_mut()
             && let Some(away) = seated.away.take()
@@ -186,6 +179,35 @@ impl Runner {
             seated.occupant.with(|vcpu| back_in_guest(vcpu, away));
         }
         true
+    }
+
+    /// The same for the only one that the thread has, and that waits: aboard, its interrupts end the
+    /// thread's sleep.
+    fn bring_aboard_alone(&mut self) {
+        let mut seats = seat::all().iter().enumerate();
+        if let Some((place, seat)) = seats.find(|(_, seat)| seat.is_for(self.me)) {
+            self.bring_aboard(place, seat);
+        }
+    }
+
+    fn bring_aboard(&mut self, place: usize, seat: &Seat) -> bool {
+        if self.loaded == Some(place) {
+            return true;
+        }
+        self.unload();
+        if seat.board() == Boarding::Aboard {
+            let mut inside = seat.inside();
+            if let Some(seated) = inside.as_mut()
+                && seat.is_for(self.me)
+            {
+                self.load(place, seated);
+                return true;
+            }
+            drop(inside);
+            seat.alight();
+        }
+        switch::park(&self.thread);
+        false
     }
 
     fn load(&mut self, place: usize, seated: &mut Seated) {

@@ -104,10 +104,11 @@ impl Seat {
         self.home.load(Ordering::Relaxed)
     }
 
-    /// Whether the calling thread, `me`, may run it now.
+    /// Whether the calling thread, `me`, may run it now. To be asked again once it is aboard: only
+    /// then the answer holds.
     pub fn is_for(&self, me: &Thread) -> bool {
-        self.home.load(Ordering::Relaxed) == me.number
-            && self.runs.load(Ordering::Acquire)
+        self.runs.load(Ordering::Acquire)
+            && self.home.load(Ordering::Relaxed) == me.number
             && !self.hold.is_held()
     }
 
@@ -138,8 +139,8 @@ impl Seat {
 
     /// By its thread, after it came ashore: it does not run on before the boot thread has seen this.
     pub fn report(&self, next: Next) {
-        self.runs.store(false, Ordering::Release);
         if let Some(seated) = self.inside().as_mut() {
+            self.runs.store(false, Ordering::Release);
             seated.report = Some(next);
         }
         REPORTED.store(true, Ordering::Release);

@@ -172,7 +172,12 @@ impl World {
             return Ok(());
         };
         let guest = create::create(&mut self.resources, slot.id, &slot.configuration)?;
-        // Nobody has it aboard.
+        // A thread that had an earlier guest may still be looking at the empty seat.
+        if let Err(stuck) = seat.hold(self.machine.info.cpu.timebase_hz) {
+            let name = slot.configuration.name;
+            guest.destroy(&mut self.resources);
+            return Err(format!("partition {name}: {stuck}"));
+        }
         seat.fill(guest.occupied.clone(), home);
         slot.guest = Some(guest);
         slot.state = PartitionState::Running;
@@ -186,7 +191,7 @@ impl World {
             log::info!("{}: on thread {home}{how}", slot.configuration.name);
         }
         seat.set_runs(true);
-        seat.ring();
+        seat.let_go();
         Ok(())
     }
 
