@@ -5,7 +5,9 @@
 #![expect(unsafe_code)]
 
 use super::thread;
+use crate::config::MAX_PARTITIONS;
 use crate::platform::{GuestRegister, HDSISR_CANARY, Platform, StorageFaultRegisters};
+use crate::smp::TlbScope;
 use penstock_arch::addr::HostReal;
 use penstock_arch::regs::{Lpcr, Processor, Pvr, sprn};
 use penstock_arch::{hw_tlb, mmio, spr, sync};
@@ -25,6 +27,17 @@ impl Hardware {
         unsafe { spr::write::<{ sprn::LPCR }>(lpcr.bits()) };
         sync::isync();
     }
+}
+
+/// Which threads may have translations of each partition, by its LPID; those above are everywhere.
+/// Not which cores: threads of a core may share a TLB, but each has an ERAT of its own, which only
+/// its own tlbiel empties.
+static SCOPES: [TlbScope; MAX_PARTITIONS + 1] = [const { TlbScope::new() }; MAX_PARTITIONS + 1];
+
+/// Where translations of a partition may be.
+#[inline(always)]
+pub fn scope_of(lpid: penstock_arch::hash::Lpid) -> Option<&'static TlbScope> {
+    SCOPES.get(lpid.get() as usize)
 }
 
 /// TLB and page operations of the machine.
@@ -72,6 +85,20 @@ impl penstock_arch::tlb::TlbMaintenance for HwMemory {
     }
     fn tlbie_erat_fixup(&self) {
         self.0.tlbie_erat_fixup();
+    }
+    #[inline(always)]
+    fn is_local(&self, lpid: penstock_arch::hash::Lpid) -> bool {
+        // tlbiel takes the partition from LPIDR.
+        spr::read::<{ sprn::LPIDR }>() == u64::from(lpid.get())
+            && scope_of(lpid).is_some_and(|scope| scope.is_only(thread::address_of_this()))
+    }
+    #[inline(always)]
+    fn tlbiel(&self, rb: penstock_arch::hash::TlbieRb) {
+        self.0.tlbiel(rb);
+    }
+    #[inline(always)]
+    fn cp_abort(&self) {
+        self.0.cp_abort();
     }
     #[inline(always)]
     fn errata(&self) -> penstock_arch::tlb::TlbieErrata {

@@ -10,7 +10,7 @@
 
 use super::console;
 use super::exits::{self, Next};
-use super::hardware::{Hardware, HwInterrupts};
+use super::hardware::{Hardware, HwInterrupts, scope_of};
 use super::seat::{self, Seat, Seated};
 use super::sleep::sleep;
 use super::slot::{back_in_guest, left_guest};
@@ -216,6 +216,10 @@ impl Runner {
         seated.occupant.with(|vcpu| {
             vcpu.ctx.thread = me.address();
             let lpid = vcpu.partition.mmu.lpid();
+            // Before this thread can have a translation: whoever invalidates one must reach it.
+            if let Some(scope) = scope_of(lpid) {
+                scope.enter(me.address());
+            }
             // LPCR is the guest's before HDEC is written: with HDICE clear, POWER9 drops what HDEC
             // raises.
             switch::enter(&thread, &vcpu.parked, vcpu.hardware_lpcr(), lpid, first);

@@ -102,6 +102,12 @@ pub fn this() -> &'static Thread {
     unsafe { &*entry::thread().cast::<Thread>() }
 }
 
+/// The address of the calling thread's record. As [`this`].
+#[inline(always)]
+pub fn address_of_this() -> u64 {
+    entry::thread().addr() as u64
+}
+
 /// Makes the records of all threads that the device tree names. Once.
 pub fn make(info: &BootInfo<'_>) -> &'static [Thread] {
     let mut pirs: Vec<u32> = info
@@ -113,7 +119,11 @@ pub fn make(info: &BootInfo<'_>) -> &'static [Thread] {
     pirs.dedup();
     THREADS.call_once(|| {
         let threads = pirs.into_iter().enumerate();
-        Vec::leak(threads.map(|(number, pir)| Thread::new(number, pir)).collect())
+        Vec::leak(
+            threads
+                .map(|(number, pir)| Thread::new(number, pir))
+                .collect(),
+        )
     })
 }
 
@@ -188,12 +198,7 @@ impl Thread {
     /// Goes on from one state to another; false if it was not in the first.
     pub fn advance(&self, from: Arrival, to: Arrival) -> bool {
         self.arrival
-            .compare_exchange(
-                from as u32,
-                to as u32,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            )
+            .compare_exchange(from as u32, to as u32, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
     }
 

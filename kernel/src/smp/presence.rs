@@ -73,6 +73,9 @@ mod tests {
         assert!(!presence.is_without_vpm(3));
         presence.leave();
         presence.enter(3);
-        assert!(presence.is_without_vpm(3), "VPM1 is not kept across an exit");
+        assert!(
+            presence.is_without_vpm(3),
+            "VPM1 is not kept across an exit"
+        );
     }
 }

@@ -2,7 +2,7 @@
 //! Every interleaving of a few threads, under loom: `RUSTFLAGS='--cfg loom' cargo test -p
 //! penstock-kernel --release --target-dir target/loom --test interleavings`.
 //!
-//! `bell.rs`, `hold.rs` and `presence.rs` are the crate's own, compiled here once more over loom's
+//! `bell.rs`, `hold.rs`, `presence.rs` and `tlb_scope.rs` are the crate's own, compiled here once more over loom's
 //! atomics. What they guard is a model: relaxed words, so that what the protocols do not order shows
 //! as a stale value, and an interrupt line that stays up until it is taken.
 #![cfg(loom)]
@@ -13,6 +13,8 @@ mod bell;
 mod hold;
 #[path = "../../src/smp/presence.rs"]
 mod presence;
+#[path = "../../src/smp/tlb_scope.rs"]
+mod tlb_scope;
 
 /// What the protocols are made of, here.
 mod sync {
@@ -25,6 +27,7 @@ use loom::sync::atomic::{AtomicU64, Ordering, fence};
 use loom::sync::{Arc, Notify};
 use loom::thread;
 use presence::Presence;
+use tlb_scope::TlbScope;
 
 /// Runs `model` in every interleaving with at most `preemptions` switches away from a thread that
 /// could go on, and says how many those were. Fails where there are fewer than two.
@@ -250,5 +253,28 @@ fn loom_presence_two_that_hide_from_inside() {
         partition.hide(Some(0));
         partition.threads[0].leave();
         other.join().unwrap();
+    });
+}
+
+/// A thread that has run a partition hides an entry and invalidates it, while another one runs the
+/// partition for the first time.
+#[test]
+fn loom_tlb_scope_against_a_first_entry() {
+    check("TLB scope, a first entry", 3, || {
+        let state = Arc::new((TlbScope::new(), AtomicU64::new(1)));
+        state.0.enter(8);
+        let other = Arc::clone(&state);
+        let other = thread::spawn(move || {
+            let (scope, entry) = &*other;
+            scope.enter(9);
+            // Whether its TLB holds the entry now.
+            entry.load(Ordering::Relaxed) == 1
+        });
+        let (scope, entry) = &*state;
+        entry.store(0, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let local = scope.is_only(8);
+        let holds = other.join().unwrap();
+        assert!(!(local && holds), "a translation outlives its invalidation");
     });
 }
