@@ -143,6 +143,7 @@ threads_selftest_case() {
 	expect_line "$log" '^kernel: 2 of 2 threads run, the boot thread is number [01]$'
 	expect_count "$log" '^kernel: 4 of 4 threads run, the boot thread is number [0-3]$' 2
 	expect_count "$log" '^kernel: thread [0-3]: 1000 rings, ' 7
+	expect_count "$log" '^kernel: ok a_running_guest_is_virtualized$' 3
 }
 
 # Guests on threads of their own, one pinned, and a third one where the hypervisor puts it: on the thread

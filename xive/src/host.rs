@@ -174,10 +174,7 @@ mod tests {
         hw.ring.borrow_mut().clear();
         assert!(host.acknowledge(&hw));
         // The ring first, then the source, and last of all the way is free.
-        assert_eq!(
-            *hw.ring.borrow(),
-            [(0x830, 0), (0xc00, 0), (0x31, 0xff)]
-        );
+        assert_eq!(*hw.ring.borrow(), [(0x830, 0), (0xc00, 0), (0x31, 0xff)]);
         assert_eq!(hw.xive.pq(girq), Pq::Reset);
         host.trigger(&hw);
         assert_eq!(hw.xive.pq(girq), Pq::Pending);

@@ -10,6 +10,7 @@
 
 use penstock_kernel::config::{self, Partitions};
 use penstock_kernel::image::{self, LoadRequest};
+use penstock_kernel::smp::THREAD_BYTES;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -91,7 +92,10 @@ fn check(arguments: &Arguments) -> Result<(), String> {
         return Ok(());
     };
     let file_bytes = u64::try_from(bytes.len()).map_err(text)?;
-    let used = FIRMWARE_AND_HYPERVISOR_BYTES.saturating_add(file_bytes);
+    let threads = u64::from(arguments.threads.unwrap_or(0));
+    let used = FIRMWARE_AND_HYPERVISOR_BYTES
+        .saturating_add(file_bytes)
+        .saturating_add(threads.saturating_mul(THREAD_BYTES));
     partitions
         .check_against(memory_bytes.saturating_sub(used))
         .map_err(text)

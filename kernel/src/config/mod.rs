@@ -113,6 +113,7 @@ impl<'a> Partitions<'a> {
         name: &'a str,
         kernel: &'a [u8],
         memory_bytes: u64,
+        bootargs: &'a str,
         backing: MemoryBacking,
     ) -> Self {
         let kernel = Image {
@@ -127,7 +128,7 @@ impl<'a> Partitions<'a> {
                 vcpus: 1,
                 kernel,
                 initrd: None,
-                bootargs: "",
+                bootargs,
                 hpt_order: default_hpt_order(memory_bytes),
                 model: None,
                 root_compatible: Vec::new(),

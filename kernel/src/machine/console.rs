@@ -119,7 +119,11 @@ fn patiently() -> Option<spin::MutexGuard<'static, Multiplexer>> {
             return Some(multiplexer);
         }
         // Alone, nobody else can have it.
-        let alone = thread::all().iter().filter(|thread| thread.is_here()).count() < 2;
+        let alone = thread::all()
+            .iter()
+            .filter(|thread| thread.is_here())
+            .count()
+            < 2;
         if alone || spr::timebase().wrapping_sub(since) > PATIENCE {
             return None;
         }

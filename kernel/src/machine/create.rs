@@ -2,7 +2,7 @@
 //! Making a partition from its configuration, putting its guest into its memory, and taking all
 //! back when it ends.
 
-use super::hardware::{Hardware, HwInterrupts, HwMemory};
+use super::hardware::{Hardware, HwInterrupts, HwMemory, scope_of};
 use super::interrupts::{self, Ground, Interrupts};
 use super::start::Machine;
 use super::{builtin, firmware::Opal};
@@ -78,8 +78,8 @@ pub type CreateError = String;
 /// The name of the built-in guest's partition.
 const BUILTIN_NAME: &str = "builtin";
 
-/// What runs when there is no partition tree; `None` if nothing was embedded.
-pub fn builtin() -> Option<Partitions<'static>> {
+/// What runs when there is no partition tree, with this command line; `None` if nothing was embedded.
+pub fn builtin(bootargs: &'static str, backing: MemoryBacking) -> Option<Partitions<'static>> {
     if builtin::IMAGE.is_empty() {
         return None;
     }
@@ -87,7 +87,8 @@ pub fn builtin() -> Option<Partitions<'static>> {
         BUILTIN_NAME,
         builtin::IMAGE,
         256 << 20,
-        MemoryBacking::Lazy,
+        bootargs,
+        backing,
     ))
 }
 
@@ -156,6 +157,9 @@ pub fn create(
             return Err(fail(&error));
         }
     };
+    if let Some(scope) = scope_of(lpid) {
+        scope.forget();
+    }
     set_partition_table(resources, lpid, mmu.pate().map(|pate| pate.dwords()));
     let Interrupts {
         presenters,

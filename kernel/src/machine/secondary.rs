@@ -10,14 +10,15 @@
 
 use super::firmware::Opal;
 use super::hardware::{HwInterrupts, HwMemory};
+use super::run;
 use super::start::{Machine, set_up_thread};
 use super::thread::{self, Arrival, EMERGENCY_STACK, Thread};
-use super::run;
+use crate::smp::THREAD_BYTES;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
+use penstock_arch::addr::HostReal;
 use penstock_arch::regs::sprn;
 use penstock_arch::spr;
-use penstock_arch::addr::HostReal;
 use penstock_boot::bootinfo::HostRange;
 use penstock_boot::secondary::{self, SecondaryStart};
 use penstock_mm::frame::FrameAllocator;
@@ -27,9 +28,7 @@ use penstock_xive::{ChipId, HostInterrupt};
 /// Bytes of a thread's stack.
 const STACK: u64 = 64 << 10;
 
-/// Bytes of the block of a thread: stack, emergency stacks, event queue.
-pub const THREAD_BYTES: u64 = 128 << 10;
-
+// The block of a thread: stack, emergency stacks, event queue.
 const _: () =
     assert!(STACK + 3 * EMERGENCY_STACK as u64 + HostInterrupt::QUEUE_BYTES <= THREAD_BYTES);
 

@@ -5,6 +5,8 @@ use super::hardware::{Hardware, HwMemory};
 use super::last_words::{ExitStatus, finish};
 use super::start::Machine;
 use super::thread::{self, Thread};
+use super::world::World;
+use crate::lifecycle::PauseReason;
 use crate::platform::Platform;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +17,7 @@ use penstock_arch::regs::{Lpcr, Msr, VcpuSpr, sprn};
 use penstock_arch::switch::{self, FirstEntry, ParkedState, SlbEntry, Thread as _};
 use penstock_arch::{entry, spr};
 use penstock_mm::frame::FrameAllocator;
+use penstock_mm::guest_memory::SlotId;
 use penstock_mm::real::RealArray;
 
 /// What a test works on.
@@ -50,29 +53,82 @@ const TESTS: &[(&str, Test)] = &[
     ("stacks_are_half_empty", stacks),
 ];
 
-/// Runs all tests, prints a line each, and powers off: status 0 if all passed.
-pub fn run(machine: &Machine, frames: &mut FrameAllocator, memory: HwMemory) -> ! {
+/// Tests that need a guest as well, if there is a thread to run it beside this one.
+const GUEST_TESTS: &[(&str, GuestTest)] = &[("a_running_guest_is_virtualized", virtualized)];
+
+type GuestTest = fn(&mut World, &'static Thread) -> Result<(), &'static str>;
+
+/// How many tests went how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    passed: usize,
+    failed: usize,
+}
+
+impl Tally {
+    fn note(&mut self, name: &str, outcome: Result<(), &'static str>) {
+        match outcome {
+            Ok(()) => {
+                self.passed += 1;
+                log::info!("ok {name}");
+            }
+            Err(why) => {
+                self.failed += 1;
+                log::error!("FAIL {name}: {why}");
+            }
+        }
+    }
+
+    /// Prints the sums, and powers off: status 0 if all passed.
+    fn finish(self) -> ! {
+        log::info!("selftest: {} passed, {} failed", self.passed, self.failed);
+        finish(if self.failed == 0 {
+            ExitStatus::Success
+        } else {
+            ExitStatus::HypervisorBug
+        })
+    }
+}
+
+/// Runs the tests that need the built-in guest, and powers off. `world` has one partition, whose guest
+/// spins.
+pub fn run_with_guest(mut world: World, mut tally: Tally) -> ! {
+    let Some(thread) = others().last() else {
+        tally.finish()
+    };
+    if let Some(slot) = world.slots.first_mut() {
+        slot.configuration.pinned = alloc::vec![u32::try_from(thread.number).unwrap_or(0)];
+    }
+    for (name, test) in GUEST_TESTS {
+        let outcome = match world.start(0) {
+            Ok(()) => test(&mut world, thread),
+            Err(error) => {
+                log::error!("{error}");
+                Err("the guest does not start")
+            }
+        };
+        // That it ends would power the machine off.
+        let outcome = outcome.and_then(|()| {
+            let paused = world.pause(0, PauseReason::Operator);
+            paused.map_err(|_| "its thread does not let go of it")
+        });
+        tally.note(name, outcome);
+    }
+    tally.finish()
+}
+
+/// Runs all tests that need no guest, and prints a line each.
+pub fn run(machine: &Machine, frames: &mut FrameAllocator, memory: HwMemory) -> Tally {
     let mut bench = Bench {
         machine,
         frames,
         memory,
     };
-    let mut failed = 0;
+    let mut tally = Tally::default();
     for (name, test) in TESTS {
-        match test(&mut bench) {
-            Ok(()) => log::info!("ok {name}"),
-            Err(why) => {
-                failed += 1;
-                log::error!("FAIL {name}: {why}");
-            }
-        }
+        tally.note(name, test(&mut bench));
     }
-    log::info!("selftest: {} passed, {failed} failed", TESTS.len() - failed);
-    finish(if failed == 0 {
-        ExitStatus::Success
-    } else {
-        ExitStatus::HypervisorBug
-    })
+    tally
 }
 
 fn expect(holds: bool, otherwise: &'static str) -> Result<(), &'static str> {
@@ -357,9 +413,9 @@ fn all_here(_: &mut Bench<'_>) -> Result<(), &'static str> {
 }
 
 /// Waits until it holds; false after some seconds.
-fn wait(bench: &Bench<'_>, holds: impl Fn() -> bool) -> bool {
+fn wait(machine: &Machine, holds: impl Fn() -> bool) -> bool {
     let since = spr::timebase();
-    let limit = 10 * bench.machine.info.cpu.timebase_hz;
+    let limit = 10 * machine.info.cpu.timebase_hz;
     while !holds() {
         if spr::timebase().wrapping_sub(since) > limit {
             return false;
@@ -378,7 +434,7 @@ fn rings(bench: &mut Bench<'_>) -> Result<(), &'static str> {
             let before = thread.answers.load(Ordering::Acquire);
             thread.ring();
             let answered = || thread.answers.load(Ordering::Acquire) != before;
-            expect(wait(bench, answered), "a ring was not answered")?;
+            expect(wait(bench.machine, answered), "a ring was not answered")?;
         }
         log::info!(
             "thread {}: {TIMES} rings, {} answers, {} interrupts, {} for nothing",
@@ -404,7 +460,7 @@ fn interrupts(bench: &mut Bench<'_>) -> Result<(), &'static str> {
             thread.ring();
         }
         let came = || thread.interrupts.load(Ordering::Relaxed) != before;
-        expect(wait(bench, came), "no interrupt has come")?;
+        expect(wait(bench.machine, came), "no interrupt has come")?;
     }
     Ok(())
 }
@@ -412,9 +468,44 @@ fn interrupts(bench: &mut Bench<'_>) -> Result<(), &'static str> {
 fn stacks(_: &mut Bench<'_>) -> Result<(), &'static str> {
     for thread in thread::all().iter().filter(|thread| thread.is_here()) {
         let (used, all) = thread.stack_used().ok_or("a thread has no stack")?;
-        log::info!("thread {}: {used} of {all} bytes of its stack were in use", thread.number);
+        log::info!(
+            "thread {}: {used} of {all} bytes of its stack were in use",
+            thread.number
+        );
         expect(used <= all / 2, "more than half of a stack was in use")?;
         thread.check_stack();
+    }
+    Ok(())
+}
+
+/// The guest spins on its thread with VPM1 clear, deaf to interrupts. When a part of its memory is
+/// guarded, it is out at once, and comes back with VPM1 set; when that ends, VPM1 goes.
+fn virtualized(world: &mut World, thread: &'static Thread) -> Result<(), &'static str> {
+    const LEN: u64 = 64 << 10;
+    let machine = world.machine;
+    let slot = world.slots.first().ok_or("no partition")?;
+    let guest = slot.guest.as_ref().ok_or("no guest")?;
+    let mmu = &guest.occupied.partition().mmu;
+    let lpid = mmu.lpid().get();
+    let without = || thread.presence.is_without_vpm(lpid);
+    for round in 0..20 {
+        // It boots first, and then its entries are there.
+        if !wait(machine, || without() && mmu.hidden() == 0) {
+            return Err("the guest does not run without VPM1");
+        }
+        let since = spr::timebase();
+        while spr::timebase().wrapping_sub(since) < machine.info.cpu.timebase_hz / 100 {
+            core::hint::spin_loop();
+        }
+        let hidden = mmu.protect(SlotId::MEMORY, 0, LEN).flush().hidden();
+        expect(!without(), "the guest is there without VPM1")?;
+        if round == 0 {
+            log::info!("{hidden} entries hidden from a running guest");
+        }
+        expect(hidden != 0, "nothing was hidden")?;
+        mmu.unprotect(SlotId::MEMORY, 0, LEN);
+        // For the next round it must come out once.
+        thread.ring();
     }
     Ok(())
 }

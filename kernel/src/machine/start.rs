@@ -12,11 +12,11 @@ use super::create::{self, Guest, Resources};
 use super::hardware::{HwMemory, HwTlb};
 use super::last_words::{self, ExitStatus, finish};
 use super::mitigations::{self, Board};
-use super::world::World;
 use super::thread::{self, Arrival, Thread};
+use super::world::World;
 use super::{console, firmware, heap, operator::Operator, run, seat, secondary, selftest, sleep};
 use crate::bootargs::{BootArgs, Mode};
-use crate::config;
+use crate::config::{self, MemoryBacking};
 use crate::partition::{Clock, Watchpoints};
 use crate::rtas::OpalRtc;
 use alloc::boxed::Box;
@@ -321,13 +321,19 @@ fn go(machine: &'static Machine, tree: &[u8], entered: u64) -> ! {
         finish(ExitStatus::RefusedInput)
     }
     secondary::start_all(machine, memory, &mut frames);
+    let mut tally = None;
     match machine.args.mode {
         Mode::Partitions | Mode::Die(_) => {}
-        Mode::SelfTest => selftest::run(machine, &mut frames, memory),
+        Mode::SelfTest => tally = Some(selftest::run(machine, &mut frames, memory)),
     }
+    // For the self tests a guest that spins.
+    let (word, backing) = match tally {
+        Some(_) => ("spin", MemoryBacking::Eager),
+        None => ("", MemoryBacking::Lazy),
+    };
     let partitions = match info.initrd {
-        Some(range) => config::parse(tree_of(range)),
-        None => match create::builtin() {
+        Some(range) if tally.is_none() => config::parse(tree_of(range)),
+        _ => match create::builtin(word, backing) {
             Some(partitions) => Ok(partitions),
             None => {
                 log::error!("no partition tree (-initrd), and this image has no built-in guest");
@@ -364,6 +370,9 @@ fn go(machine: &'static Machine, tree: &[u8], entered: u64) -> ! {
         clock: clock(info),
     };
     let mut world = World::new(resources, partitions.into_vec());
+    if let Some(tally) = tally {
+        selftest::run_with_guest(world, tally);
+    }
     for place in 0..world.slots.len() {
         if let Err(error) = world.start(place) {
             log::error!("{error}");

@@ -97,7 +97,10 @@ impl World {
         };
         let hz = self.machine.info.cpu.timebase_hz;
         seat.hold(hz).map_err(|stuck| {
-            let name = self.slots.get(place).map_or("", |slot| slot.configuration.name);
+            let name = self
+                .slots
+                .get(place)
+                .map_or("", |slot| slot.configuration.name);
             format!("{name}: {stuck}")
         })
     }
@@ -147,7 +150,10 @@ impl World {
             };
         }
         let loads = threads.iter().map(|thread| {
-            let pinned = self.slots.iter().flat_map(|slot| &slot.configuration.pinned);
+            let pinned = self
+                .slots
+                .iter()
+                .flat_map(|slot| &slot.configuration.pinned);
             let shared = self.slots.iter().zip(seat::all()).filter(|(slot, seat)| {
                 slot.guest.is_some()
                     && slot.configuration.pinned.is_empty()
@@ -187,7 +193,11 @@ impl World {
         slot.last_run = None;
         self.last_end = None;
         if thread::all().len() > 1 {
-            let how = if slot.configuration.pinned.is_empty() { "" } else { ", pinned" };
+            let how = if slot.configuration.pinned.is_empty() {
+                ""
+            } else {
+                ", pinned"
+            };
             log::info!("{}: on thread {home}{how}", slot.configuration.name);
         }
         seat.set_runs(true);
