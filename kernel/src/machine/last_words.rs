@@ -68,8 +68,37 @@ fn last_line(status: ExitStatus) -> ! {
     opal::platform::power_off()
 }
 
+/// The death that another thread is asked to die, and the number of that thread.
+static ASKED: spin::Mutex<Option<(Death, usize)>> = spin::Mutex::new(None);
+
+/// Has the last of the other threads die as asked for, or this one where there is no other.
+pub fn die_somewhere(death: Death) -> ! {
+    let boot = thread::boot().number;
+    let others = thread::all().iter().rev();
+    let Some(other) = others
+        .filter(|thread| thread.is_here())
+        .find(|thread| thread.number != boot)
+    else {
+        die(death)
+    };
+    log::info!("thread {} (PIR {:#x}) is to die", other.number, other.pir);
+    *ASKED.lock() = Some((death, other.number));
+    other.ring();
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
+/// Dies, if the calling thread, `me`, is asked to.
+pub fn die_if_asked(me: &Thread) {
+    let asked = *ASKED.lock();
+    if let Some((death, _)) = asked.filter(|(_, number)| *number == me.number) {
+        die(death);
+    }
+}
+
 /// Dies as asked for.
-pub fn die(death: Death) -> ! {
+fn die(death: Death) -> ! {
     match death {
         Death::Panic => panic!("asked for by penstock.selftest"),
         // SAFETY: ends in our own handler, which is what is tested.

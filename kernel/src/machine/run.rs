@@ -2,7 +2,7 @@
 //! The loops of the threads. All run guests; the boot thread looks after the console, the partitions
 //! and the operator besides.
 
-use super::last_words::{ExitStatus, finish};
+use super::last_words::{self, ExitStatus, finish};
 use super::operator::Operator;
 use super::runner::{Runner, TURN_HZ};
 use super::start::Machine;
@@ -29,6 +29,7 @@ pub fn run_others(machine: &'static Machine, thread: &'static Thread) -> ! {
             runner.check();
             next_check = now + machine.info.cpu.timebase_hz / CHECK_HZ;
         }
+        last_words::die_if_asked(thread);
         // Nothing that concerns it happens without a ring.
         runner.step(u64::MAX >> 1);
     }

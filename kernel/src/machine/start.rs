@@ -313,9 +313,6 @@ fn go(machine: &'static Machine, tree: &[u8], entered: u64) -> ! {
     );
     let mut frames = free_frames(info);
     let table = partition_table(memory, &mut frames);
-    if let Mode::Die(death) = machine.args.mode {
-        last_words::die(death);
-    }
     if let Err(error) = penstock_xive::enable(&firmware::Opal) {
         log::error!("XIVE reset: {error}");
         finish(ExitStatus::RefusedInput)
@@ -323,7 +320,8 @@ fn go(machine: &'static Machine, tree: &[u8], entered: u64) -> ! {
     secondary::start_all(machine, memory, &mut frames);
     let mut tally = None;
     match machine.args.mode {
-        Mode::Partitions | Mode::Die(_) => {}
+        Mode::Partitions => {}
+        Mode::Die(death) => last_words::die_somewhere(death),
         Mode::SelfTest => tally = Some(selftest::run(machine, &mut frames, memory)),
     }
     // For the self tests a guest that spins.
