@@ -178,9 +178,10 @@ pub fn thread() -> *const ThreadStacks {
     )]
     let context = spr::read::<{ sprn::HSPRG0 }>() as usize;
     let context = core::ptr::with_exposed_provenance::<GuestContext>(context);
-    // SAFETY: HSPRG0 always holds the address of a context, whose field is written only while
-    // HSPRG0 of no thread does.
-    let stacks = unsafe { (&raw const (*context).thread).read() };
+    // SAFETY: HSPRG0 always holds the address of a context.
+    let field = unsafe { &raw const (*context).thread };
+    // SAFETY: the field is written only while HSPRG0 of no thread leads to it.
+    let stacks = unsafe { field.read() };
     #[expect(
         clippy::cast_possible_truncation,
         reason = "usize is 64 bits on this machine"
