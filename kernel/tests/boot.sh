@@ -16,6 +16,9 @@ boot_cases() {
 	for death in panic illegal-instruction stray-load; do
 		run_case "last-words-$death" last_words_case "${TEST_MACHINES[0]}" "$death"
 	done
+	for death in panic stray-load; do
+		run_case "last-words-$death-smp2" last_words_case "${TEST_MACHINES[0]}" "$death" 2
+	done
 	run_case monitor monitor_case "${TEST_MACHINES[0]}"
 	run_case framebuffer framebuffer_case "${TEST_MACHINES[0]}"
 	run_case "hpt-resize-debian-${TEST_MACHINES[0]}" hpt_resize_case "${TEST_MACHINES[0]}"
@@ -77,13 +80,14 @@ selftest_case() {
 	expect_line "$(console_of "selftest-$1")" '^kernel: selftest: [0-9]+ passed, 0 failed$'
 }
 
-# The hypervisor dies, says how, and the script ends with 1.
+# The hypervisor dies, says how, and the script ends with 1. With several processors it dies on one that
+# did not boot.
 last_words_case() {
-	local machine=$1 death=$2 status=0 log
-	log=$(console_of "last-words-$death")
+	local machine=$1 death=$2 smp=${3:-1} status=0 log
+	log=$(console_of "last-words-$death${3:+-smp$3}")
 	[[ -f $HYPERVISOR_ELF ]] || skip "the hypervisor does not build"
 	PENSTOCK_APPEND=penstock.selftest=$death "$ROOT/run-qemu.sh" --machine "$machine" "${MACHINE_OPTIONS[@]}" \
-		--timeout 120 --builtin "${QEMU_OPTIONS[@]}" || status=$?
+		--smp "$smp" --timeout 120 --builtin "${QEMU_OPTIONS[@]}" || status=$?
 	((status == 1)) || fail "status $status instead of 1"
 	case $death in
 	panic) expect_line "$log" '^penstock: PANIC: ' ;;
@@ -91,6 +95,7 @@ last_words_case() {
 	stray-load) expect_line "$log" '^penstock: machine check \(0x200\) in the hypervisor at 0x2.*MSR 0x9' ;;
 	esac
 	expect_line "$log" '^ +called from: 0x2'
+	((smp == 1)) || expect_line "$log" '^kernel: thread [01] \(PIR 0x[04]\) is to die$'
 	[[ $death == panic ]] || expect_line "$log" '^ +r28 [0-9a-f]{16}'
 }
 

@@ -37,7 +37,9 @@
 //! bits of a pixel, 8, 16 or 32; without it the partition has none). The property `control`, which
 //! has no value, lets a partition control others by H_CONTROL ([`crate::control`]). `largest-page` is
 //! the largest page that the guest is told, in bytes: 4096, 65536, or 16777216, which is the default;
-//! its real mode has pages of that size too.
+//! its real mode has pages of that size too. `pinned` (one cell for each virtual processor) names the
+//! hardware threads that run it, by their numbers from 0 in the order of their PIRs; without it the
+//! hypervisor chooses, and leaves threads that others are pinned to alone as long as there are others.
 //!
 //! The same code reads the file on the host, before anything starts, and in the hypervisor. It is
 //! strict: an unknown node or property, a second one of the same name, a value of another size
@@ -116,6 +118,7 @@ impl<'a> Partitions<'a> {
         name: &'a str,
         kernel: &'a [u8],
         memory_bytes: u64,
+        bootargs: &'a str,
         backing: MemoryBacking,
     ) -> Self {
         let kernel = Image {
@@ -130,7 +133,7 @@ impl<'a> Partitions<'a> {
                 vcpus: 1,
                 kernel,
                 initrd: None,
-                bootargs: "",
+                bootargs,
                 hpt_order: default_hpt_order(memory_bytes),
                 hpt_resize_order: Some(MAX_HPT_ORDER.min(default_hpt_order(memory_bytes) + 1)),
                 model: None,
@@ -140,6 +143,7 @@ impl<'a> Partitions<'a> {
                 framebuffer: None,
                 largest_page: PageSize::P16M,
                 authority: Authority::None,
+                pinned: Vec::new(),
             }],
         }
     }
@@ -168,6 +172,23 @@ impl<'a> Partitions<'a> {
             }),
             None => Ok(()),
         }
+    }
+
+    /// Checks that each thread that a partition is pinned to exists.
+    ///
+    /// # Errors
+    /// One does not; the error names the first.
+    pub fn check_threads(&self, threads: u32) -> Result<(), ConfigError> {
+        for partition in &self.list {
+            if let Some(thread) = partition.pinned.iter().find(|thread| **thread >= threads) {
+                return Err(ConfigError::NoSuchThread {
+                    partition: error::shown(partition.name),
+                    thread: *thread,
+                    threads,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Checks that all partitions together fit the board.
@@ -229,6 +250,9 @@ pub struct Partition<'a> {
     pub largest_page: PageSize,
     /// What it may do to others.
     pub authority: Authority,
+    /// The threads that its virtual processors are pinned to, one for each; empty where the
+    /// hypervisor chooses.
+    pub pinned: Vec<u32>,
 }
 
 impl Partition<'_> {

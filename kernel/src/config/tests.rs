@@ -49,6 +49,7 @@ fn every_property_is_read() {
             framebuffer: Some(Geometry::new(1024, 768, 32).unwrap()),
             largest_page: PageSize::P64K,
             authority: Authority::None,
+            pinned: vec![1],
         }
     );
     assert_eq!(
@@ -73,6 +74,7 @@ fn every_property_is_read() {
             framebuffer: None,
             largest_page: PageSize::P16M,
             authority: Authority::Control,
+            pinned: vec![],
         }
     );
 }
@@ -116,6 +118,27 @@ fn what_this_version_cannot_run_is_refused_in_a_sentence() {
         "partition debian: 2 virtual processors: this version runs one per partition"
     );
     assert_eq!(parse(&changed(|_| ())).unwrap().check_supported(), Ok(()));
+}
+
+#[test]
+fn threads_that_do_not_exist_are_refused_by_number() {
+    let two = parse(TWO).unwrap();
+    assert_eq!(two.check_threads(2), Ok(()));
+    assert_eq!(
+        two.check_threads(1).unwrap_err().to_string(),
+        "partition debian: pinned to thread 1, but the machine has 1, numbered from 0"
+    );
+    let pinned_to = |threads: &[u8]| error(|tree| set(debian(tree), "pinned", threads));
+    assert_eq!(
+        pinned_to(&[0; 8]),
+        "partition debian: pinned names 2 threads for 1 virtual processors"
+    );
+    for odd in [&[][..], &[0], &[0; 5]] {
+        assert_eq!(
+            pinned_to(odd),
+            "/partitions/debian: pinned must be numbers of threads, one cell for each"
+        );
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! Making a partition from its configuration, putting its guest into its memory, and taking all
 //! back when it ends.
 
-use super::hardware::{Hardware, HwInterrupts, HwMemory};
+use super::hardware::{Hardware, HwInterrupts, HwMemory, scope_of};
 use super::interrupts::{self, Ground, Interrupts};
 use super::start::Machine;
 use super::{builtin, firmware::Opal};
@@ -24,10 +24,10 @@ use crate::rtas::{self, Rtas};
 use crate::screen::{self, Geometry, Screen};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
-use penstock_arch::hash::{Lpid, PageSize};
+use penstock_arch::hash::Lpid;
 use penstock_arch::spr;
-use penstock_arch::switch::FirstEntry;
 use penstock_boot::bootinfo::SegmentPageSize;
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::{Backing, GuestMemory, MemoryConfig, SlotId};
@@ -51,10 +51,8 @@ pub struct Resources<'a> {
 
 /// A partition with its guest, and what is needed to start it again.
 pub struct Guest {
-    /// The partition and its virtual processor.
-    pub occupied: Occupied<Hardware>,
-    /// Whether it has been on this thread since it was made or started again.
-    pub first_entry: FirstEntry,
+    /// The partition and its virtual processor. Its seat has the other reference.
+    pub occupied: Occupant,
     ground: Ground,
     plan: LoadPlan,
     tree: Vec<u8>,
@@ -63,14 +61,17 @@ pub struct Guest {
     pub screen: Option<(SlotId, Screen)>,
 }
 
+/// A partition and its virtual processor, for its seat.
+pub type Occupant = Arc<Occupied<Hardware>>;
+
 /// A sentence that says why a partition cannot be made.
 pub type CreateError = String;
 
 /// The name of the built-in guest's partition.
 const BUILTIN_NAME: &str = "builtin";
 
-/// What runs when there is no partition tree; `None` if nothing was embedded.
-pub fn builtin() -> Option<Partitions<'static>> {
+/// What runs when there is no partition tree, with this command line; `None` if nothing was embedded.
+pub fn builtin(bootargs: &'static str, backing: MemoryBacking) -> Option<Partitions<'static>> {
     if builtin::IMAGE.is_empty() {
         return None;
     }
@@ -78,7 +79,8 @@ pub fn builtin() -> Option<Partitions<'static>> {
         BUILTIN_NAME,
         builtin::IMAGE,
         256 << 20,
-        MemoryBacking::Lazy,
+        bootargs,
+        backing,
     ))
 }
 
@@ -151,6 +153,9 @@ pub fn create(
             return Err(fail(&error));
         }
     };
+    if let Some(scope) = scope_of(lpid) {
+        scope.forget();
+    }
     Hardware::set_partition_entry(lpid, mmu.pate());
     let Interrupts {
         presenters,
@@ -183,18 +188,15 @@ pub fn create(
         session: spin::Mutex::new(Session::new()),
         complaints: spin::Mutex::new(complaint_budget(resources.clock.timebase_hz)),
     });
-    let mut occupied = match Occupied::new(partition) {
-        Ok(occupied) => occupied,
+    let occupied = match Occupied::new(partition) {
+        Ok(occupied) => Arc::new(occupied),
         Err(partition) => {
             unmake(resources, *partition, ground);
             return Err(fail(&"no virtual processor"));
         }
     };
-    let emergency_sp = resources.machine.idle.emergency_sp;
-    occupied.with(|vcpu| vcpu.ctx.emergency_sp = emergency_sp);
     let mut guest = Guest {
         occupied,
-        first_entry: FirstEntry::Yes,
         ground,
         plan,
         tree,
@@ -354,7 +356,6 @@ impl Guest {
             .map_err(fail)?;
         let (entry, fdt) = (self.plan.entry, self.plan.fdt);
         self.occupied.with(|vcpu| vcpu.set_start_state(entry, fdt));
-        self.first_entry = FirstEntry::Yes;
         Ok(())
     }
 
@@ -383,8 +384,13 @@ impl Guest {
         self.load(configuration)
     }
 
-    /// Ends the partition, and gives back all that it has. It is not on a thread.
+    /// Ends the partition, and gives back all that it has. It is not on a thread, and its seat is
+    /// empty.
     pub fn destroy(self, resources: &mut Resources<'_>) {
-        unmake(resources, *self.occupied.into_partition(), self.ground);
+        match Arc::try_unwrap(self.occupied) {
+            Ok(occupied) => unmake(resources, *occupied.into_partition(), self.ground),
+            // Nobody else keeps one.
+            Err(shared) => log::error!("{}: all that it has is lost", shared.partition().name),
+        }
     }
 }

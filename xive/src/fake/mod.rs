@@ -221,6 +221,18 @@ impl FakeXive {
         self.mmio_accesses.get()
     }
 
+    /// The virtual processor that firmware gives a thread.
+    #[cfg(test)]
+    pub(crate) fn add_host_vp(&self, pir: u32) {
+        let nvt = Nvt {
+            flags: VpFlags::ENABLED,
+            cppr: 0xff,
+            ipb: 0,
+            ends: [End::OFF; 8],
+        };
+        self.model.borrow_mut().vps.insert(pir, nvt);
+    }
+
     /// The next `OPAL_XIVE_ALLOCATE_VP_BLOCK` asks for memory until this many pages were donated.
     pub fn want_donations(&self, pages: u32) {
         self.model.borrow_mut().donations_wanted = pages;
