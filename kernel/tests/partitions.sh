@@ -180,7 +180,7 @@ threads_builtin_case() {
 	local log
 	log=$(console_of "threads-builtin-$1")
 	builtin_partitions "$FILES/three.dts" one: two: three:
-	sed -i 's/ two { / two { pinned = <1>; /' "$FILES/three.dts"
+	sed -i 's/\<two { /two { pinned = <1>; /' "$FILES/three.dts"
 	boot_to_end "$1" --smp 2 --partitions "$FILES/three.dts"
 	expect_count "$log" '^builtin: [0-9]+ passed, 0 failed$' 3
 	expect_count "$log" '^kernel: (one|two|three): restarts$' 3
@@ -194,7 +194,7 @@ threads_builtin_case() {
 threads_monitor_case() {
 	local i figures status=0
 	builtin_partitions "$FILES/pinned.dts" one:wait two:wait
-	sed -i 's/ one { / one { pinned = <0>; /; s/ two { / two { pinned = <1>; /' "$FILES/pinned.dts"
+	sed -i 's/\<one { /one { pinned = <0>; /; s/\<two { /two { pinned = <1>; /' "$FILES/pinned.dts"
 	"$ROOT/run-qemu.sh" "${MACHINE_OPTIONS[@]}" --smp 1 --machine "$1" --partitions "$FILES/pinned.dts" || status=$?
 	((status == 2)) || fail "status $status instead of 2 for a thread that does not exist"
 	status=0
@@ -228,7 +228,7 @@ threads_monitor_case() {
 # as on another; what is done to that guest is done.
 threads_spin_case() {
 	builtin_partitions "$FILES/spin.dts" spinning:spin
-	sed -i "s/ spinning { / spinning { pinned = <$(($2 - 1))>; /" "$FILES/spin.dts"
+	sed -i "s/\<spinning { /spinning { pinned = <$(($2 - 1))>; /" "$FILES/spin.dts"
 	open_session "threads-spin-smp$2" "$1" --smp "$2" --partitions "$FILES/spin.dts"
 	wait_for 'builtin: spins'
 	printf '\035' >&3
@@ -238,6 +238,7 @@ threads_spin_case() {
 	expect_line "$console" '^ 1 +spinning +paused \(by the operator\)$'
 	printf 'dominfo spinning\ndestroy spinning\n' >&3
 	end_session 130
+	(($2 == 1)) || expect_line "$console" '^kernel: spinning: on thread 1, pinned$'
 }
 
 # Two Debian guests on a thread each, to user space and off.

@@ -108,7 +108,10 @@ fn what_this_version_cannot_run_is_refused_in_a_sentence() {
             .to_string(),
         "partition b: 4 virtual processors: this version runs one per partition"
     );
-    let smp = changed(|tree| set(debian(tree), "vcpus", 2_u32));
+    let smp = changed(|tree| {
+        set(debian(tree), "vcpus", 2_u32);
+        set(debian(tree), "pinned", 1_u64 << 32);
+    });
     assert_eq!(
         parse(&smp)
             .unwrap()
