@@ -30,6 +30,7 @@ pub mod esb;
 pub mod fake;
 pub mod fw;
 pub mod ids;
+pub mod native;
 pub mod presenter;
 pub mod priority;
 pub mod queue;
