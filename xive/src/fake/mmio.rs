@@ -10,7 +10,7 @@ use crate::tima::{SAVE_RESTORE, VALID, offset};
 
 impl FakeXive {
     fn tima_offset(&self, page: HostReal, at: u64) -> u64 {
-        self.mmio_accesses.set(self.mmio_accesses.get() + 1);
+        self.access();
         assert!(is_tima(page), "narrow access outside the TIMA");
         let hypervisors = matches!(at, offset::PULL_OS | offset::OS_WORD2 | offset::ACK_HV);
         assert!(
@@ -40,7 +40,7 @@ fn source_page(page: HostReal) -> (u32, bool) {
 }
 
 impl Model {
-    fn pq(&mut self, girq: u32) -> &mut Pq {
+    pub(super) fn pq(&mut self, girq: u32) -> &mut Pq {
         &mut self
             .sources
             .get_mut(&girq)
@@ -132,7 +132,7 @@ impl XiveMmio for FakeXive {
                 ring.nsr, ring.cppr, ring.ipb, ring.lsmfb, ring.ack, ring.inc, ring.age, ring.pipr,
             ]);
         }
-        self.mmio_accesses.set(self.mmio_accesses.get() + 1);
+        self.access();
         if let Some((number, escalation)) = end_page(page) {
             let mut model = self.model.borrow_mut();
             let end = model.numbered_end(number).expect("no such queue");
@@ -155,8 +155,9 @@ impl XiveMmio for FakeXive {
         assert!(management, "load from a trigger page");
         let model = &mut *self.model.borrow_mut();
         let old = *model.pq(girq);
+        assert_eq!(at % 8, 0, "unaligned load from a management page: {at:#x}");
         match at {
-            esb::offset::EOI => {
+            0x000..0x800 => {
                 let (new, forward) = old.after_eoi();
                 *model.pq(girq) = new;
                 if forward {
@@ -164,8 +165,8 @@ impl XiveMmio for FakeXive {
                 }
                 u64::from(forward)
             }
-            esb::offset::GET => old as u64,
-            0xc00 | 0xd00 | 0xe00 | 0xf00 => {
+            0x800..0xc00 => old as u64,
+            0xc00..0x1000 => {
                 *model.pq(girq) = Pq::from_bits(at >> 8);
                 old as u64
             }
@@ -225,16 +226,11 @@ impl XiveMmio for FakeXive {
             };
             return;
         }
-        self.mmio_accesses.set(self.mmio_accesses.get() + 1);
+        self.access();
         assert_eq!(end_page(page), None, "store to a queue's page");
         assert!(at < 0x400, "unknown store to a source page: {at:#x}");
         let (girq, _) = source_page(page);
-        let model = &mut *self.model.borrow_mut();
-        let (new, forward) = model.pq(girq).after_trigger();
-        *model.pq(girq) = new;
-        if forward {
-            model.route(girq);
-        }
+        self.model.borrow_mut().event(girq);
     }
 
     fn order_io(&self) {}

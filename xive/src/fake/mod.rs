@@ -159,6 +159,8 @@ pub struct FakeXive {
     thread: Cell<usize>,
     mmio_accesses: Cell<u64>,
     waits: Cell<u64>,
+    /// An event of this source comes just before the access with this number.
+    planned: Cell<Option<(u64, u32)>>,
 }
 
 impl FakeXive {
@@ -194,6 +196,7 @@ impl FakeXive {
             thread: Cell::new(0),
             mmio_accesses: Cell::new(0),
             waits: Cell::new(0),
+            planned: Cell::new(None),
         }
     }
 
@@ -241,6 +244,31 @@ impl FakeXive {
     #[must_use]
     pub fn mmio_accesses(&self) -> u64 {
         self.mmio_accesses.get()
+    }
+
+    /// An event of a source comes just before the `ahead`th MMIO access from now on, 0 being the
+    /// next one: so between any two steps of who does several.
+    pub fn plan_event(&self, ahead: u64, girq: crate::Girq) {
+        self.planned
+            .set(Some((self.mmio_accesses.get() + ahead, girq.get())));
+    }
+
+    /// Whether the event that was planned has yet to come.
+    #[must_use]
+    pub fn has_plan(&self) -> bool {
+        self.planned.get().is_some()
+    }
+
+    /// Counts an access, and lets come what was planned for it.
+    fn access(&self) {
+        let number = self.mmio_accesses.get();
+        self.mmio_accesses.set(number + 1);
+        if let Some((at, girq)) = self.planned.get()
+            && at == number
+        {
+            self.planned.set(None);
+            self.model.borrow_mut().event(girq);
+        }
     }
 
     /// The next `OPAL_XIVE_ALLOCATE_VP_BLOCK` asks for memory until this many pages were donated.
@@ -329,6 +357,15 @@ impl QueueMemory for FakeXive {
 }
 
 impl Model {
+    /// An event at a source.
+    fn event(&mut self, girq: u32) {
+        let (new, forward) = self.pq(girq).after_trigger();
+        *self.pq(girq) = new;
+        if forward {
+            self.route(girq);
+        }
+    }
+
     /// An event of a source that its P and Q let through.
     fn route(&mut self, girq: u32) {
         let eas = self.sources[&girq].eas;
