@@ -68,6 +68,9 @@ setup_for_tests() {
 	setup_qemu
 	setup_rust
 	setup_tool dtc device-tree-compiler
+	# What only some cases need: without it they are skipped, by name.
+	(setup_tool shellcheck shellcheck) || true
+	(setup_tool python3 python3) || true
 	NO_GUEST=
 	if ! setup_debian_guest debian13-64k || ! setup_test_initrd; then
 		NO_GUEST="Debian's guest kernel cannot be had here"

@@ -28,13 +28,14 @@ write_partitions() {
 	} >"$file"
 }
 
-# builtin_partitions FILE.dts NAME:BOOTARGS...: each runs the built-in guest.
+# builtin_partitions FILE.dts NAME:BOOTARGS[:PROPERTIES]...: each runs the built-in guest.
 builtin_partitions() {
-	local file=$1 partition partitions=()
+	local file=$1 partition name bootargs properties partitions=()
 	[[ -f $BUILTIN_ELF ]] || skip "the built-in guest does not build"
 	shift
 	for partition in "$@"; do
-		partitions+=("${partition%%:*}:memory = <0 0x10000000>; kernel = <&b>; memory-backing = \"lazy\"; bootargs = \"${partition#*:}\";")
+		IFS=: read -r name bootargs properties <<<"$partition"
+		partitions+=("$name:memory = <0 0x10000000>; kernel = <&b>; memory-backing = \"lazy\"; bootargs = \"$bootargs\"; $properties")
 	done
 	write_partitions "$file" "b: builtin { data = /incbin/(\"$BUILTIN_ELF\"); };" "${partitions[@]}"
 }
@@ -47,11 +48,12 @@ expect_count() {
 }
 
 # Two guests that nobody watches: both pass all their checks, each in the other's turns, and the
-# console is the second's when the first has ended.
+# console is the second's when the first has ended. One is told of pages of 4 KiB only, the other of
+# 64 KiB too; their real modes have such pages.
 partitions_builtin_case() {
 	local log
 	log=$(console_of "partitions-builtin-$1")
-	builtin_partitions "$FILES/two.dts" one: two:
+	builtin_partitions "$FILES/two.dts" 'one::largest-page = <0x1000>;' 'two::largest-page = <0x10000>;'
 	boot_to_end "$1" --partitions "$FILES/two.dts"
 	expect_count "$log" '^builtin: [0-9]+ passed, 0 failed$' 2
 	expect_count "$log" '^kernel: (one|two): restarts$' 2

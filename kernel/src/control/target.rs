@@ -240,7 +240,9 @@ impl From<TargetError> for ControlError {
 
 type Answer<T = ()> = Result<T, TargetError>;
 
-/// A partition that can be controlled. Methods are called with its session locked.
+/// A partition that can be controlled. All methods but [`session`](Self::session),
+/// [`number`](Self::number), [`name`](Self::name), [`offer`](Self::offer), [`slot`](Self::slot) and
+/// [`check_hpt`](Self::check_hpt) are called with its session locked.
 pub trait Controlled {
     /// What the checker of the page table says when something is wrong.
     type Violation: core::fmt::Display;
@@ -367,7 +369,8 @@ pub trait Controlled {
     /// What was written does not belong together; the partition stays as it is.
     fn commit(&self, change: &Dirty) -> Answer;
 
-    /// Lets virtual processors enter the guest.
+    /// Lets virtual processors enter the guest. Those that a suspension which was not complete told
+    /// to come out may do either.
     ///
     /// # Errors
     /// [`TargetError::Off`], or the partition cannot now.

@@ -16,6 +16,7 @@ mod firmware;
 mod hardware;
 mod heap;
 mod interrupts;
+mod job;
 mod last_words;
 mod mitigations;
 mod operator;

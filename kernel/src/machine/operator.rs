@@ -4,6 +4,7 @@
 use super::console::{self, OpalSink};
 use super::exits::End;
 use super::hardware::{HwInterrupts, HwMemory};
+use super::job::Jobs;
 use super::last_words::{ExitStatus, finish};
 use super::run::GRACE_SECONDS;
 use super::slot::Slot;
@@ -36,6 +37,8 @@ pub struct Operator {
     told_end: Option<u64>,
     /// When the last key was pressed.
     last_key: u64,
+    /// The command that is being done, in steps.
+    jobs: Jobs,
 }
 
 /// Bytes read at a time.
@@ -49,6 +52,7 @@ impl Operator {
             editor: LineEditor::new(),
             told_end: None,
             last_key: 0,
+            jobs: Jobs::none(),
         }
     }
 
@@ -122,15 +126,22 @@ impl Operator {
             }
         }
         announce(world, typed_to);
+        if self.jobs.go_on(world) {
+            let _ = self
+                .editor
+                .redraw(&mut console::multiplexer().lock().text());
+        }
         self.show(world);
     }
 
     /// How much can be read now. A guest that does not read leaves the rest in the line's own
-    /// buffer, so that nothing that is piped in is lost. Somebody at a terminal must reach the
-    /// monitor all the same: there, what does not fit is dropped.
+    /// buffer, so that nothing that is piped in is lost, and so does a command that takes its time.
+    /// Somebody at a terminal must reach the monitor all the same, and `^C` the command: there, what
+    /// does not fit is dropped.
     fn room(&self, world: &mut World<'_>) -> usize {
         let focus = console::multiplexer().lock().focus();
         match (self.attendance, focus) {
+            (Attendance::Unattended, _) if self.jobs.any() => 0,
             (Attendance::Unattended, Focus::Guest(id)) => world
                 .slot_mut(id)
                 .and_then(|slot| slot.guest.as_ref())
@@ -142,7 +153,8 @@ impl Operator {
     /// Moves output of the guest in focus, and the prompt where a message has cut it off.
     fn show(&self, world: &mut World<'_>) {
         let mut multiplexer = console::multiplexer().lock();
-        if multiplexer.take_disturbed() && multiplexer.focus() == Focus::Monitor {
+        let idle = !self.jobs.any();
+        if multiplexer.take_disturbed() && multiplexer.focus() == Focus::Monitor && idle {
             let _ = self.editor.redraw(&mut multiplexer.text());
         }
         let guest = match multiplexer.focus() {
@@ -203,7 +215,11 @@ impl Operator {
             match self.editor.input(byte, &mut multiplexer.text()) {
                 Edit::Editing => return,
                 Edit::Cancelled => {
-                    let _ = self.editor.redraw(&mut multiplexer.text());
+                    drop(multiplexer);
+                    self.jobs.cancel(world);
+                    let _ = self
+                        .editor
+                        .redraw(&mut console::multiplexer().lock().text());
                     return;
                 }
                 Edit::Line => {}
@@ -280,7 +296,17 @@ impl Operator {
                 world.resume(place);
                 Ok(())
             }
-            Command::Hpt(name) => {
+            Command::Hpt(name, Some(command)) => {
+                let place = find(world, Some(name), "hpt")?;
+                self.jobs.hpt(world, place, command)?;
+                return Ok(Done::UnderWay);
+            }
+            Command::Dirty(name, command) => {
+                let place = find(world, Some(name), "dirty")?;
+                self.jobs.dirty(world, place, command)?;
+                return Ok(Done::UnderWay);
+            }
+            Command::Hpt(name, None) => {
                 let place = find(world, Some(name), "hpt")?;
                 let guest = world.slots.get(place).and_then(|slot| slot.guest.as_ref());
                 let Some(guest) = guest else {
