@@ -11,6 +11,7 @@ use super::{
     Partitions, default_hpt_order,
 };
 use crate::hcall::UndefinedFlags;
+use crate::presentation::InterruptMode;
 use crate::screen::Geometry;
 use alloc::format;
 use alloc::string::String;
@@ -36,6 +37,7 @@ const PARTITION_PROPERTIES: &[&str] = &[
     "framebuffer",
     "control",
     "largest-page",
+    "interrupt-mode",
 ];
 
 /// Reads a partition tree.
@@ -356,6 +358,10 @@ fn read_partition<'a>(
         let bytes = u64::from(value.as_u32()?);
         PageSize::ALL.into_iter().find(|size| size.bytes() == bytes)
     })?;
+    let interrupt_mode =
+        fields.optional("interrupt-mode", Expected::OneOf("xics", "xive"), |value| {
+            InterruptMode::named(value.as_str()?)
+        })?;
     Ok(Partition {
         name,
         memory_bytes,
@@ -371,6 +377,7 @@ fn read_partition<'a>(
         framebuffer,
         largest_page: largest_page.unwrap_or(PageSize::P16M),
         authority: control.unwrap_or_default(),
+        interrupt_mode: interrupt_mode.unwrap_or_default(),
     })
 }
 

@@ -71,6 +71,7 @@ fn params(page_sizes: &[SegmentPageSize]) -> GuestDtParams<'_> {
             interrupt: None,
         },
         framebuffer: None,
+        interrupts: GuestInterrupts::Xics,
         random: RandomDevice::Absent,
         fdt: FdtPlace {
             base: GuestReal::new(0x1ffe_0000),

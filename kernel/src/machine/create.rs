@@ -2,15 +2,16 @@
 //! Making a partition from its configuration, putting its guest into its memory, and taking all
 //! back when it ends.
 
-use super::hardware::{Hardware, HwInterrupts, HwMemory};
-use super::interrupts::{self, Ground, Interrupts};
+use super::builtin;
+use super::hardware::{Hardware, HwMemory};
+use super::interrupts::{self, Forgotten, Ground, Interrupts};
 use super::start::Machine;
-use super::{builtin, firmware::Opal};
 use crate::config::{self, Authority, MemoryBacking, Partitions};
 use crate::console::{GuestId, InputRing, OutputRing};
 use crate::control::{ControlPort, Session};
 use crate::guest_dt::{
-    self, CpuKind, FdtPlace, Framebuffer, GuestCpu, GuestDtParams, GuestRtas, RandomDevice, Vty,
+    self, CpuKind, FdtPlace, Framebuffer, GuestCpu, GuestDtParams, GuestInterrupts, GuestRtas,
+    RandomDevice, Vty,
 };
 use crate::hcall::function_sets;
 use crate::image::{self, LoadPlan, LoadRequest};
@@ -19,6 +20,7 @@ use crate::partition::{
     Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, VTY_UNIT, Watchpoints,
     complaint_budget,
 };
+use crate::presentation::{InterruptMode, Windows, own_sources};
 use crate::rtas::{self, Rtas};
 use crate::screen::{self, Geometry, Screen};
 use alloc::boxed::Box;
@@ -35,6 +37,7 @@ use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::{Backing, GuestMemory, MemoryConfig, SlotId};
 use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
 use penstock_mm::real::RealArray;
+use penstock_xive::native::window;
 
 /// The partition table: two doublewords an LPID.
 pub type PartitionTable = RealArray<AtomicBe64>;
@@ -127,12 +130,22 @@ pub fn create(
         Some(bytes) => match memory.add_framebuffer(screen::WINDOW, bytes, &mut resources.frames) {
             Ok(slot) => Some(slot),
             Err(error) => {
-                if let Err(lost) = memory.release(&mut resources.frames) {
-                    log::error!("memory of a partition is lost: {lost}");
-                }
+                give_back(resources, memory);
                 return Err(fail(&error));
             }
         },
+    };
+    let windows = match configuration.interrupt_mode {
+        InterruptMode::Xics => None,
+        InterruptMode::Xive => {
+            match Windows::add(&mut memory, &mut resources.frames, configuration.vcpus) {
+                Ok(windows) => Some(windows),
+                Err(error) => {
+                    give_back(resources, memory);
+                    return Err(fail(&error));
+                }
+            }
+        }
     };
     let backing_ticks = spr::timebase().wrapping_sub(before);
     let config = HptConfig {
@@ -147,7 +160,7 @@ pub fn create(
     if let Some(slot) = screen_slot {
         let _ = mmu.start_log(slot);
     }
-    let interrupts = match interrupts::set_up(resources, configuration.vcpus) {
+    let interrupts = match interrupts::set_up(resources, configuration.vcpus, windows) {
         Ok(interrupts) => interrupts,
         Err(error) => {
             release_memory(resources, mmu);
@@ -158,6 +171,7 @@ pub fn create(
     let Interrupts {
         presenters,
         sources,
+        exploited,
         ground,
     } = interrupts;
     let partition = Box::new(Partition {
@@ -172,6 +186,7 @@ pub fn create(
         page_sizes,
         presenters,
         sources,
+        exploited,
         characteristics: resources.characteristics,
         watchpoints: resources.watchpoints,
         undefined_flags: configuration.undefined_flags,
@@ -186,6 +201,8 @@ pub fn create(
         session: spin::Mutex::new(Session::new()),
         complaints: spin::Mutex::new(complaint_budget(resources.clock.timebase_hz)),
     });
+    // Its one page serves all virtual processors, each of which sees its own context there.
+    partition.fill_device_page(window::TIMA_OS);
     let mut occupied = match Occupied::new(partition) {
         Ok(occupied) => occupied,
         Err(partition) => {
@@ -249,15 +266,34 @@ fn set_partition_table(resources: &Resources<'_>, lpid: Lpid, pate: Option<[u64;
 
 /// Takes back what a partition is made of. Nothing of it is on any thread.
 fn unmake(resources: &mut Resources<'_>, partition: Partition<Hardware>, ground: Ground) {
+    let had_pins = partition.exploited.is_some();
     let Partition {
         mmu,
         presenters,
         sources,
+        exploited,
         ..
     } = partition;
     set_partition_table(resources, mmu.lpid(), None);
-    interrupts::tear_down(resources, presenters, sources, ground);
-    release_memory(resources, mmu);
+    let interrupts = Interrupts {
+        presenters,
+        sources,
+        exploited,
+        ground,
+    };
+    match interrupts::tear_down(resources, interrupts) {
+        Forgotten::Yes => release_memory(resources, mmu),
+        // Event queues may be in it.
+        Forgotten::No if had_pins => log::error!("the memory of a partition is lost with them"),
+        Forgotten::No => release_memory(resources, mmu),
+    }
+}
+
+/// Gives memory back that no partition has come of.
+fn give_back(resources: &mut Resources<'_>, memory: GuestMemory<HwMemory>) {
+    if let Err(lost) = memory.release(&mut resources.frames) {
+        log::error!("memory of a partition is lost: {lost}");
+    }
 }
 
 fn release_memory(resources: &mut Resources<'_>, mmu: HashMmu<HwMemory>) {
@@ -277,9 +313,10 @@ fn device_tree(
     let kind = CpuKind::from_pvr(machine.pvr.get()).ok_or("unknown processor")?;
     let tokens: Vec<(&str, u32)> = rtas::FUNCTIONS
         .iter()
+        .filter(|function| function.is_in(configuration.interrupt_mode))
         .map(|function| (function.name, function.token))
         .collect();
-    let sets: Vec<&str> = function_sets().collect();
+    let sets: Vec<&str> = function_sets(configuration.interrupt_mode).collect();
     let mut seed = [0u8; 32];
     for chunk in seed.chunks_mut(8) {
         chunk.copy_from_slice(&spr::random().unwrap_or_else(spr::timebase).to_be_bytes());
@@ -323,6 +360,12 @@ fn device_tree(
             geometry,
             order: image::byte_order(configuration.kernel.data),
         }),
+        interrupts: match configuration.interrupt_mode {
+            InterruptMode::Xics => GuestInterrupts::Xics,
+            InterruptMode::Xive => GuestInterrupts::Xive {
+                own_sources: own_sources(configuration.vcpus),
+            },
+        },
         random: RandomDevice::Present,
         fdt: FdtPlace {
             base: plan.fdt,
@@ -390,12 +433,8 @@ impl Guest {
         });
         let partition = self.occupied.partition();
         partition
-            .sources()
-            .reset(&HwInterrupts, &Opal)
-            .map_err(|error| alloc::format!("{}: interrupt sources: {error}", partition.name))?;
-        for presenter in &partition.presenters {
-            presenter.reset(&HwInterrupts);
-        }
+            .reset_interrupts()
+            .map_err(|error| alloc::format!("{}: interrupts: {error}", partition.name))?;
         partition.mmu.clear_all();
         self.load(configuration)
     }

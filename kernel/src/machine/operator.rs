@@ -450,8 +450,8 @@ fn announce(world: &mut World<'_>, guest: Option<GuestId>) {
         guest: Some(guest), ..
     }) = slot
     {
-        let sources = guest.occupied.partition().sources();
-        sources.trigger(&HwInterrupts, FIRST_DEVICE_LISN);
+        let partition = guest.occupied.partition();
+        partition.raise(&HwInterrupts, FIRST_DEVICE_LISN);
     }
 }
 

@@ -30,6 +30,7 @@ use penstock_arch::hw_thread::HwThread;
 use penstock_arch::regs::{Lpcr, sprn};
 use penstock_arch::switch::{self, FirstEntry};
 use penstock_arch::{entry, spr};
+use penstock_xive::native::OffThread;
 
 /// How the last partition that ran came to its end.
 #[derive(Clone, Copy, Debug)]
@@ -176,7 +177,13 @@ impl<'m> World<'m> {
             return;
         };
         guest.occupied.with(|vcpu| {
-            vcpu.presenter.pull(&HwInterrupts);
+            let waits = away.is_some_and(|away| away.reason == PreemptReason::Cede);
+            let becomes = if waits {
+                OffThread::Waiting
+            } else {
+                OffThread::Ready
+            };
+            vcpu.presenter.pull(&HwInterrupts, becomes);
             switch::leave(&thread, &mut vcpu.parked);
             if away.is_none() {
                 *away = Some(left_guest(vcpu, PreemptReason::TimeSlice));
@@ -196,7 +203,8 @@ impl<'m> World<'m> {
             ComeBack::No => {
                 self.loaded = None;
                 if let Some(guest) = self.slots.get(place).and_then(|slot| slot.guest.as_ref()) {
-                    guest.occupied.vcpu().presenter.pull(&HwInterrupts);
+                    let presenter = guest.occupied.vcpu().presenter;
+                    presenter.pull(&HwInterrupts, OffThread::Ready);
                 }
                 entry::set_context(self.machine.idle);
             }

@@ -137,6 +137,8 @@ impl XiveFirmware for FakeXive {
             let nvt = model.nvt(vp)?;
             nvt.flags = flags;
             nvt.report_cl = report_cl;
+            // Firmware writes all of it back as it was in memory a moment ago.
+            nvt.ipb = 0;
             if flags.contains(VpFlags::SINGLE_ESCALATION) {
                 // As firmware does: the bits are armed, wherever the escalation goes.
                 let gather = &mut nvt.ends[usize::from(GATHER)];

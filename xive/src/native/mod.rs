@@ -157,6 +157,19 @@ impl<'a> Native<'a> {
         }
     }
 
+    /// Calls `each` with each range that is pinned for the hardware, a queue's or a reporting line's.
+    pub fn for_each_pinned(&self, mut each: impl FnMut(GuestReal, u64)) {
+        for vcpu in self.vcpus {
+            let state = vcpu.lock();
+            for queue in state.ends.iter().filter_map(|end| end.queue) {
+                each(queue.base, queue.bytes());
+            }
+            if let Some(line) = state.line.pinned() {
+                each(line, calls::LINE_BYTES);
+            }
+        }
+    }
+
     /// H_STATE while a reset is not finished.
     fn check_state(&self) -> Result<(), HcallError> {
         if self.state.resetting.load(Ordering::SeqCst) {

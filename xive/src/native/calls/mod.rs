@@ -18,6 +18,7 @@ mod queue;
 mod reset;
 mod source;
 
+pub(super) use line::LINE_BYTES;
 pub use queue::{QueueConfig, QueueInfo};
 pub use source::{SourceConfig, SourceFlags, SourceInfo};
 
