@@ -88,10 +88,13 @@ compile_tree() {
 
 # The hypervisor's own parser, on the host: what it refuses is refused before QEMU starts.
 check_tree() {
+	local threads=()
 	check_payload_size "$(basename "$1")" "$(file_size "$1")"
 	have_checker_source || return 0
 	build_once build_checker || die "penstock-check does not build"
-	"$TARGET_DIR/release/penstock-check" --memory "$(size_to_bytes "$OPT_MEMORY")" "$1" || exit "$EXIT_USAGE"
+	# What follows -- may change the number of threads; then the hypervisor alone can tell.
+	[[ " ${QEMU_EXTRA[*]-} " == *' -smp '* ]] || threads=(--threads "$OPT_SMP")
+	"$TARGET_DIR/release/penstock-check" --memory "$(size_to_bytes "$OPT_MEMORY")" "${threads[@]}" "$1" || exit "$EXIT_USAGE"
 }
 
 # Sets PAYLOAD to the file for -initrd, or to nothing for the built-in guest.

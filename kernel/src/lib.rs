@@ -26,6 +26,7 @@ pub mod rtas;
 pub mod rtas_memory;
 pub mod schedule;
 pub mod screen;
+pub mod smp;
 pub mod vcpu;
 pub mod vpa;
 

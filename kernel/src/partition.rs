@@ -3,8 +3,10 @@
 //!
 //! Built once from its node in the partition tree and never moved. What changes while its
 //! virtual processor runs is atomic (page table, rings, interrupt presenter) or behind a lock.
-//! Lock order: `control` and `session`, which hypervisor calls only try, then `rtas`, then
-//! `complaints`, then the console's multiplexer (inside the log).
+//! Lock order: its seat on a thread (`machine/seat.rs`), the virtual processor
+//! ([`crate::occupied`]), `control` and `session`, which hypervisor calls only try, then `rtas`, then
+//! `complaints`, then the console's multiplexer (inside the log). Other threads read the partition
+//! while its virtual processor runs.
 
 use crate::console::{GuestId, InputRing, OutputRing, RateLimit};
 use crate::control::{ControlPort, Session};

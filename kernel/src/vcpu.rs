@@ -107,7 +107,7 @@ impl<'p, P: Platform> Vcpu<'p, P> {
         let mut fresh = GuestContext::new();
         fresh.host_sp = self.ctx.host_sp;
         fresh.host_toc = self.ctx.host_toc;
-        fresh.emergency_sp = self.ctx.emergency_sp;
+        fresh.thread = self.ctx.thread;
         fresh.pc = entry.get();
         fresh.msr = Msr::GUEST_START.bits();
         fresh.gpr[3] = fdt.get();

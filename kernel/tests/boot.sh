@@ -17,8 +17,12 @@ boot_cases() {
 	for death in panic illegal-instruction stray-load; do
 		run_case "last-words-$death" last_words_case "${TEST_MACHINES[0]}" "$death"
 	done
+	for death in panic stray-load; do
+		run_case "last-words-$death-smp2" last_words_case "${TEST_MACHINES[0]}" "$death" 2
+	done
 	run_case monitor monitor_case "${TEST_MACHINES[0]}"
 	run_case framebuffer framebuffer_case "${TEST_MACHINES[0]}"
+	run_case "hpt-resize-debian-${TEST_MACHINES[0]}" hpt_resize_case "${TEST_MACHINES[0]}"
 	run_case "debian13-64k-${TEST_MACHINES[0]}" debian_case "${TEST_MACHINES[0]}" debian13-64k
 	run_case "debian-xive-${TEST_MACHINES[-1]}" debian_xive_case "${TEST_MACHINES[-1]}"
 }
@@ -78,13 +82,14 @@ selftest_case() {
 	expect_line "$(console_of "selftest-$1")" '^kernel: selftest: [0-9]+ passed, 0 failed$'
 }
 
-# The hypervisor dies, says how, and the script ends with 1.
+# The hypervisor dies, says how, and the script ends with 1. With several processors it dies on one that
+# did not boot.
 last_words_case() {
-	local machine=$1 death=$2 status=0 log
-	log=$(console_of "last-words-$death")
+	local machine=$1 death=$2 smp=${3:-1} status=0 log
+	log=$(console_of "last-words-$death${3:+-smp$3}")
 	[[ -f $HYPERVISOR_ELF ]] || skip "the hypervisor does not build"
 	PENSTOCK_APPEND=penstock.selftest=$death "$ROOT/run-qemu.sh" --machine "$machine" "${MACHINE_OPTIONS[@]}" \
-		--timeout 120 --builtin "${QEMU_OPTIONS[@]}" || status=$?
+		--smp "$smp" --timeout 120 --builtin "${QEMU_OPTIONS[@]}" || status=$?
 	((status == 1)) || fail "status $status instead of 1"
 	case $death in
 	panic) expect_line "$log" '^penstock: PANIC: ' ;;
@@ -92,6 +97,7 @@ last_words_case() {
 	stray-load) expect_line "$log" '^penstock: machine check \(0x200\) in the hypervisor at 0x2.*MSR 0x9' ;;
 	esac
 	expect_line "$log" '^ +called from: 0x2'
+	((smp == 1)) || expect_line "$log" '^kernel: thread [01] \(PIR 0x[04]\) is to die$'
 	[[ $death == panic ]] || expect_line "$log" '^ +r28 [0-9a-f]{16}'
 }
 
@@ -152,6 +158,26 @@ debian_case() {
 	[[ -s $kernel ]] || skip "the kernel of $guest cannot be had here"
 	boot_to_end "$machine" --kernel "$kernel" --initrd "$INITRD_TEST" --append "console=hvc0 mmstress $word"
 	expect_line "$(console_of "$guest${word:+-$word}-$machine")" '^mmstress: [0-9]+ checks, 0 failures$'
+}
+
+# A Debian guest resizes its page table all the time while it uses it, by its kernel's debugfs file, and its
+# memory is right during that and after it. Its own table is of order 22.
+hpt_resize_case() {
+	local log kernel
+	log=$(console_of "hpt-resize-debian-$1")
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	kernel=$(guest_kernel debian13-64k)
+	write_partitions "$FILES/resize.dts" \
+		"k: kernel { data = /incbin/(\"$kernel\"); }; i: initrd { data = /incbin/(\"$INITRD_TEST\"); };" \
+		"debian:memory = <0 0x20000000>; hpt-order = <22>; hpt-resize-order = <24>; kernel = <&k>; initrd = <&i>;
+		bootargs = \"console=hvc0 hpt_order=24,22,23,20,22,21\";"
+	boot_to_end "$1" --partitions "$FILES/resize.dts"
+	expect_count "$log" '^mmstress: [0-9]+ checks, 0 failures$' 2
+	expect_count "$log" '^penstock-guest: mmstress ended with status 0$' 2
+	# The table grows and shrinks, by the kernel's word too.
+	expect_line "$log" '^hpt_order: 24 of 24$'
+	expect_line "$log" '^hpt_order: 22 of 22$'
+	expect_line "$log" '^hpt_order: 21 of 21$'
 }
 
 # open_session NAME MACHINE OPTIONS...: boots. What is typed goes to descriptor 3; the console is in

@@ -15,7 +15,8 @@ host_cases() {
 	run_case hptdump hptdump_case
 	run_case control-header control_header_case
 	cargo_test_cases
-	run_case loom-hpt loom_case
+	run_case loom-hpt loom_case penstock-mm
+	run_case loom-smp loom_case penstock-kernel
 }
 
 build_cases() {
@@ -88,6 +89,7 @@ build_checker_case() {
 # cargo test counts its own tests: its numbers are added to ours, and what it ignored is named.
 cargo_test_cases() {
 	local log=$TEST_LOGS/cargo-test.log status=0 name passed failed ignored
+	wanted cargo-test || return 0
 	if [[ $OPT_DRY_RUN == 1 ]]; then
 		printf 'cargo-test\n'
 		return
@@ -113,9 +115,10 @@ cargo_test_cases() {
 	fi
 }
 
-# The protocols of the page table, in every interleaving of a few threads, within bounds.
+# The protocols of the page table, and those between threads, in every interleaving of a few threads,
+# within bounds.
 loom_case() {
-	RUSTFLAGS='--cfg loom' cargo_at_root test -p penstock-mm --release --target-dir "$TARGET_DIR/loom" \
+	RUSTFLAGS='--cfg loom' cargo_at_root test -p "$1" --release --target-dir "$TARGET_DIR/loom" \
 		--test interleavings -- --nocapture
 }
 

@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use penstock_arch::addr::HostReal;
 use penstock_arch::fake::RecordingTlb;
 use penstock_arch::hash::{Lpid, TlbieRb};
-use penstock_arch::tlb::{HpteStore, TlbMaintenance, TlbieErrata};
+use penstock_arch::tlb::{HpteStore, PateStore, TlbMaintenance, TlbieErrata};
 
 /// A processor on the host. Clones share the recording.
 #[derive(Clone, Debug, Default)]
@@ -116,8 +116,24 @@ impl TlbMaintenance for TestMachine {
         self.tlb.errata()
     }
 
+    fn is_local(&self, lpid: Lpid) -> bool {
+        self.tlb.is_local(lpid)
+    }
+
+    fn tlbiel(&self, rb: TlbieRb) {
+        self.tlb.tlbiel(rb);
+    }
+
+    fn cp_abort(&self) {
+        self.tlb.cp_abort();
+    }
+
     fn hpte_store(&self, store: HpteStore) {
         self.tlb.hpte_store(store);
+    }
+
+    fn pate_store(&self, store: PateStore) {
+        self.tlb.pate_store(store);
     }
 }
 

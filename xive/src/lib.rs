@@ -29,6 +29,7 @@ pub mod esb;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod fw;
+pub mod host;
 pub mod ids;
 pub mod native;
 pub mod presenter;
@@ -40,6 +41,7 @@ pub mod vp;
 
 pub use error::{HcallError, RtasError, SetupError};
 pub use fw::{FirmwareError, XiveFirmware, XiveMmio, enable};
+pub use host::HostInterrupt;
 pub use ids::{ChipId, Eisn, Girq, Lisn, ServerNumber, VpId};
 pub use presenter::{Poll, Presenter, PresenterSetup, Servers, StampedXirr, Xirr};
 pub use priority::{Cppr, Priority, XicsPriority};

@@ -104,8 +104,19 @@ pub enum ConfigError {
     BadHptOrder {
         /// The partition.
         partition: String,
+        /// Which property says so.
+        property: &'static str,
         /// log2 of the bytes that the file asks for.
         order: u32,
+    },
+    /// The largest hash page table is smaller than the one to begin with.
+    ResizeOrderTooSmall {
+        /// The partition.
+        partition: String,
+        /// log2 of the bytes of the table to begin with.
+        order: u32,
+        /// The same of the largest one.
+        resize_order: u32,
     },
     /// A framebuffer beyond its limits.
     BadFramebuffer {
@@ -132,6 +143,24 @@ pub enum ConfigError {
         partition: String,
         /// The image's name.
         image: String,
+    },
+    /// A property that has a cell for each virtual processor has another number of them.
+    BadPinning {
+        /// The partition.
+        partition: String,
+        /// Its virtual processors.
+        vcpus: u32,
+        /// Cells of the property.
+        threads: usize,
+    },
+    /// A virtual processor is pinned to a thread that the machine does not have.
+    NoSuchThread {
+        /// The partition.
+        partition: String,
+        /// The thread's number.
+        thread: u32,
+        /// How many there are.
+        threads: u32,
     },
     /// More virtual processors than this version runs.
     ManyVcpus {
@@ -162,6 +191,8 @@ pub enum Expected {
     Cell,
     /// One cell with this value.
     CellOf(u32),
+    /// One cell for each virtual processor.
+    Cells,
     /// Two cells.
     TwoCells,
     /// Width, height and depth of a framebuffer.
@@ -187,6 +218,7 @@ impl fmt::Display for Expected {
         match self {
             Self::Cell => f.write_str("one cell"),
             Self::CellOf(value) => write!(f, "<{value}>"),
+            Self::Cells => f.write_str("numbers of threads, one cell for each"),
             Self::TwoCells => f.write_str("two cells"),
             Self::Framebuffer => f.write_str("three cells: width, height, depth"),
             Self::PageSize => f.write_str("one cell: 4096, 65536 or 16777216"),
@@ -269,10 +301,23 @@ impl fmt::Display for ConfigError {
                     "partition {partition}: 0 virtual processors: one at least is needed"
                 )
             }
-            Self::BadHptOrder { partition, order } => write!(
+            Self::BadHptOrder {
+                partition,
+                property,
+                order,
+            } => write!(
                 f,
-                "partition {partition}: hpt-order {order} is not in {MIN_HPT_ORDER} to \
+                "partition {partition}: {property} {order} is not in {MIN_HPT_ORDER} to \
                  {MAX_HPT_ORDER}"
+            ),
+            Self::ResizeOrderTooSmall {
+                partition,
+                order,
+                resize_order,
+            } => write!(
+                f,
+                "partition {partition}: hpt-resize-order {resize_order} is less than the {order} of \
+                 the page table to begin with"
             ),
             Self::BadFramebuffer { partition, error } => {
                 write!(f, "partition {partition}: framebuffer: {error}")
@@ -290,6 +335,23 @@ impl fmt::Display for ConfigError {
             Self::InitrdLoadAddress { partition, image } => write!(
                 f,
                 "partition {partition}: initrd {image} has a load-address; only kernels have one"
+            ),
+            Self::BadPinning {
+                partition,
+                vcpus,
+                threads,
+            } => write!(
+                f,
+                "partition {partition}: pinned names {threads} threads for {vcpus} virtual processors"
+            ),
+            Self::NoSuchThread {
+                partition,
+                thread,
+                threads,
+            } => write!(
+                f,
+                "partition {partition}: pinned to thread {thread}, but the machine has {threads}, \
+                 numbered from 0"
             ),
             Self::ManyVcpus { partition, count } => write!(
                 f,

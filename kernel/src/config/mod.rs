@@ -27,7 +27,9 @@
 //! ```
 //!
 //! Optional in a partition are `initrd`, `bootargs`, `hpt-order` (log2 of the hash page table's
-//! bytes, 18 to 36; memory/128 rounded up to a power of two by default), `model` and
+//! bytes, 18 to 36; memory/128 rounded up to a power of two by default), `hpt-resize-order` (the same
+//! of the largest table to which the partition may resize its own, at least `hpt-order`: memory for two
+//! of that size is set aside; without it, it may not), `model` and
 //! `root-compatible` (strings for guests that look at them), `memory-backing` (`"eager"`, the
 //! default, or `"lazy"`), `strict-flags` (without a value: page table calls answer H_PARAMETER to
 //! flags that they do not define, which is LoPAR's debug mode; otherwise such flags are ignored) and
@@ -37,7 +39,9 @@
 //! itself. The property `control`, which
 //! has no value, lets a partition control others by H_CONTROL ([`crate::control`]). `largest-page` is
 //! the largest page that the guest is told, in bytes: 4096, 65536, or 16777216, which is the default;
-//! its real mode has pages of that size too.
+//! its real mode has pages of that size too. `pinned` (one cell for each virtual processor) names the
+//! hardware threads that run it, by their numbers from 0 in the order of their PIRs; without it the
+//! hypervisor chooses, and leaves threads that others are pinned to alone as long as there are others.
 //!
 //! The same code reads the file on the host, before anything starts, and in the hypervisor. It is
 //! strict: an unknown node or property, a second one of the same name, a value of another size
@@ -110,13 +114,14 @@ pub struct Partitions<'a> {
 }
 
 impl<'a> Partitions<'a> {
-    /// One partition of one virtual processor that starts `kernel`, for the guest that needs no
-    /// file.
+    /// One partition of one virtual processor that starts `kernel`, and may double its page table, for
+    /// the guest that needs no file.
     #[must_use]
     pub fn single(
         name: &'a str,
         kernel: &'a [u8],
         memory_bytes: u64,
+        bootargs: &'a str,
         backing: MemoryBacking,
     ) -> Self {
         let kernel = Image {
@@ -131,8 +136,9 @@ impl<'a> Partitions<'a> {
                 vcpus: 1,
                 kernel,
                 initrd: None,
-                bootargs: "",
+                bootargs,
                 hpt_order: default_hpt_order(memory_bytes),
+                hpt_resize_order: Some(MAX_HPT_ORDER.min(default_hpt_order(memory_bytes) + 1)),
                 model: None,
                 root_compatible: Vec::new(),
                 backing,
@@ -140,6 +146,7 @@ impl<'a> Partitions<'a> {
                 framebuffer: None,
                 largest_page: PageSize::P16M,
                 authority: Authority::None,
+                pinned: Vec::new(),
                 interrupt_mode: InterruptMode::default(),
             }],
         }
@@ -169,6 +176,23 @@ impl<'a> Partitions<'a> {
             }),
             None => Ok(()),
         }
+    }
+
+    /// Checks that each thread that a partition is pinned to exists.
+    ///
+    /// # Errors
+    /// One does not; the error names the first.
+    pub fn check_threads(&self, threads: u32) -> Result<(), ConfigError> {
+        for partition in &self.list {
+            if let Some(thread) = partition.pinned.iter().find(|thread| **thread >= threads) {
+                return Err(ConfigError::NoSuchThread {
+                    partition: error::shown(partition.name),
+                    thread: *thread,
+                    threads,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Checks that all partitions together fit the board.
@@ -213,6 +237,9 @@ pub struct Partition<'a> {
     pub bootargs: &'a str,
     /// log2 of the bytes of its hash page table, [`MIN_HPT_ORDER`] to [`MAX_HPT_ORDER`].
     pub hpt_order: u32,
+    /// The same of the largest table to which it may resize it, at least `hpt_order`; `None` where it may
+    /// not resize it.
+    pub hpt_resize_order: Option<u32>,
     /// What its device tree says under `model`.
     pub model: Option<&'a str>,
     /// What its device tree says under `compatible`; empty where the file gives nothing.
@@ -227,17 +254,20 @@ pub struct Partition<'a> {
     pub largest_page: PageSize,
     /// What it may do to others.
     pub authority: Authority,
+    /// The threads that its virtual processors are pinned to, one for each; empty where the
+    /// hypervisor chooses.
+    pub pinned: Vec<u32>,
     /// How its guest works with interrupts.
     pub interrupt_mode: InterruptMode,
 }
 
 impl Partition<'_> {
-    /// Bytes of the hash page table with the reverse map beside it, which is as large.
+    /// Bytes of the hash page tables with the reverse maps beside them, which are as large.
     #[must_use]
     pub fn table_bytes(&self) -> u64 {
-        1_u64
-            .checked_shl(self.hpt_order.saturating_add(1))
-            .unwrap_or(u64::MAX)
+        let tables = 1 + u32::from(self.hpt_resize_order.is_some());
+        // 16 bytes an entry, and as much beside it.
+        self.most_entries().saturating_mul(32 * u64::from(tables))
     }
 
     /// Bytes of the framebuffer's memory slot; 0 without one.
@@ -266,8 +296,15 @@ impl Partition<'_> {
             .saturating_add(self.framebuffer_bytes())
             .saturating_add(Slot::overhead_bytes(self.framebuffer_bytes()))
             .saturating_add(self.window_bytes())
-            // 16 bytes an entry, and as much beside it.
-            .saturating_add(ChangeLog::bytes(self.table_bytes() / 32))
+            .saturating_add(ChangeLog::bytes(self.most_entries()))
+    }
+
+    /// Entries of the largest page table that it may have.
+    fn most_entries(&self) -> u64 {
+        let order = self.hpt_resize_order.unwrap_or(self.hpt_order);
+        1_u64
+            .checked_shl(order.saturating_sub(4))
+            .unwrap_or(u64::MAX)
     }
 }
 

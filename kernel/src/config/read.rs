@@ -30,6 +30,7 @@ const PARTITION_PROPERTIES: &[&str] = &[
     "initrd",
     "bootargs",
     "hpt-order",
+    "hpt-resize-order",
     "model",
     "root-compatible",
     "memory-backing",
@@ -37,6 +38,7 @@ const PARTITION_PROPERTIES: &[&str] = &[
     "framebuffer",
     "control",
     "largest-page",
+    "pinned",
     "interrupt-mode",
 ];
 
@@ -291,10 +293,30 @@ fn read_partition<'a>(
     }
     let hpt_order = fields.optional("hpt-order", Expected::Cell, |value| value.as_u32())?;
     let hpt_order = hpt_order.unwrap_or(default_hpt_order(memory_bytes));
-    if !(MIN_HPT_ORDER..=MAX_HPT_ORDER).contains(&hpt_order) {
-        return Err(ConfigError::BadHptOrder {
+    let hpt_resize_order =
+        fields.optional("hpt-resize-order", Expected::Cell, |value| value.as_u32())?;
+    let orders = [
+        ("hpt-order", Some(hpt_order)),
+        ("hpt-resize-order", hpt_resize_order),
+    ];
+    for (property, order) in orders {
+        if let Some(order) = order
+            && !(MIN_HPT_ORDER..=MAX_HPT_ORDER).contains(&order)
+        {
+            return Err(ConfigError::BadHptOrder {
+                partition: shown(name),
+                property,
+                order,
+            });
+        }
+    }
+    if let Some(resize_order) = hpt_resize_order
+        && resize_order < hpt_order
+    {
+        return Err(ConfigError::ResizeOrderTooSmall {
             partition: shown(name),
             order: hpt_order,
+            resize_order,
         });
     }
     let kernel = fields
@@ -358,6 +380,16 @@ fn read_partition<'a>(
         let bytes = u64::from(value.as_u32()?);
         PageSize::ALL.into_iter().find(|size| size.bytes() == bytes)
     })?;
+    let pinned = fields.optional("pinned", Expected::Cells, cells)?;
+    if let Some(pinned) = &pinned
+        && pinned.len() != vcpus as usize
+    {
+        return Err(ConfigError::BadPinning {
+            partition: shown(name),
+            vcpus,
+            threads: pinned.len(),
+        });
+    }
     let interrupt_mode =
         fields.optional("interrupt-mode", Expected::OneOf("xics", "xive"), |value| {
             InterruptMode::named(value.as_str()?)
@@ -370,6 +402,7 @@ fn read_partition<'a>(
         initrd,
         bootargs: bootargs.unwrap_or(""),
         hpt_order,
+        hpt_resize_order,
         model,
         root_compatible: root_compatible.unwrap_or_default(),
         backing: backing.unwrap_or_default(),
@@ -377,6 +410,7 @@ fn read_partition<'a>(
         framebuffer,
         largest_page: largest_page.unwrap_or(PageSize::P16M),
         authority: control.unwrap_or_default(),
+        pinned: pinned.unwrap_or_default(),
         interrupt_mode: interrupt_mode.unwrap_or_default(),
     })
 }
@@ -384,6 +418,13 @@ fn read_partition<'a>(
 fn three_cells(value: Property<'_>) -> Option<[u32; 3]> {
     let mut cells = value.cells().filter(|_| value.value.len() == 12)?;
     Some([cells.take_u32()?, cells.take_u32()?, cells.take_u32()?])
+}
+
+/// One cell or more.
+fn cells(value: Property<'_>) -> Option<Vec<u32>> {
+    let (cells, rest) = value.value.as_chunks();
+    let cells = || cells.iter().copied().map(u32::from_be_bytes);
+    (rest.is_empty() && !value.value.is_empty()).then(|| cells().collect())
 }
 
 fn string_list(value: Property<'_>) -> Option<Vec<&str>> {

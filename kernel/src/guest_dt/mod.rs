@@ -260,12 +260,13 @@ fn fill_root(root: &mut DeviceTreeNode, params: &GuestDtParams<'_>) {
 /// Option vector 5 as firmware would leave it after negotiation: byte 0 holds the number of the
 /// bytes after it less one.
 ///
-/// Everything in it is off, but for exploitation mode. Byte 5 bit 0x20 (FORM2 affinity) without its
-/// tables would make Linux dereference null; byte 23 bits 0xc0 are 0 for XICS and 0x40 for XIVE
-/// exploitation; byte 24 bits 0xc0 = 0 is the hashed MMU.
-const fn vector_5(interrupts: GuestInterrupts) -> [u8; 25] {
+/// Byte 6 bit 0x01 says that the page table can be resized, byte 23 bits 0xc0 are 0 for XICS and 0x40
+/// for XIVE exploitation; everything else in it is off. Byte 5 bit 0x20 (FORM2 affinity) without its
+/// tables would make Linux dereference null; byte 24 bits 0xc0 = 0 is the hashed MMU.
+fn vector_5(interrupts: GuestInterrupts, function_sets: &[&str]) -> [u8; 25] {
     let mut vector = [0; 25];
     vector[0] = 23;
+    vector[6] = u8::from(function_sets.contains(&"hcall-hpt-resize"));
     vector[23] = match interrupts {
         GuestInterrupts::Xics => 0,
         GuestInterrupts::Xive { .. } => 0x40,
@@ -284,7 +285,7 @@ fn chosen(params: &GuestDtParams<'_>) -> DeviceTreeNode {
         set(&mut node, "linux,initrd-start", initrd.start.get());
         set(&mut node, "linux,initrd-end", initrd.end.get());
     }
-    let vector = vector_5(params.interrupts);
+    let vector = vector_5(params.interrupts, params.rtas.hypertas_functions);
     set(&mut node, "ibm,architecture-vec-5", vector.as_slice());
     if let Some(seed) = params.rng_seed {
         set(&mut node, "rng-seed", seed);

@@ -13,6 +13,7 @@ mod cpu;
 mod exploitation;
 mod interrupt;
 mod memory;
+mod resize;
 mod rtas;
 pub mod strict;
 pub mod table;

@@ -10,6 +10,7 @@ mod exploitation;
 mod interrupt;
 mod memory;
 mod random;
+mod resize;
 mod rtas;
 mod strict;
 

@@ -3,7 +3,7 @@
 //! back when it ends.
 
 use super::builtin;
-use super::hardware::{Hardware, HwMemory};
+use super::hardware::{Hardware, HwMemory, scope_of};
 use super::interrupts::{self, Forgotten, Ground, Interrupts};
 use super::start::Machine;
 use crate::config::{self, Authority, MemoryBacking, Partitions};
@@ -13,34 +13,28 @@ use crate::guest_dt::{
     self, CpuKind, FdtPlace, Framebuffer, GuestCpu, GuestDtParams, GuestInterrupts, GuestRtas,
     RandomDevice, Vty,
 };
-use crate::hcall::function_sets;
+use crate::hcall::{function_sets, table::RESIZE_SET};
 use crate::image::{self, LoadPlan, LoadRequest};
 use crate::occupied::Occupied;
 use crate::partition::{
     Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, VTY_UNIT, Watchpoints,
     complaint_budget,
 };
+use crate::platform::Platform;
 use crate::presentation::{InterruptMode, Windows, own_sources};
 use crate::rtas::{self, Rtas};
 use crate::screen::{self, Geometry, Screen};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
-use penstock_arch::endian::AtomicBe64;
-use penstock_arch::hash::{Lpid, PageSize};
+use penstock_arch::hash::Lpid;
 use penstock_arch::spr;
-use penstock_arch::switch::FirstEntry;
-use penstock_arch::tlb::TlbMaintenance;
 use penstock_boot::bootinfo::SegmentPageSize;
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::{Backing, GuestMemory, MemoryConfig, SlotId};
 use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
-use penstock_mm::real::RealArray;
 use penstock_xive::native::window;
-
-/// The partition table: two doublewords an LPID.
-pub type PartitionTable = RealArray<AtomicBe64>;
 
 /// What partitions are made of.
 pub struct Resources<'a> {
@@ -50,8 +44,6 @@ pub struct Resources<'a> {
     pub memory: HwMemory,
     /// Free memory.
     pub frames: Box<FrameAllocator>,
-    /// The partition table.
-    pub table: PartitionTable,
     /// For H_GET_CPU_CHARACTERISTICS.
     pub characteristics: CpuCharacteristics,
     /// For H_SET_MODE.
@@ -62,10 +54,8 @@ pub struct Resources<'a> {
 
 /// A partition with its guest, and what is needed to start it again.
 pub struct Guest {
-    /// The partition and its virtual processor.
-    pub occupied: Occupied<Hardware>,
-    /// Whether it has been on this thread since it was made or started again.
-    pub first_entry: FirstEntry,
+    /// The partition and its virtual processor. Its seat has the other reference.
+    pub occupied: Occupant,
     ground: Ground,
     plan: LoadPlan,
     tree: Vec<u8>,
@@ -74,14 +64,17 @@ pub struct Guest {
     pub screen: Option<(SlotId, Screen)>,
 }
 
+/// A partition and its virtual processor, for its seat.
+pub type Occupant = Arc<Occupied<Hardware>>;
+
 /// A sentence that says why a partition cannot be made.
 pub type CreateError = String;
 
 /// The name of the built-in guest's partition.
 const BUILTIN_NAME: &str = "builtin";
 
-/// What runs when there is no partition tree; `None` if nothing was embedded.
-pub fn builtin() -> Option<Partitions<'static>> {
+/// What runs when there is no partition tree, with this command line; `None` if nothing was embedded.
+pub fn builtin(bootargs: &'static str, backing: MemoryBacking) -> Option<Partitions<'static>> {
     if builtin::IMAGE.is_empty() {
         return None;
     }
@@ -89,7 +82,8 @@ pub fn builtin() -> Option<Partitions<'static>> {
         BUILTIN_NAME,
         builtin::IMAGE,
         256 << 20,
-        MemoryBacking::Lazy,
+        bootargs,
+        backing,
     ))
 }
 
@@ -114,6 +108,10 @@ pub fn create(
     let lpid = Lpid::new(u32::from(number.0));
     let order =
         HptOrder::new(configuration.hpt_order).ok_or_else(|| fail(&"hpt-order is out of range"))?;
+    let resize = configuration
+        .hpt_resize_order
+        .map(|order| HptOrder::new(order).ok_or_else(|| fail(&"hpt-resize-order is out of range")))
+        .transpose()?;
     let backing = match configuration.backing {
         MemoryBacking::Eager => Backing::Eager,
         MemoryBacking::Lazy => Backing::Lazy,
@@ -154,6 +152,7 @@ pub fn create(
         vrma_page: configuration.largest_page,
         keys: StorageKeys::Offered,
         ordering: StrongAccessOrder::NotOffered,
+        resize,
     };
     let mmu =
         HashMmu::new(lpid, memory, config, &mut resources.frames).map_err(|error| fail(&error))?;
@@ -167,7 +166,10 @@ pub fn create(
             return Err(fail(&error));
         }
     };
-    set_partition_table(resources, lpid, mmu.pate().map(|pate| pate.dwords()));
+    if let Some(scope) = scope_of(lpid) {
+        scope.forget();
+    }
+    Hardware::set_partition_entry(lpid, mmu.pate());
     let Interrupts {
         presenters,
         sources,
@@ -203,18 +205,15 @@ pub fn create(
     });
     // Its one page serves all virtual processors, each of which sees its own context there.
     partition.fill_device_page(window::TIMA_OS);
-    let mut occupied = match Occupied::new(partition) {
-        Ok(occupied) => occupied,
+    let occupied = match Occupied::new(partition) {
+        Ok(occupied) => Arc::new(occupied),
         Err(partition) => {
             unmake(resources, *partition, ground);
             return Err(fail(&"no virtual processor"));
         }
     };
-    let emergency_sp = resources.machine.idle.emergency_sp;
-    occupied.with(|vcpu| vcpu.ctx.emergency_sp = emergency_sp);
     let mut guest = Guest {
         occupied,
-        first_entry: FirstEntry::Yes,
         ground,
         plan,
         tree,
@@ -245,25 +244,6 @@ fn machine_cpus(machine: &Machine) -> u32 {
     u32::try_from(threads).unwrap_or(u32::MAX)
 }
 
-/// Publishes the partition's page table, or with `None` that there is none (Power ISA 3.0B, Book
-/// III, Partition Table: an entry is valid by doubleword 0, which is stored last, or cleared first;
-/// the caches of both are invalidated).
-fn set_partition_table(resources: &Resources<'_>, lpid: Lpid, pate: Option<[u64; 2]>) {
-    let index = 2 * lpid.get() as usize;
-    if let Some([first, second]) = resources.table.get(index..index + 2) {
-        let [dword0, dword1] = pate.unwrap_or_default();
-        first.store(0, Ordering::Relaxed);
-        second.store(dword1, Ordering::Release);
-        first.store(dword0, Ordering::Release);
-    }
-    let memory = &resources.memory;
-    memory.ptesync();
-    memory.tlbie_pate(lpid);
-    memory.eieio();
-    memory.tlbsync();
-    memory.ptesync();
-}
-
 /// Takes back what a partition is made of. Nothing of it is on any thread.
 fn unmake(resources: &mut Resources<'_>, partition: Partition<Hardware>, ground: Ground) {
     let had_pins = partition.exploited.is_some();
@@ -274,7 +254,7 @@ fn unmake(resources: &mut Resources<'_>, partition: Partition<Hardware>, ground:
         exploited,
         ..
     } = partition;
-    set_partition_table(resources, mmu.lpid(), None);
+    Hardware::set_partition_entry(mmu.lpid(), None);
     let interrupts = Interrupts {
         presenters,
         sources,
@@ -316,7 +296,10 @@ fn device_tree(
         .filter(|function| function.is_in(configuration.interrupt_mode))
         .map(|function| (function.name, function.token))
         .collect();
-    let sets: Vec<&str> = function_sets(configuration.interrupt_mode).collect();
+    let resizes = configuration.hpt_resize_order.is_some();
+    let sets: Vec<&str> = function_sets(configuration.interrupt_mode)
+        .filter(|set| resizes || *set != RESIZE_SET)
+        .collect();
     let mut seed = [0u8; 32];
     for chunk in seed.chunks_mut(8) {
         chunk.copy_from_slice(&spr::random().unwrap_or_else(spr::timebase).to_be_bytes());
@@ -416,7 +399,6 @@ impl Guest {
             .map_err(fail)?;
         let (entry, fdt) = (self.plan.entry, self.plan.fdt);
         self.occupied.with(|vcpu| vcpu.set_start_state(entry, fdt));
-        self.first_entry = FirstEntry::Yes;
         Ok(())
     }
 
@@ -436,11 +418,18 @@ impl Guest {
             .reset_interrupts()
             .map_err(|error| alloc::format!("{}: interrupts: {error}", partition.name))?;
         partition.mmu.clear_all();
+        // It may have had another table, and begins with its first one.
+        Hardware::set_partition_entry(partition.mmu.lpid(), partition.mmu.pate());
         self.load(configuration)
     }
 
-    /// Ends the partition, and gives back all that it has. It is not on a thread.
+    /// Ends the partition, and gives back all that it has. It is not on a thread, and its seat is
+    /// empty.
     pub fn destroy(self, resources: &mut Resources<'_>) {
-        unmake(resources, *self.occupied.into_partition(), self.ground);
+        match Arc::try_unwrap(self.occupied) {
+            Ok(occupied) => unmake(resources, *occupied.into_partition(), self.ground),
+            // Nobody else keeps one.
+            Err(shared) => log::error!("{}: all that it has is lost", shared.partition().name),
+        }
     }
 }

@@ -2,23 +2,20 @@
 //! A partition's interrupts: a block of virtual processors with what presents interrupts to them,
 //! and the sources of the hypervisor's devices. Made as one, and given back as one.
 
-// UNSAFETY: event queues are zeroed, and the thread says which one it is.
+// UNSAFETY: event queues are zeroed.
 #![expect(unsafe_code)]
 
 use super::create::{CreateError, Resources};
 use super::firmware::Opal;
-use super::hardware::{HwInterrupts, HwMemory};
-use crate::partition::FIRST_DEVICE_LISN;
+use super::hardware::{Hardware, HwInterrupts, HwMemory};
+use super::thread::{self, Thread};
+use crate::partition::{FIRST_DEVICE_LISN, Partition};
 use crate::presentation::{DEVICE_SOURCES, Exploited, Windows, own_sources};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use penstock_arch::addr::HostReal;
-use penstock_arch::regs::sprn;
-use penstock_arch::spr;
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::page_ops::PageOps;
 use penstock_mm::real::Frames;
-use penstock_xive::fw::{QueueFlags, XiveFirmware, settled};
 use penstock_xive::native::{EscalationTarget, NativeSetup, NativeSource, NativeState, NativeVcpu};
 use penstock_xive::{
     ChipId, Eisn, FirmwareError, Lisn, Presenter, PresenterSetup, Priority, ServerNumber, Source,
@@ -175,8 +172,7 @@ fn fill_exploited(
         return Err("interrupt-mode \"xive\" needs firmware with single escalation".into());
     }
     let chip = first_chip(resources);
-    let escalation = notify_this_thread()
-        .map_err(|error| alloc::format!("XIVE queue of this thread: {error}"))?;
+    let escalation = told(thread::boot());
     for index in 0..vcpus {
         let setup = NativeSetup {
             vp: parts.ground.block.vp(index).ok_or_else(too_few)?,
@@ -205,24 +201,29 @@ fn fill_exploited(
     Ok(())
 }
 
-/// The priority at which a thread is told that a virtual processor is wanted.
-const ESCALATION_PRIORITY: u8 = 5;
+/// Has a thread told of escalations, as if another one had rung: its own queue's entries are never
+/// read. Who is wanted, the escalations themselves say.
+fn told(thread: &Thread) -> EscalationTarget {
+    EscalationTarget {
+        vp: VpId::new(thread.pir),
+        priority: Priority::HYPERVISOR,
+        eisn: Eisn::new(2),
+    }
+}
 
-/// Has this thread told of escalations: its own virtual processor gets a queue without memory, which
-/// only notifies. Who is wanted, the escalations themselves say.
-fn notify_this_thread() -> Result<EscalationTarget, FirmwareError> {
-    let pir = u32::try_from(spr::read::<{ sprn::PIR }>()).map_err(|_| FirmwareError::PARAMETER)?;
-    let vp = VpId::new(pir);
-    let priority = Priority::new(ESCALATION_PRIORITY).ok_or(FirmwareError::PARAMETER)?;
-    let flags = QueueFlags::ENABLED | QueueFlags::ALWAYS_NOTIFY;
-    settled(&Opal, || {
-        Opal.set_queue_info(vp, priority, HostReal::new(0), 0, flags)
-    })?;
-    Ok(EscalationTarget {
-        vp,
-        priority,
-        eisn: Eisn::new(0),
-    })
+/// Has this thread told when a virtual processor of the partition is wanted that waits and is on no
+/// thread. The partition does not run yet.
+///
+/// # Errors
+/// Firmware's status.
+pub fn escalate_to(partition: &Partition<Hardware>, thread: &Thread) -> Result<(), FirmwareError> {
+    match &partition.exploited {
+        None => Ok(()),
+        Some(exploited) => exploited
+            .vcpus
+            .iter()
+            .try_for_each(|vcpu| vcpu.set_escalation_target(&Opal, told(thread))),
+    }
 }
 
 /// Gives everything back. No virtual processor is on a thread, and no page of the controller is

@@ -31,12 +31,7 @@ impl Jobs {
     ///
     /// # Errors
     /// What is in the way, for the operator.
-    pub fn hpt(
-        &mut self,
-        world: &World<'_>,
-        place: usize,
-        command: HptCommand,
-    ) -> Result<(), String> {
+    pub fn hpt(&mut self, world: &World, place: usize, command: HptCommand) -> Result<(), String> {
         self.begin(
             world,
             place,
@@ -50,19 +45,14 @@ impl Jobs {
     /// As [`hpt`](Self::hpt).
     pub fn dirty(
         &mut self,
-        world: &World<'_>,
+        world: &World,
         place: usize,
         command: DirtyCommand,
     ) -> Result<(), String> {
         self.begin(world, place, Job::dirty(command))
     }
 
-    fn begin(
-        &mut self,
-        world: &World<'_>,
-        place: usize,
-        job: Job<HeapStore>,
-    ) -> Result<(), String> {
+    fn begin(&mut self, world: &World, place: usize, job: Job<HeapStore>) -> Result<(), String> {
         if self.any() {
             return Err(String::from("another command is being done (^C ends it)"));
         }
@@ -78,7 +68,7 @@ impl Jobs {
 
     /// A step, if there is one to do, the monitor has the line, and the line has room. Whether that
     /// was the last one.
-    pub fn go_on(&mut self, world: &mut World<'_>) -> bool {
+    pub fn go_on(&mut self, world: &mut World) -> bool {
         let Some((id, job)) = &mut self.0 else {
             return false;
         };
@@ -90,10 +80,7 @@ impl Jobs {
         }
         // Not straight into the multiplexer, which messages of what is called may need.
         let mut text = String::new();
-        let step = match world.slot_mut(*id).and_then(|slot| slot.guest.as_ref()) {
-            Some(guest) => job.step(guest.occupied.partition(), &mut text),
-            None => writeln!(text, "error: the partition has ended").map(|()| Step::Finished),
-        };
+        let step = step_of(world, *id, job, &mut text);
         let _ = console::multiplexer().lock().text().write_str(&text);
         let ended = step != Ok(Step::Again);
         if ended {
@@ -103,7 +90,7 @@ impl Jobs {
     }
 
     /// Ends the command that is being done, if there is one.
-    pub fn cancel(&mut self, world: &mut World<'_>) {
+    pub fn cancel(&mut self, world: &mut World) {
         let Some((id, mut job)) = self.0.take() else {
             return;
         };
@@ -113,4 +100,28 @@ impl Jobs {
             let _ = console::multiplexer().lock().text().write_str(&text);
         }
     }
+}
+
+/// A step, with the partition on no thread.
+fn step_of(
+    world: &mut World,
+    id: GuestId,
+    job: &mut Job<HeapStore>,
+    out: &mut String,
+) -> Result<Step, core::fmt::Error> {
+    let ended =
+        |out: &mut String| writeln!(out, "error: the partition has ended").map(|()| Step::Finished);
+    let Some(place) = world.place_of_id(id) else {
+        return ended(out);
+    };
+    if let Err(stuck) = world.hold(place) {
+        return writeln!(out, "error: {stuck}").map(|()| Step::Finished);
+    }
+    let guest = world.slots.get(place).and_then(|slot| slot.guest.as_ref());
+    let step = match guest {
+        Some(guest) => job.step(guest.occupied.partition(), out),
+        None => ended(out),
+    };
+    world.let_go(place);
+    step
 }

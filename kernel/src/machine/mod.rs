@@ -20,11 +20,16 @@ mod job;
 mod last_words;
 mod mitigations;
 mod operator;
+mod partition_table;
 mod run;
+mod runner;
+mod seat;
+mod secondary;
 mod selftest;
 mod sleep;
 mod slot;
 mod start;
+mod thread;
 mod world;
 
 use crate::hcall;

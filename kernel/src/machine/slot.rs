@@ -39,14 +39,15 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Those of a guest so far.
+    /// Those of a guest so far, which is held.
     pub fn of(guest: &Guest) -> Box<Self> {
-        let vcpu = guest.occupied.vcpu();
-        Box::new(Self {
-            exits: vcpu.exits,
-            faults: vcpu.faults,
-            hcalls: vcpu.hcalls,
-            console_out_bytes: guest.occupied.partition().output.total() as u64,
+        guest.occupied.with(|vcpu| {
+            Box::new(Self {
+                exits: vcpu.exits,
+                faults: vcpu.faults,
+                hcalls: vcpu.hcalls,
+                console_out_bytes: vcpu.partition.output.total() as u64,
+            })
         })
     }
 }
@@ -59,12 +60,10 @@ pub struct Slot {
     pub id: GuestId,
     /// What it is at.
     pub state: PartitionState,
-    /// Memory, page table, interrupts and virtual processor, while it has any.
+    /// Memory, page table and interrupts, while it has any. Its virtual processor is in its seat.
     pub guest: Option<Guest>,
     /// Bytes typed for it since it was started.
     pub bytes_in: u64,
-    /// Set while it is running, but not in the guest.
-    pub away: Option<Away>,
     /// The time base when it was last started.
     pub started: u64,
     /// The time base when it ended; `None` while it is running or paused.
@@ -83,14 +82,13 @@ impl Slot {
             state: PartitionState::ShutOff,
             guest: None,
             bytes_in: 0,
-            away: None,
             started: now,
             ended: Some(now),
             last_run: None,
         }
     }
 
-    /// What it has done since it was last started.
+    /// What it has done since it was last started. It is held.
     pub fn counts(&self) -> Option<Box<Counts>> {
         match &self.guest {
             Some(guest) => Some(Counts::of(guest)),

@@ -129,7 +129,7 @@ impl<M: Machine> HptReader<'_, M> {
 
     /// Whether the processor seems to have set R or C that were not collected.
     fn has_uncollected(&self, index: HpteIndex) -> bool {
-        let entry = self.mmu.table.entry(index);
+        let entry = self.mmu.table().entry(index);
         entry.load_v().is_present() && entry.load_r().rc() & !entry.load_rev().get() != 0
     }
 

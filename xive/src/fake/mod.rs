@@ -271,6 +271,19 @@ impl FakeXive {
         }
     }
 
+    /// The virtual processor that firmware gives a thread.
+    #[cfg(test)]
+    pub(crate) fn add_host_vp(&self, pir: u32) {
+        let nvt = Nvt {
+            flags: VpFlags::ENABLED,
+            cppr: 0xff,
+            ipb: 0,
+            ends: [End::OFF; 8],
+            report_cl: 0,
+        };
+        self.model.borrow_mut().vps.insert(pir, nvt);
+    }
+
     /// The next `OPAL_XIVE_ALLOCATE_VP_BLOCK` asks for memory until this many pages were donated.
     pub fn want_donations(&self, pages: u32) {
         self.model.borrow_mut().donations_wanted = pages;
@@ -374,7 +387,7 @@ impl Model {
 
     fn route_eas(&mut self, eas: Eas) {
         let Some(priority) = eas.priority else { return };
-        if eas.vp < FIRST_VP {
+        if eas.vp < FIRST_VP && !self.vps.contains_key(&eas.vp) {
             // A queue without memory, which notifies always.
             self.host.push_back((eas.vp, priority));
             return;

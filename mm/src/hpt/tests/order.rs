@@ -20,7 +20,7 @@ fn store_r(r: u64) -> Step {
 
 /// The flush of the entry at `AT`, in between the stores.
 fn flush(p: &Fixture) -> Vec<Step> {
-    let entry = p.table.entry(AT);
+    let entry = p.table().entry(AT);
     let rb = TlbieRb::of(entry.load_v(), entry.load_r(), AT).unwrap();
     vec![
         Step::Ptesync,
@@ -122,7 +122,7 @@ fn bulk_remove_flushes_once() {
     for at in 8..12 {
         let v = PAGE.v() | if at == 10 { 2 } else { 0 };
         p.h_enter(EXACT, at, v, PAGE.r(0)).unwrap();
-        let entry = p.table.entry(HpteIndex::new(at));
+        let entry = p.table().entry(HpteIndex::new(at));
         operands.push(TlbieRb::of(entry.load_v(), entry.load_r(), HpteIndex::new(at)).unwrap());
     }
     p.steps();
@@ -146,6 +146,61 @@ fn bulk_remove_flushes_once() {
     // Four are hidden, then the flush, then four are freed.
     assert!(matches!(steps[3], Step::Store(_)) && matches!(steps[4], Step::Ptesync));
     assert_eq!(steps.len(), 4 + expected.len() + 4);
+}
+
+/// A partition that runs on this thread only: nothing is broadcast, but what concerns all of it.
+#[test]
+fn local_invalidations_are_not_broadcast() {
+    let errata = TlbieErrata::P9_ERAT.union(TlbieErrata::P9_STQ);
+    let p = partition_with(Backing::Eager, small(PageSize::P16M), errata);
+    for at in 8..10 {
+        p.h_enter(EXACT, at, PAGE.v(), PAGE.r(0)).unwrap();
+    }
+    let operands = [8, 9].map(|at| {
+        let entry = p.table().entry(HpteIndex::new(at));
+        TlbieRb::of(entry.load_v(), entry.load_r(), HpteIndex::new(at)).unwrap()
+    });
+    p.machine.tlb.set_local(true);
+    p.steps();
+    let mut specs = [0x40 << 56 | 8, 0, 0x40 << 56 | 9, 0, 0xc0 << 56, 0, 0, 0];
+    p.h_bulk_remove(&mut specs);
+    let steps: Vec<_> = p
+        .steps()
+        .into_iter()
+        .filter(|step| !matches!(step, Step::Store(_)))
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            Step::Ptesync,
+            Step::Tlbiel(operands[0]),
+            Step::Tlbiel(operands[1]),
+            Step::Ptesync,
+            Step::CpAbort,
+        ]
+    );
+    p.flush_partition();
+    let lpid = Step::TlbieLpid(LPID);
+    assert_eq!(
+        p.steps(),
+        [
+            Step::Ptesync,
+            lpid,
+            Step::Ptesync,
+            Step::EratFixup,
+            Step::Ptesync,
+            lpid,
+            Step::Eieio,
+            Step::Tlbsync,
+            Step::Ptesync,
+            Step::CpAbort,
+        ]
+    );
+    p.h_enter(EXACT, 8, PAGE.v(), PAGE.r(0)).unwrap();
+    p.h_protect(3, 8, 0).unwrap();
+    p.h_clear_mod(0, 8).unwrap();
+    p.h_remove(0, 8, 0).unwrap();
+    assert_eq!(broken_rules(&p.steps()), vec![]);
 }
 
 #[test]
@@ -204,7 +259,7 @@ fn set_rc_late(p: &Fixture) {
         if matches!(step, Step::Tlbie(..))
             && let Some(mmu) = mmu.upgrade()
         {
-            mmu.table.entry(AT).hardware_sets(0x180);
+            mmu.table().entry(AT).hardware_sets(0x180);
         }
     });
 }
@@ -295,6 +350,15 @@ pub(super) fn broken_rules(steps: &[Step]) -> Vec<usize> {
                     }
                 }
             }
+            // A ptesync alone completes it.
+            Step::Tlbiel(_) => {
+                for (index, state) in &mut states {
+                    if *state == State::Hidden {
+                        *state = State::Invalidated;
+                        synced.insert(*index);
+                    }
+                }
+            }
             Step::Tlbsync => {
                 for (index, state) in &states {
                     if *state == State::Invalidated {
@@ -307,10 +371,23 @@ pub(super) fn broken_rules(steps: &[Step]) -> Vec<usize> {
                     states.insert(index, State::Quiet);
                 }
             }
-            Step::Eieio | Step::TlbiePate(_) | Step::EratFixup => {}
+            Step::Eieio
+            | Step::PateStore(_)
+            | Step::TlbiePate(_)
+            | Step::EratFixup
+            | Step::CpAbort => {}
         }
     }
     broken
+}
+
+/// As if each valid entry had just been stored: for [`broken_rules`] of what follows.
+pub(super) fn valid_entries(p: &Fixture) -> Vec<Step> {
+    (0..p.entries())
+        .map(|at| (at, p.real(at).0))
+        .filter(|(_, v)| v & HpteV::VALID != 0)
+        .map(|(at, v)| Step::Store(HpteStore::V(HpteIndex::new(at), HpteV::new(v))))
+        .collect()
 }
 
 #[test]

@@ -228,6 +228,7 @@ fn fault_vector_registers(env: &mut Env) -> Outcome {
         *value = [PATTERN.rotate_left(number), u64::from(number)];
     }
     cpu::load_vector_registers(&values);
+    env.need(&P64K)?;
     for page in 0..16 {
         // One that the hypervisor resolves, and one that comes to this guest.
         let mapping = Mapping {
@@ -293,7 +294,7 @@ fn special_registers(_: &mut Env) -> Outcome {
 }
 
 /// Every call that a hypervisor with the function sets of the tree may know.
-const KNOWN: [u64; 29] = [
+const KNOWN: [u64; 31] = [
     REMOVE,
     ENTER,
     READ,
@@ -316,6 +317,8 @@ const KNOWN: [u64; 29] = [
     BULK_REMOVE,
     BLOCK_REMOVE,
     CLEAR_HPT,
+    RESIZE_HPT_PREPARE,
+    RESIZE_HPT_COMMIT,
     GET_CPU_CHARACTERISTICS,
     XIRR_X,
     RANDOM,

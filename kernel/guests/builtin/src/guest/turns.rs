@@ -48,12 +48,23 @@ const NAP: u64 = FREQUENCY / 500;
 /// A guest whose command line has the word `wait` is busy until something is typed on its console:
 /// it fills the registers of the checks below over and over, so that another partition that runs
 /// them finds its own values spoilt if anything is not switched.
+///
+/// With the word `spin` it does nothing at all, for ever, deaf to every interrupt and silent towards the
+/// hypervisor.
 pub fn wait_if_asked(env: &Env) {
     let chosen = env.boot.fdt.node("/chosen");
-    let asked = chosen
-        .and_then(|node| node.string("bootargs"))
-        .is_some_and(|line| line.split(' ').any(|word| word == "wait"));
-    if !asked {
+    let asked = |wanted| {
+        let line = chosen.and_then(|node| node.string("bootargs"));
+        line.is_some_and(|line| line.split(' ').any(|word| word == wanted))
+    };
+    if asked("spin") {
+        println!("builtin: spins");
+        cpu::disable_interrupts();
+        loop {
+            core::hint::spin_loop();
+        }
+    }
+    if !asked("wait") {
         return;
     }
     println!("builtin: waits for a key");
