@@ -12,6 +12,7 @@ use crate::console::{GuestId, InputRing, OutputRing, RateLimit};
 use crate::control::{ControlPort, Session};
 use crate::hcall::UndefinedFlags;
 use crate::platform::Platform;
+use crate::presentation::Exploited;
 use crate::rtas::{PartitionFacts, Rtas};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -68,11 +69,13 @@ pub struct Partition<P: Platform> {
     pub machine_cpus: u32,
     /// Page sizes that its device tree tells.
     pub page_sizes: ArrayVec<SegmentPageSize, MAX_PAGE_SIZES>,
-    /// Interrupt presentation, one per virtual processor.
+    /// Presentation by XICS calls, one per virtual processor.
     pub presenters: Box<[Presenter]>,
     /// Sources of the hypervisor's own devices, from [`FIRST_DEVICE_LISN`] on. The first is the
     /// vty's input.
     pub sources: Box<[Source]>,
+    /// The controller of a partition in exploitation mode, which has neither presenters nor sources.
+    pub exploited: Option<Exploited>,
     /// For H_GET_CPU_CHARACTERISTICS.
     pub characteristics: CpuCharacteristics,
     /// Data address watchpoints may be given out.

@@ -8,6 +8,7 @@ boot_cases() {
 	for machine in "${TEST_MACHINES[@]}"; do
 		run_case "selftest-$machine" selftest_case "$machine"
 		run_case "builtin-$machine" builtin_case "$machine"
+		run_case "builtin-xive-$machine" builtin_xive_case "$machine"
 	done
 	run_case mitigations mitigations_case
 	run_case raw-image raw_image_case "${TEST_MACHINES[0]}"
@@ -23,6 +24,7 @@ boot_cases() {
 	run_case framebuffer framebuffer_case "${TEST_MACHINES[0]}"
 	run_case "hpt-resize-debian-${TEST_MACHINES[0]}" hpt_resize_case "${TEST_MACHINES[0]}"
 	run_case "debian13-64k-${TEST_MACHINES[0]}" debian_case "${TEST_MACHINES[0]}" debian13-64k
+	run_case "debian-xive-${TEST_MACHINES[-1]}" debian_xive_case "${TEST_MACHINES[-1]}"
 }
 
 # What only test --all runs.
@@ -102,6 +104,27 @@ last_words_case() {
 builtin_case() {
 	boot_to_end "$1" --builtin
 	expect_builtin "$(console_of "builtin-$1")"
+}
+
+# The same guest in exploitation mode: it works on the interrupt controller itself.
+builtin_xive_case() {
+	local log
+	log=$(console_of "builtin-xive-$1")
+	[[ -f $BUILTIN_ELF ]] || skip "the built-in guest does not build"
+	boot_to_end "$1" --kernel "$BUILTIN_ELF" --guest-memory 256M --interrupts xive
+	expect_builtin "$log"
+	expect_line "$log" '^builtin: 10000 IPIs by XIVE took [0-9]+ ticks$'
+}
+
+# Debian in exploitation mode, to userspace, through mmstress, to power-off.
+debian_xive_case() {
+	local log
+	log=$(console_of "debian-xive-$1")
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	boot_to_end "$1" --kernel "$(guest_kernel debian13-64k)" --initrd "$INITRD_TEST" \
+		--append "console=hvc0 mmstress" --interrupts xive
+	expect_line "$log" '^.*xive: Interrupt handling initialized with spapr backend$'
+	expect_line "$log" '^mmstress: [0-9]+ checks, 0 failures$'
 }
 
 # POWER9 has the instruction that flushes the L1 data cache; QEMU takes it for nothing.

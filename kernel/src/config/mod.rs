@@ -34,7 +34,9 @@
 //! default, or `"lazy"`), `strict-flags` (without a value: page table calls answer H_PARAMETER to
 //! flags that they do not define, which is LoPAR's debug mode; otherwise such flags are ignored) and
 //! `framebuffer` (three cells: pixels of a row, rows, each 64 to 4096, and
-//! bits of a pixel, 8, 16 or 32; without it the partition has none). The property `control`, which
+//! bits of a pixel, 8, 16 or 32; without it the partition has none). `interrupt-mode` says how the
+//! guest works with interrupts: `"xics"`, the default, by calls, or `"xive"`, on the controller
+//! itself. The property `control`, which
 //! has no value, lets a partition control others by H_CONTROL ([`crate::control`]). `largest-page` is
 //! the largest page that the guest is told, in bytes: 4096, 65536, or 16777216, which is the default;
 //! its real mode has pages of that size too. `pinned` (one cell for each virtual processor) names the
@@ -51,6 +53,7 @@ mod error;
 mod read;
 
 use crate::hcall::UndefinedFlags;
+use crate::presentation::{InterruptMode, Windows};
 use crate::screen::Geometry;
 use alloc::vec::Vec;
 use penstock_arch::addr::GuestReal;
@@ -144,6 +147,7 @@ impl<'a> Partitions<'a> {
                 largest_page: PageSize::P16M,
                 authority: Authority::None,
                 pinned: Vec::new(),
+                interrupt_mode: InterruptMode::default(),
             }],
         }
     }
@@ -253,6 +257,8 @@ pub struct Partition<'a> {
     /// The threads that its virtual processors are pinned to, one for each; empty where the
     /// hypervisor chooses.
     pub pinned: Vec<u32>,
+    /// How its guest works with interrupts.
+    pub interrupt_mode: InterruptMode,
 }
 
 impl Partition<'_> {
@@ -270,6 +276,17 @@ impl Partition<'_> {
         self.framebuffer.map_or(0, Geometry::slot_bytes)
     }
 
+    /// Bytes of the tables of the interrupt controller's windows; 0 without them.
+    fn window_bytes(&self) -> u64 {
+        match self.interrupt_mode {
+            InterruptMode::Xics => 0,
+            InterruptMode::Xive => Windows::plan(self.vcpus)
+                .iter()
+                .map(|window| Slot::overhead_bytes(window.bytes))
+                .fold(0, u64::saturating_add),
+        }
+    }
+
     /// Bytes of the board's memory that the partition takes.
     #[must_use]
     pub fn required_bytes(&self) -> u64 {
@@ -278,6 +295,7 @@ impl Partition<'_> {
             .saturating_add(Slot::overhead_bytes(self.memory_bytes))
             .saturating_add(self.framebuffer_bytes())
             .saturating_add(Slot::overhead_bytes(self.framebuffer_bytes()))
+            .saturating_add(self.window_bytes())
             .saturating_add(ChangeLog::bytes(self.most_entries()))
     }
 

@@ -11,6 +11,7 @@ use super::{
     Partitions, default_hpt_order,
 };
 use crate::hcall::UndefinedFlags;
+use crate::presentation::InterruptMode;
 use crate::screen::Geometry;
 use alloc::format;
 use alloc::string::String;
@@ -38,6 +39,7 @@ const PARTITION_PROPERTIES: &[&str] = &[
     "control",
     "largest-page",
     "pinned",
+    "interrupt-mode",
 ];
 
 /// Reads a partition tree.
@@ -388,6 +390,10 @@ fn read_partition<'a>(
             threads: pinned.len(),
         });
     }
+    let interrupt_mode =
+        fields.optional("interrupt-mode", Expected::OneOf("xics", "xive"), |value| {
+            InterruptMode::named(value.as_str()?)
+        })?;
     Ok(Partition {
         name,
         memory_bytes,
@@ -405,6 +411,7 @@ fn read_partition<'a>(
         largest_page: largest_page.unwrap_or(PageSize::P16M),
         authority: control.unwrap_or_default(),
         pinned: pinned.unwrap_or_default(),
+        interrupt_mode: interrupt_mode.unwrap_or_default(),
     })
 }
 

@@ -50,6 +50,7 @@ fn every_property_is_read() {
             largest_page: PageSize::P64K,
             authority: Authority::None,
             pinned: vec![1],
+            interrupt_mode: InterruptMode::Xive,
         }
     );
     assert_eq!(
@@ -75,6 +76,7 @@ fn every_property_is_read() {
             largest_page: PageSize::P16M,
             authority: Authority::Control,
             pinned: vec![],
+            interrupt_mode: InterruptMode::Xics,
         }
     );
 }
@@ -152,7 +154,14 @@ fn partitions_are_held_against_the_board() {
     // each 32 KiB, a doubleword for each 64 KiB; half a byte for each entry of one table.
     // And 3 MiB to draw on, with as much beside each MiB.
     let screen = (3 << 20) + Slot::overhead_bytes(3 << 20);
-    let needed = ((512 + 128) << 20) + (1 << 20) + (16 << 10) + (64 << 10) + (1 << 20) + screen;
+    // And, beside as much, what there is of the interrupt controller: eight sources, one, a
+    // virtual processor's queues, and the thread registers.
+    let windows: u64 = [1 << 20, 2 << 16, 1 << 20, 1 << 16]
+        .map(Slot::overhead_bytes)
+        .iter()
+        .sum();
+    let needed = ((512 + 128) << 20) + (1 << 20) + (16 << 10) + (64 << 10) + (1 << 20);
+    let needed = needed + screen + windows;
     assert_eq!(one.as_slice()[0].framebuffer_bytes(), 3 << 20);
     assert_eq!(one.as_slice()[0].required_bytes(), needed);
     assert_eq!(one.check_against(needed), Ok(()));
@@ -413,6 +422,12 @@ fn partitions_are_as_the_schema_says() {
         with("memory-backing", b"slow\0"),
         alloc::format!("{path}: memory-backing must be \"eager\" or \"lazy\"")
     );
+    for value in [&b"XIVE\0"[..], b"xive", b"xics\0xive\0", b"\0", &[]] {
+        assert_eq!(
+            with("interrupt-mode", value),
+            alloc::format!("{path}: interrupt-mode must be \"xics\" or \"xive\"")
+        );
+    }
     for value in [&[0, 0, 0, 1][..], b"yes\0", &[0]] {
         assert_eq!(
             with("strict-flags", value),

@@ -103,6 +103,7 @@ impl<P: Platform> Controlled for Partition<P> {
         _: u64,
     ) -> Result<Harvested, TargetError> {
         let slot = slot_id(slot);
+        self.note_hardware_writes();
         let before = self.mmu.logged_granules(slot);
         let next = match how {
             Harvest::Cheap => self.mmu.harvest_part_roughly(slot, from),

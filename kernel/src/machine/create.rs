@@ -2,15 +2,16 @@
 //! Making a partition from its configuration, putting its guest into its memory, and taking all
 //! back when it ends.
 
-use super::hardware::{Hardware, HwInterrupts, HwMemory, scope_of};
-use super::interrupts::{self, Ground, Interrupts};
+use super::builtin;
+use super::hardware::{Hardware, HwMemory, scope_of};
+use super::interrupts::{self, Forgotten, Ground, Interrupts};
 use super::start::Machine;
-use super::{builtin, firmware::Opal};
 use crate::config::{self, Authority, MemoryBacking, Partitions};
 use crate::console::{GuestId, InputRing, OutputRing};
 use crate::control::{ControlPort, Session};
 use crate::guest_dt::{
-    self, CpuKind, FdtPlace, Framebuffer, GuestCpu, GuestDtParams, GuestRtas, RandomDevice, Vty,
+    self, CpuKind, FdtPlace, Framebuffer, GuestCpu, GuestDtParams, GuestInterrupts, GuestRtas,
+    RandomDevice, Vty,
 };
 use crate::hcall::{function_sets, table::RESIZE_SET};
 use crate::image::{self, LoadPlan, LoadRequest};
@@ -20,6 +21,7 @@ use crate::partition::{
     complaint_budget,
 };
 use crate::platform::Platform;
+use crate::presentation::{InterruptMode, Windows, own_sources};
 use crate::rtas::{self, Rtas};
 use crate::screen::{self, Geometry, Screen};
 use alloc::boxed::Box;
@@ -32,6 +34,7 @@ use penstock_boot::bootinfo::SegmentPageSize;
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::{Backing, GuestMemory, MemoryConfig, SlotId};
 use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
+use penstock_xive::native::window;
 
 /// What partitions are made of.
 pub struct Resources<'a> {
@@ -125,12 +128,22 @@ pub fn create(
         Some(bytes) => match memory.add_framebuffer(screen::WINDOW, bytes, &mut resources.frames) {
             Ok(slot) => Some(slot),
             Err(error) => {
-                if let Err(lost) = memory.release(&mut resources.frames) {
-                    log::error!("memory of a partition is lost: {lost}");
-                }
+                give_back(resources, memory);
                 return Err(fail(&error));
             }
         },
+    };
+    let windows = match configuration.interrupt_mode {
+        InterruptMode::Xics => None,
+        InterruptMode::Xive => {
+            match Windows::add(&mut memory, &mut resources.frames, configuration.vcpus) {
+                Ok(windows) => Some(windows),
+                Err(error) => {
+                    give_back(resources, memory);
+                    return Err(fail(&error));
+                }
+            }
+        }
     };
     let backing_ticks = spr::timebase().wrapping_sub(before);
     let config = HptConfig {
@@ -146,7 +159,7 @@ pub fn create(
     if let Some(slot) = screen_slot {
         let _ = mmu.start_log(slot);
     }
-    let interrupts = match interrupts::set_up(resources, configuration.vcpus) {
+    let interrupts = match interrupts::set_up(resources, configuration.vcpus, windows) {
         Ok(interrupts) => interrupts,
         Err(error) => {
             release_memory(resources, mmu);
@@ -160,6 +173,7 @@ pub fn create(
     let Interrupts {
         presenters,
         sources,
+        exploited,
         ground,
     } = interrupts;
     let partition = Box::new(Partition {
@@ -174,6 +188,7 @@ pub fn create(
         page_sizes,
         presenters,
         sources,
+        exploited,
         characteristics: resources.characteristics,
         watchpoints: resources.watchpoints,
         undefined_flags: configuration.undefined_flags,
@@ -188,6 +203,8 @@ pub fn create(
         session: spin::Mutex::new(Session::new()),
         complaints: spin::Mutex::new(complaint_budget(resources.clock.timebase_hz)),
     });
+    // Its one page serves all virtual processors, each of which sees its own context there.
+    partition.fill_device_page(window::TIMA_OS);
     let occupied = match Occupied::new(partition) {
         Ok(occupied) => Arc::new(occupied),
         Err(partition) => {
@@ -229,15 +246,34 @@ fn machine_cpus(machine: &Machine) -> u32 {
 
 /// Takes back what a partition is made of. Nothing of it is on any thread.
 fn unmake(resources: &mut Resources<'_>, partition: Partition<Hardware>, ground: Ground) {
+    let had_pins = partition.exploited.is_some();
     let Partition {
         mmu,
         presenters,
         sources,
+        exploited,
         ..
     } = partition;
     Hardware::set_partition_entry(mmu.lpid(), None);
-    interrupts::tear_down(resources, presenters, sources, ground);
-    release_memory(resources, mmu);
+    let interrupts = Interrupts {
+        presenters,
+        sources,
+        exploited,
+        ground,
+    };
+    match interrupts::tear_down(resources, interrupts) {
+        Forgotten::Yes => release_memory(resources, mmu),
+        // Event queues may be in it.
+        Forgotten::No if had_pins => log::error!("the memory of a partition is lost with them"),
+        Forgotten::No => release_memory(resources, mmu),
+    }
+}
+
+/// Gives memory back that no partition has come of.
+fn give_back(resources: &mut Resources<'_>, memory: GuestMemory<HwMemory>) {
+    if let Err(lost) = memory.release(&mut resources.frames) {
+        log::error!("memory of a partition is lost: {lost}");
+    }
 }
 
 fn release_memory(resources: &mut Resources<'_>, mmu: HashMmu<HwMemory>) {
@@ -257,10 +293,11 @@ fn device_tree(
     let kind = CpuKind::from_pvr(machine.pvr.get()).ok_or("unknown processor")?;
     let tokens: Vec<(&str, u32)> = rtas::FUNCTIONS
         .iter()
+        .filter(|function| function.is_in(configuration.interrupt_mode))
         .map(|function| (function.name, function.token))
         .collect();
     let resizes = configuration.hpt_resize_order.is_some();
-    let sets: Vec<&str> = function_sets()
+    let sets: Vec<&str> = function_sets(configuration.interrupt_mode)
         .filter(|set| resizes || *set != RESIZE_SET)
         .collect();
     let mut seed = [0u8; 32];
@@ -306,6 +343,12 @@ fn device_tree(
             geometry,
             order: image::byte_order(configuration.kernel.data),
         }),
+        interrupts: match configuration.interrupt_mode {
+            InterruptMode::Xics => GuestInterrupts::Xics,
+            InterruptMode::Xive => GuestInterrupts::Xive {
+                own_sources: own_sources(configuration.vcpus),
+            },
+        },
         random: RandomDevice::Present,
         fdt: FdtPlace {
             base: plan.fdt,
@@ -372,12 +415,8 @@ impl Guest {
         });
         let partition = self.occupied.partition();
         partition
-            .sources()
-            .reset(&HwInterrupts, &Opal)
-            .map_err(|error| alloc::format!("{}: interrupt sources: {error}", partition.name))?;
-        for presenter in &partition.presenters {
-            presenter.reset(&HwInterrupts);
-        }
+            .reset_interrupts()
+            .map_err(|error| alloc::format!("{}: interrupts: {error}", partition.name))?;
         partition.mmu.clear_all();
         // It may have had another table, and begins with its first one.
         Hardware::set_partition_entry(partition.mmu.lpid(), partition.mmu.pate());

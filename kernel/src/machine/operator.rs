@@ -456,8 +456,8 @@ fn announce(world: &World, guest: Option<GuestId>) {
         guest: Some(guest), ..
     }) = world.slots.get(place)
     {
-        let sources = guest.occupied.partition().sources();
-        sources.trigger(&HwInterrupts, FIRST_DEVICE_LISN);
+        let partition = guest.occupied.partition();
+        partition.raise(&HwInterrupts, FIRST_DEVICE_LISN);
         // Where it waits and is not aboard, its thread must look.
         if let Some(seat) = seat::all().get(place) {
             seat.ring();

@@ -13,7 +13,7 @@ use super::runner::Runner;
 use super::seat;
 use super::slot::{Counts, Slot};
 use super::start::Machine;
-use super::{console, heap, thread};
+use super::{console, heap, interrupts, thread};
 use crate::bootargs::Attendance;
 use crate::config;
 use crate::console::{Focus, GuestId};
@@ -188,6 +188,12 @@ impl World {
             guest.destroy(&mut self.resources);
             return Err(format!("partition {name}: {stuck}"));
         }
+        if let Some(thread) = thread::all().get(home)
+            && let Err(error) = interrupts::escalate_to(guest.occupied.partition(), thread)
+        {
+            // Then it is looked for at the end of each turn.
+            log::warn!("{}: escalation: {error}", slot.configuration.name);
+        }
         seat.fill(guest.occupied.clone(), home);
         slot.guest = Some(guest);
         slot.state = PartitionState::Running;
@@ -215,6 +221,8 @@ impl World {
     /// Its thread does not answer.
     pub fn restart(&mut self, place: usize) -> Result<(), String> {
         self.hold(place)?;
+        // Its interrupt context is put on this thread for a moment, which must have none then.
+        self.runner.park_anybody();
         let restarted = match (self.slots.get_mut(place), seat::all().get(place)) {
             (
                 Some(Slot {
