@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! H_RESIZE_HPT_PREPARE and H_RESIZE_HPT_COMMIT: registers in and out of `mm`.
 //!
-//! A partition has one virtual processor, and one thread runs partitions. So whoever makes the call
-//! is all that is in the guest or in a call of it, which is what a commit asks for.
+//! A partition has one virtual processor. So whoever makes the call is all that is in the guest or in
+//! a call of it, which is what a commit asks for. Other threads that look at the table, for the monitor
+//! or for a partition that controls this one, hold the lock of its obligations, as the commit does.
 
 use crate::exit::LightExit;
 use crate::platform::Platform;

@@ -82,6 +82,8 @@ impl<M: Machine> HashMmu<M> {
     /// # Errors
     /// The first entry for which something is not true that must be.
     pub fn check(&self) -> Result<HptStats, Violation> {
+        // The table is not exchanged meanwhile.
+        let _same_table = self.obligation();
         let mut stats = HptStats {
             entries: self.entries(),
             ..HptStats::default()

@@ -243,7 +243,8 @@ pub struct HashMmu<M: Machine> {
     other_wimg: u64,
     /// What the hardware does not see.
     veil: Veil,
-    /// Held by whoever has hidden entries of a range and has not flushed them.
+    /// Held by whoever has hidden entries of a range and has not flushed them, by whoever walks rings
+    /// without hiding anything, and by a commit of a resize until the tables have changed places.
     range_lock: AtomicBool,
     flushes: FlushCounters,
 }

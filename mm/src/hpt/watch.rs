@@ -72,6 +72,8 @@ impl<M: Machine> HashMmu<M> {
     pub fn harvest_part_roughly(&self, slot: SlotId, part: u64) -> Option<Option<u64>> {
         let slot = self.logged(slot)?;
         let offset = part.saturating_mul(BYTES_PER_PART);
+        // The table is not exchanged meanwhile.
+        let _same_table = self.obligation();
         self.walk(
             slot,
             offset,
@@ -168,6 +170,8 @@ impl<M: Machine> HashMmu<M> {
         let mut at = 0;
         while at < slot.bytes() {
             let mut here = 0;
+            // The table is not exchanged meanwhile.
+            let _same_table = self.obligation();
             self.walk(slot, at, 1, Heads::Occupied, &mut |guard, place| {
                 let r = guard.r();
                 // Pages that begin further up were counted there.
