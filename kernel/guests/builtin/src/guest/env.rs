@@ -90,6 +90,7 @@ impl Env {
         if left != 0 {
             println!("builtin: removed {left} mappings that the failed check left");
         }
+        super::xive::tidy(self);
     }
 
     /// A mapping of the page at `offset` of the work memory, in the 1T segment, readable and
