@@ -293,7 +293,11 @@ impl Operator {
             Command::Resume(name) => {
                 let place = find(world, Some(name), "resume")?;
                 check(world, place, Verb::Resume)?;
-                world.resume(place);
+                if world.allows(place, Verb::Resume) {
+                    world.resume(place);
+                } else {
+                    world.take_back(place)?;
+                }
                 Ok(())
             }
             Command::Hpt(name, Some(command)) => {
@@ -482,9 +486,11 @@ fn default_console(world: &World<'_>) -> Result<usize, String> {
 /// Whether the partition at `place` is in a state for `verb`.
 fn check(world: &World<'_>, place: usize, verb: Verb) -> Result<(), String> {
     match world.slots.get(place) {
-        Some(slot) if !slot.state.allows(verb) => {
-            Err(format!("{} is {}", slot.configuration.name, slot.state))
-        }
+        Some(slot) if !slot.shown_state().allows(verb) => Err(format!(
+            "{} is {}",
+            slot.configuration.name,
+            slot.shown_state()
+        )),
         _ => Ok(()),
     }
 }
@@ -493,7 +499,7 @@ fn row(slot: &Slot) -> PartitionRow<'_> {
     PartitionRow {
         id: slot.state.is_alive().then_some(slot.id.0),
         name: slot.configuration.name,
-        state: slot.state,
+        state: slot.shown_state(),
     }
 }
 

@@ -88,6 +88,10 @@ impl Loop<'_> {
                 self.operator.make_room(&self.world, place);
                 return Some(place);
             }
+            Next::Control => {
+                self.world.control(place);
+                return Some(place);
+            }
             Next::Cede => self.world.cede(place),
             Next::Restart => {
                 self.world.restart(place);

@@ -6,6 +6,7 @@ use super::hardware::Hardware;
 use super::sleep::set_decrementer;
 use crate::config;
 use crate::console::GuestId;
+use crate::control::Session;
 use crate::exit::GuestExit;
 use crate::lifecycle::PartitionState;
 use crate::platform::Platform;
@@ -15,6 +16,7 @@ use crate::vpa::{DispatchReason, DispatchRecord, PreemptReason};
 use alloc::boxed::Box;
 use penstock_arch::regs::sprn;
 use penstock_arch::spr;
+use spin::Mutex;
 
 /// Why a virtual processor that is running is not in the guest.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +67,10 @@ pub struct Slot {
     pub bytes_in: u64,
     /// Set while it is running, but not in the guest.
     pub away: Option<Away>,
+    /// Set while a tool has its virtual processor leave its thread and stay away.
+    pub held: bool,
+    /// Whose its state is.
+    pub session: Mutex<Session>,
     /// The time base when it was last started.
     pub started: u64,
     /// The time base when it ended; `None` while it is running or paused.
@@ -84,9 +90,20 @@ impl Slot {
             guest: None,
             bytes_in: 0,
             away: None,
+            held: false,
+            session: Mutex::new(Session::new()),
             started: now,
             ended: Some(now),
             last_run: None,
+        }
+    }
+
+    /// What it is at for whoever looks.
+    pub const fn shown_state(&self) -> PartitionState {
+        if self.held {
+            self.state.while_held()
+        } else {
+            self.state
         }
     }
 

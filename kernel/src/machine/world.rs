@@ -11,7 +11,7 @@
 
 use super::create::{self, CreateError, Resources};
 use super::exits::{self, End, Next};
-use super::hardware::{Hardware, HwInterrupts};
+use super::hardware::{Hardware, HwInterrupts, HwMemory};
 use super::last_words::{ExitStatus, finish};
 use super::slot::{Counts, Slot, back_in_guest, left_guest};
 use super::start::Machine;
@@ -30,6 +30,7 @@ use penstock_arch::hw_thread::HwThread;
 use penstock_arch::regs::{Lpcr, sprn};
 use penstock_arch::switch::{self, FirstEntry};
 use penstock_arch::{entry, spr};
+use penstock_mm::frame::FrameAllocator;
 
 /// How the last partition that ran came to its end.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +85,25 @@ impl<'m> World<'m> {
         self.slots.iter_mut().find(|slot| slot.id == id)
     }
 
+    /// Whether the virtual processor at `place` is on a thread.
+    pub fn is_on_thread(&self, place: usize) -> bool {
+        self.loaded == Some(place)
+    }
+
+    /// Takes whom a tool holds off the thread.
+    pub fn take_off_held(&mut self) {
+        if let Some(place) = self.loaded
+            && self.slots.get(place).is_some_and(|slot| slot.held)
+        {
+            self.park(place, ComeBack::Yes);
+        }
+    }
+
+    /// Free memory, and what pages are zeroed by.
+    pub fn frames(&mut self) -> (&mut FrameAllocator, &HwMemory) {
+        (&mut self.resources.frames, &self.resources.memory)
+    }
+
     /// Whether a partition is running or paused.
     pub fn any_alive(&self) -> bool {
         self.slots.iter().any(|slot| slot.state.is_alive())
@@ -96,6 +116,7 @@ impl<'m> World<'m> {
         schedule::decide(last, slots.len(), |place| {
             let Some(Slot {
                 state: PartitionState::Running,
+                held: false,
                 guest: Some(guest),
                 away,
                 ..
@@ -278,6 +299,7 @@ impl<'m> World<'m> {
     /// The guest at `place` starts over.
     pub fn restart(&mut self, place: usize) {
         self.park(place, ComeBack::No);
+        self.forget_tools(place);
         let Some(Slot {
             guest: Some(guest),
             configuration,
@@ -315,6 +337,7 @@ impl<'m> World<'m> {
     /// last, and nobody is at the console, the machine is powered off.
     pub fn end(&mut self, place: usize, end: End) {
         self.park(place, ComeBack::No);
+        self.forget_tools(place);
         let Some(slot) = self.slots.get_mut(place) else {
             return;
         };
