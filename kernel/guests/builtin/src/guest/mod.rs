@@ -7,6 +7,7 @@ mod bulk;
 mod change;
 mod clear;
 mod clear_hpt;
+mod control;
 mod enter;
 mod env;
 mod instructions;
@@ -77,11 +78,17 @@ pub fn main(boot: Boot) {
 
 fn first_life(env: &mut Env) -> Tally {
     let mut sum = suite::run(boot::CHECKS, env, Env::tidy);
-    turns::wait_if_asked(env);
-    for group in GROUPS {
-        let tally = suite::run(group, env, Env::tidy);
+    let mut add = |tally: Tally| {
         sum.passed += tally.passed;
         sum.failed += tally.failed;
+    };
+    control::hold_if_asked(env);
+    add(turns::wait_if_asked(env));
+    if control::target(env).is_some() {
+        add(suite::run(control::CHECKS, env, Env::tidy));
+    }
+    for group in GROUPS {
+        add(suite::run(group, env, Env::tidy));
     }
     sum
 }
