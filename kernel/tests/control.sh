@@ -74,7 +74,7 @@ control_monitor_case() {
 	expect_builtin "$console"
 	expect_count "$console" 'page table dropped and put back' 6
 	if have python3; then
-		python3 "$ROOT/kernel/scripts/hptdump.py" guest "$console" -o "$FILES/guest.hpt"
+		python3 "$ROOT/kernel/scripts/hptdump.py" --name guest "$console" "$FILES/guest.hpt"
 		cargo_at_root run -q -p penstock-mm --bin hptstream -- verify "$FILES/guest.hpt"
 	fi
 }
@@ -95,10 +95,8 @@ control_abandoned_case() {
 	expect_count "$console" '^ 2 +work +paused \(by a tool\)$' 2
 	monitor_does 'resume work\nlist\n' '^ 2 *work *running'
 	monitor_does 'hpt work reload\n' 'work: page table dropped and put back'
-	# Destroyed in the middle of a job, and started again.
-	monitor_does 'hpt work dump\n' '@hptdump '
 	monitor_does 'console work\nx' 'builtin: [0-9]* passed, 0 failed'
-	end_session 130
+	end_session 0
 	expect_line "$console" '^ok mappings-are-kept-while-it-waits$'
 }
 
