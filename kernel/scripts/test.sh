@@ -18,10 +18,17 @@ skip() {
 	exit 77
 }
 
+# wanted NAME: whether this case is to run; what is built, the others need.
+wanted() {
+	# shellcheck disable=SC2053 # a pattern
+	[[ -z $OPT_CASE || $1 == $OPT_CASE ]] || [[ $1 == build-* && $OPT_DRY_RUN == 0 ]]
+}
+
 # run_case NAME COMMAND...: one case in a subshell, its output in its log.
 run_case() {
 	local name=$1 log=$TEST_LOGS/$1.log status why
 	shift
+	wanted "$name" || return 0
 	if [[ $OPT_DRY_RUN == 1 ]]; then
 		printf '%s\n' "$name"
 		return
@@ -68,6 +75,9 @@ setup_for_tests() {
 	setup_qemu
 	setup_rust
 	setup_tool dtc device-tree-compiler
+	# What only some cases need: without it they are skipped, by name.
+	(setup_tool shellcheck shellcheck) || true
+	(setup_tool python3 python3) || true
 	NO_GUEST=
 	if ! setup_debian_guest debian13-64k || ! setup_test_initrd; then
 		NO_GUEST="Debian's guest kernel cannot be had here"

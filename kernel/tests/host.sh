@@ -88,6 +88,7 @@ build_checker_case() {
 # cargo test counts its own tests: its numbers are added to ours, and what it ignored is named.
 cargo_test_cases() {
 	local log=$TEST_LOGS/cargo-test.log status=0 name passed failed ignored
+	wanted cargo-test || return 0
 	if [[ $OPT_DRY_RUN == 1 ]]; then
 		printf 'cargo-test\n'
 		return

@@ -166,6 +166,8 @@ pub enum Expected {
     TwoCells,
     /// Width, height and depth of a framebuffer.
     Framebuffer,
+    /// Bytes of a page that guests may have.
+    PageSize,
     /// A reference to a node.
     Reference,
     /// One string, not empty, of at most this many bytes.
@@ -187,6 +189,7 @@ impl fmt::Display for Expected {
             Self::CellOf(value) => write!(f, "<{value}>"),
             Self::TwoCells => f.write_str("two cells"),
             Self::Framebuffer => f.write_str("three cells: width, height, depth"),
+            Self::PageSize => f.write_str("one cell: 4096, 65536 or 16777216"),
             Self::Reference => f.write_str("one reference to a node of /images"),
             Self::ShortText(bytes) => write!(f, "one string of 1 to {bytes} bytes"),
             Self::ShortTexts(bytes) => {

@@ -32,8 +32,10 @@
 //! default, or `"lazy"`), `strict-flags` (without a value: page table calls answer H_PARAMETER to
 //! flags that they do not define, which is LoPAR's debug mode; otherwise such flags are ignored) and
 //! `framebuffer` (three cells: pixels of a row, rows, each 64 to 4096, and
-//! bits of a pixel, 8, 16 or 32; without it the partition has none). The property `control`, which has no value, lets a partition control others
-//! by H_CONTROL ([`crate::control`]).
+//! bits of a pixel, 8, 16 or 32; without it the partition has none). The property `control`, which
+//! has no value, lets a partition control others by H_CONTROL ([`crate::control`]). `largest-page` is
+//! the largest page that the guest is told, in bytes: 4096, 65536, or 16777216, which is the default;
+//! its real mode has pages of that size too.
 //!
 //! The same code reads the file on the host, before anything starts, and in the hypervisor. It is
 //! strict: an unknown node or property, a second one of the same name, a value of another size
@@ -48,6 +50,7 @@ use crate::hcall::UndefinedFlags;
 use crate::screen::Geometry;
 use alloc::vec::Vec;
 use penstock_arch::addr::GuestReal;
+use penstock_arch::hash::PageSize;
 use penstock_mm::hpt::changes::ChangeLog;
 use penstock_mm::slot::Slot;
 
@@ -132,6 +135,7 @@ impl<'a> Partitions<'a> {
                 backing,
                 undefined_flags: UndefinedFlags::default(),
                 framebuffer: None,
+                largest_page: PageSize::P16M,
                 authority: Authority::None,
             }],
         }
@@ -215,6 +219,8 @@ pub struct Partition<'a> {
     pub undefined_flags: UndefinedFlags,
     /// What it draws on, where it has that.
     pub framebuffer: Option<Geometry>,
+    /// The largest page that it is told.
+    pub largest_page: PageSize,
     /// What it may do to others.
     pub authority: Authority,
 }

@@ -16,6 +16,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use penstock_arch::addr::GuestReal;
+use penstock_arch::hash::PageSize;
 use penstock_boot::flat_tree::{FlatTree, Node, Property};
 
 const COMPATIBLE: &str = "penstock,partitions-v1";
@@ -34,6 +35,7 @@ const PARTITION_PROPERTIES: &[&str] = &[
     "strict-flags",
     "framebuffer",
     "control",
+    "largest-page",
 ];
 
 /// Reads a partition tree.
@@ -350,6 +352,10 @@ fn read_partition<'a>(
     let control = fields.optional("control", Expected::NoValue, |value| {
         value.value.is_empty().then_some(Authority::Control)
     })?;
+    let largest_page = fields.optional("largest-page", Expected::PageSize, |value| {
+        let bytes = u64::from(value.as_u32()?);
+        PageSize::ALL.into_iter().find(|size| size.bytes() == bytes)
+    })?;
     Ok(Partition {
         name,
         memory_bytes,
@@ -363,6 +369,7 @@ fn read_partition<'a>(
         backing: backing.unwrap_or_default(),
         undefined_flags: strict.unwrap_or_default(),
         framebuffer,
+        largest_page: largest_page.unwrap_or(PageSize::P16M),
         authority: control.unwrap_or_default(),
     })
 }

@@ -46,6 +46,7 @@ fn every_property_is_read() {
             backing: MemoryBacking::Lazy,
             undefined_flags: UndefinedFlags::Refused,
             framebuffer: Some(Geometry::new(1024, 768, 32).unwrap()),
+            largest_page: PageSize::P64K,
             authority: Authority::None,
         }
     );
@@ -68,6 +69,7 @@ fn every_property_is_read() {
             backing: MemoryBacking::Eager,
             undefined_flags: UndefinedFlags::Ignored,
             framebuffer: None,
+            largest_page: PageSize::P16M,
             authority: Authority::Control,
         }
     );
@@ -379,6 +381,12 @@ fn partitions_are_as_the_schema_says() {
         assert_eq!(
             with("strict-flags", value),
             alloc::format!("{path}: strict-flags must be without a value")
+        );
+    }
+    for value in [&[0, 0, 0x20, 0][..], &[0; 4], &[0, 1, 0, 0, 0, 0, 0, 0]] {
+        assert_eq!(
+            with("largest-page", value),
+            alloc::format!("{path}: largest-page must be one cell: 4096, 65536 or 16777216")
         );
     }
     for cells in [&[640_u32, 480][..], &[640, 480, 32, 0], &[]] {

@@ -43,10 +43,9 @@ fn slot_id(number: u32) -> SlotId {
     SlotId::new(usize::try_from(number).unwrap_or(usize::MAX))
 }
 
-/// Binary logarithm of the largest page that guest memory backs: it comes in blocks of 16 MiB.
-const LARGEST_PAGE_SHIFT: u8 = 24;
-/// The page sizes that partitions are told.
-const PAGE_SIZES: u32 = 1 << 12 | 1 << 16 | 1 << LARGEST_PAGE_SHIFT;
+/// Binary logarithms of the page sizes of hashed page tables, of which a partition is told those that
+/// its backing can honour.
+const PAGE_SHIFTS: [u32; 3] = [12, 16, 24];
 
 const FEATURES: Features = Features::NONE
     .with(Feature::Slots)
@@ -225,7 +224,11 @@ impl<P: Platform> Controlled for Target<'_, '_, P> {
                 u32::try_from(partition.mmu.memory().slots().count()).unwrap_or(1)
             }),
             vcpus: self.definition.vcpus,
-            page_sizes: PAGE_SIZES,
+            page_sizes: partition.map_or(0, |partition| {
+                let largest = partition.mmu.memory().ram().largest().shift();
+                let told = PAGE_SHIFTS.iter().filter(|shift| **shift <= largest);
+                told.fold(0, |sizes, shift| sizes | 1 << shift)
+            }),
             dirty_page_sizes: 1 << DIRTY_SHIFT,
             hpt_entries: partition.map_or(self.definition.hpt_entries, |partition| {
                 partition.mmu.entries()

@@ -32,7 +32,7 @@ use penstock_arch::switch::FirstEntry;
 use penstock_arch::tlb::TlbMaintenance;
 use penstock_boot::bootinfo::SegmentPageSize;
 use penstock_mm::frame::FrameAllocator;
-use penstock_mm::guest_memory::{Backing, GuestMemory, SlotId};
+use penstock_mm::guest_memory::{Backing, GuestMemory, MemoryConfig, SlotId};
 use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
 use penstock_mm::real::RealArray;
 
@@ -104,7 +104,7 @@ pub fn create(
     let plan = image::plan(&LoadRequest::of(configuration)).map_err(|error| fail(&error))?;
     let page_sizes = guest_dt::page_sizes_within(
         &resources.machine.info.cpu.page_sizes,
-        PageSize::P16M.shift(),
+        configuration.largest_page.shift(),
     );
     let tree = device_tree(resources.machine, number, configuration, &plan, &page_sizes)
         .map_err(|error| fail(&error))?;
@@ -116,13 +116,12 @@ pub fn create(
         MemoryBacking::Lazy => Backing::Lazy,
     };
     let before = spr::timebase();
-    let mut memory = GuestMemory::new(
-        resources.memory,
-        configuration.memory_bytes,
-        backing,
-        &mut resources.frames,
-    )
-    .map_err(|error| fail(&error))?;
+    let memory = MemoryConfig {
+        largest: configuration.largest_page,
+        ..MemoryConfig::new(configuration.memory_bytes, backing)
+    };
+    let mut memory = GuestMemory::with_config(resources.memory, memory, &mut resources.frames)
+        .map_err(|error| fail(&error))?;
     let screen_slot = match configuration.framebuffer.map(Geometry::slot_bytes) {
         None => None,
         Some(bytes) => match memory.add_framebuffer(screen::WINDOW, bytes, &mut resources.frames) {
@@ -138,8 +137,8 @@ pub fn create(
     let backing_ticks = spr::timebase().wrapping_sub(before);
     let config = HptConfig {
         order,
-        // Memory comes in blocks of 16 MiB, so that is what backs guest address 0.
-        vrma_page: PageSize::P16M,
+        // Of the size of what backs guest address 0.
+        vrma_page: configuration.largest_page,
         keys: StorageKeys::Offered,
         ordering: StrongAccessOrder::NotOffered,
     };

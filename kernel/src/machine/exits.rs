@@ -179,7 +179,7 @@ pub fn maintenance() -> u64 {
 }
 
 /// What is known of a partition that is stopped by an error.
-fn post_mortem(vcpu: &Vcpu<Hardware>, exit: GuestExit) {
+pub fn post_mortem(vcpu: &Vcpu<Hardware>, exit: GuestExit) {
     let ctx = &vcpu.ctx;
     log::error!("{}: stopped: {exit:?} at {:#x}", name(vcpu), ctx.pc);
     log::error!(

@@ -337,6 +337,12 @@ impl Operator {
                     .map_err(|busy| format!("{name}: {busy}"))?;
                 return Ok(Done::UnderWay);
             }
+            Command::Provoke(name, trouble) => {
+                let place = find(world, Some(name), "provoke")?;
+                check(world, place, Verb::Suspend)?;
+                world.provoke(place, trouble)?;
+                Ok(())
+            }
             Command::Destroy(name) => {
                 let place = find(world, Some(name), "destroy")?;
                 check(world, place, Verb::Destroy)?;

@@ -21,16 +21,19 @@ use crate::config;
 use crate::console::{Focus, GuestId};
 use crate::exit::GuestExit;
 use crate::lifecycle::{PartitionState, PauseReason, Verb};
+use crate::monitor::Trouble;
 use crate::platform::Platform;
 use crate::schedule::{self, Decision, Readiness};
 use crate::vcpu::{Prod, Vcpu};
 use crate::vpa::PreemptReason;
 use alloc::vec::Vec;
+use penstock_arch::hash::PageSize;
 use penstock_arch::hw_thread::HwThread;
 use penstock_arch::regs::{Lpcr, sprn};
 use penstock_arch::switch::{self, FirstEntry};
 use penstock_arch::{entry, spr};
 use penstock_mm::frame::FrameAllocator;
+use penstock_mm::guest_memory::PIECE;
 
 /// How the last partition that ran came to its end.
 #[derive(Clone, Copy, Debug)]
@@ -331,6 +334,42 @@ impl<'m> World<'m> {
             slot.state = PartitionState::Running;
             log::info!("{}: {}", slot.configuration.name, slot.state);
         }
+    }
+
+    /// Has something go wrong in the partition at `place`, which is running.
+    ///
+    /// # Errors
+    /// It cannot: no large pages were ever promised.
+    pub fn provoke(&mut self, place: usize, trouble: Trouble) -> Result<(), &'static str> {
+        self.park(place, ComeBack::Yes);
+        let Some(guest) = self
+            .slots
+            .get_mut(place)
+            .and_then(|slot| slot.guest.as_mut())
+        else {
+            return Ok(());
+        };
+        match trouble {
+            Trouble::Backing => {
+                let mmu = &guest.occupied.partition().mmu;
+                if mmu.memory().ram().largest() != PageSize::P16M {
+                    return Err("its guest has no pages larger than 64 KiB");
+                }
+                let pieces_per_block = PageSize::P16M.bytes() / PIECE;
+                for block in 0..mmu.memory().size() / PageSize::P16M.bytes() {
+                    let first = block * pieces_per_block;
+                    // `None`: it is in pieces already.
+                    let _ = mmu.scatter(first, first + 1);
+                }
+            }
+            Trouble::Error => {
+                guest
+                    .occupied
+                    .with(|vcpu| exits::post_mortem(vcpu, GuestExit::Unknown(0)));
+                self.end(place, End::Failed);
+            }
+        }
+        Ok(())
     }
 
     /// Stops the partition at `place`. It keeps what it has only if it failed. Where it was the

@@ -30,6 +30,8 @@ pub enum Command<'a> {
     Dirty(&'a str, DirtyCommand),
     /// `screenshot NAME [--full]`: a picture of a partition's framebuffer, as lines of text.
     Screenshot(&'a str, Kind),
+    /// `provoke NAME backing|error`: has something go wrong in a partition, for tests.
+    Provoke(&'a str, Trouble),
     /// `destroy NAME`: stops a partition at once, and takes back all that it has.
     Destroy(&'a str),
     /// `poweroff`: stops everything and switches the machine off.
@@ -56,6 +58,15 @@ pub enum DirtyCommand {
     Look,
     /// Switch the log off.
     Off,
+}
+
+/// What goes wrong in a partition because somebody wants to see what comes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Its memory is no longer of one piece where the guest was promised large pages.
+    Backing,
+    /// The hypervisor finds an error of its own in what it keeps of the partition.
+    Error,
 }
 
 /// Why a line is no command.
@@ -89,9 +100,10 @@ impl fmt::Display for CommandError<'_> {
 const LATER: [&str; 6] = ["shutdown", "reboot", "stats", "irqs", "trace", "memmap"];
 
 const HPT_USAGE: &str = "hpt NAME [check|stats|dump|reload]";
+const PROVOKE_USAGE: &str = "provoke NAME backing|error";
 const DIRTY_USAGE: &str = "dirty NAME [off]";
 
-const HELP: [(&str, &str); 16] = [
+const HELP: [(&str, &str); 17] = [
     ("list", "all partitions and their state"),
     ("console [NAME]", "attach the console; ^] comes back here"),
     (
@@ -117,6 +129,7 @@ const HELP: [(&str, &str); 16] = [
         "screenshot NAME",
         "what changed on its display, as text (--full: all of it)",
     ),
+    (PROVOKE_USAGE, "have its partition fail so, for tests"),
     ("destroy NAME", "stop a partition at once"),
     ("poweroff", "stop everything and switch the machine off"),
     ("help", "this list"),
@@ -169,6 +182,15 @@ impl<'a> Command<'a> {
                     Some(_) => return Err(CommandError::Usage(DIRTY_USAGE)),
                 };
                 (Self::Dirty(name, command), words.next())
+            }
+            "provoke" => {
+                let name = name.ok_or(CommandError::NameMissing(verb))?;
+                let trouble = match words.next() {
+                    Some("backing") => Trouble::Backing,
+                    Some("error") => Trouble::Error,
+                    _ => return Err(CommandError::Usage(PROVOKE_USAGE)),
+                };
+                (Self::Provoke(name, trouble), words.next())
             }
             "screenshot" => {
                 let name = name.ok_or(CommandError::NameMissing(verb))?;
@@ -233,6 +255,8 @@ mod tests {
                 "screenshot debian --full",
                 Command::Screenshot("debian", Kind::Full),
             ),
+            ("provoke a backing", Command::Provoke("a", Trouble::Backing)),
+            ("provoke a error", Command::Provoke("a", Trouble::Error)),
             ("destroy debian", Command::Destroy("debian")),
             ("poweroff", Command::PowerOff),
         ] {
@@ -259,6 +283,10 @@ mod tests {
             ("suspend a b", "unexpected argument: b"),
             ("hpt a write", "usage: hpt NAME [check|stats|dump|reload]"),
             ("hpt a dump b", "unexpected argument: b"),
+            ("provoke", "provoke: name of a partition missing"),
+            ("provoke a", "usage: provoke NAME backing|error"),
+            ("provoke a panic", "usage: provoke NAME backing|error"),
+            ("provoke a error b", "unexpected argument: b"),
             ("dirty", "dirty: name of a partition missing"),
             ("dirty a on", "usage: dirty NAME [off]"),
             ("dirty a off b", "unexpected argument: b"),

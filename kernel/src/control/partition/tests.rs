@@ -242,6 +242,7 @@ fn everything_is_offered_for_every_partition() {
     assert_eq!(record.hpt_entries.get(), HPT_ENTRIES);
     assert_eq!((record.vcpus.get(), record.partition.get()), (1, 3));
     assert_eq!(record.flush_threshold.get(), 32);
+    assert_eq!(record.page_sizes.get(), 1 << 12 | 1 << 16 | 1 << 24);
     // About itself a partition without the mark learns no more.
     let reply = world.call(2, Function::Feature, &[0]);
     assert_eq!(reply.status, H::AUTHORITY);

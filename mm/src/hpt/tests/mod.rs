@@ -177,8 +177,8 @@ impl Page {
         Asdr::new((self.segment.b() << 62) | vsid | 0x400 | llp)
     }
 
-    /// A fault on this page in privileged state with relocation on. The processor says that it
-    /// found an entry, so that the table is searched whatever the partition.
+    /// A fault on this page in privileged state with relocation on, where the processor says that it
+    /// found an entry.
     fn fault(self, kind: AccessKind) -> HpteFault {
         HpteFault {
             kind,

@@ -227,6 +227,7 @@ fn fault_vector_registers(env: &mut Env) -> Outcome {
         *value = [PATTERN.rotate_left(number), u64::from(number)];
     }
     cpu::load_vector_registers(&values);
+    env.need(&P64K)?;
     for page in 0..16 {
         // One that the hypervisor resolves, and one that comes to this guest.
         let mapping = Mapping {
