@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 use core::cell::{Cell, RefCell};
 use penstock_arch::addr::{GuestReal, HostReal};
-use penstock_arch::hash::{Lpid, PageSize};
+use penstock_arch::hash::{Lpid, PageSize, Pate};
 use penstock_arch::regs::Lpcr;
 use penstock_mm::fake::{TestMachine, TestMemory};
 use penstock_mm::frame::FrameAllocator;
@@ -47,6 +47,7 @@ struct Processor {
     random: Cell<Option<u64>>,
     writes: RefCell<Vec<(GuestRegister, u64)>>,
     lpcr: RefCell<Vec<Lpcr>>,
+    partition_entries: RefCell<Vec<(Lpid, Option<[u64; 2]>)>>,
 }
 
 thread_local! {
@@ -60,6 +61,7 @@ thread_local! {
             random: Cell::new(None),
             writes: RefCell::new(Vec::new()),
             lpcr: RefCell::new(Vec::new()),
+            partition_entries: RefCell::new(Vec::new()),
         }
     };
 }
@@ -95,6 +97,11 @@ pub(crate) fn take_writes() -> Vec<(GuestRegister, u64)> {
 /// The values of the control register since the last call, in order.
 pub(crate) fn take_lpcr() -> Vec<Lpcr> {
     PROCESSOR.with(|p| p.lpcr.take())
+}
+
+/// The partition table entries since the last call, in order.
+pub(crate) fn take_partition_entries() -> Vec<(Lpid, Option<[u64; 2]>)> {
+    PROCESSOR.with(|p| p.partition_entries.take())
 }
 
 /// The platform of the tests.
@@ -142,6 +149,11 @@ impl Platform for FakePlatform {
 
     fn set_lpcr(lpcr: Lpcr) {
         PROCESSOR.with(|p| p.lpcr.borrow_mut().push(lpcr));
+    }
+
+    fn set_partition_entry(lpid: Lpid, pate: Option<Pate>) {
+        let dwords = pate.map(Pate::dwords);
+        PROCESSOR.with(|p| p.partition_entries.borrow_mut().push((lpid, dwords)));
     }
 
     fn processor() -> penstock_arch::regs::Processor {
@@ -250,6 +262,7 @@ pub(crate) struct RigOptions {
     pub(crate) watchpoints: Watchpoints,
     pub(crate) keys: StorageKeys,
     pub(crate) undefined_flags: UndefinedFlags,
+    pub(crate) resize: Option<HptOrder>,
     pub(crate) clock: Option<u64>,
     pub(crate) authority: Authority,
 }
@@ -261,6 +274,7 @@ impl Default for RigOptions {
             watchpoints: Watchpoints::Available,
             keys: StorageKeys::Offered,
             undefined_flags: UndefinedFlags::Ignored,
+            resize: None,
             clock: Some(BOOT_SECONDS),
             authority: Authority::None,
         }
@@ -313,6 +327,7 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
         vrma_page: PageSize::P16M,
         keys: options.keys,
         ordering: StrongAccessOrder::NotOffered,
+        resize: options.resize,
     };
     let mmu = HashMmu::new(Lpid::new(1), ram, config, &mut frames).unwrap();
     assert_eq!(mmu.entries(), HPT_ENTRIES);

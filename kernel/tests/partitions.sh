@@ -36,7 +36,7 @@ builtin_partitions() {
 	shift
 	for partition in "$@"; do
 		IFS=: read -r name bootargs properties <<<"$partition"
-		partitions+=("$name:memory = <0 0x10000000>; kernel = <&b>; memory-backing = \"lazy\"; bootargs = \"$bootargs\"; $properties")
+		partitions+=("$name:memory = <0 0x10000000>; kernel = <&b>; hpt-resize-order = <22>; memory-backing = \"lazy\"; bootargs = \"$bootargs\"; $properties")
 	done
 	write_partitions "$file" "b: builtin { data = /incbin/(\"$BUILTIN_ELF\"); };" "${partitions[@]}"
 }
@@ -48,9 +48,9 @@ expect_count() {
 	((count == $3)) || fail "the console has $count lines like: $2, not $3"
 }
 
-# Two guests that nobody watches: both pass all their checks, each in the other's turns, and the
-# console is the second's when the first has ended. One is told of pages of 4 KiB only, the other of
-# 64 KiB too; their real modes have such pages.
+# Two guests that nobody watches: both pass all their checks, resizes of the page table among them,
+# each in the other's turns, and the console is the second's when the first has ended. One is told of
+# pages of 4 KiB only, the other of 64 KiB too; their real modes have such pages.
 partitions_builtin_case() {
 	local log
 	log=$(console_of "partitions-builtin-$1")

@@ -9,13 +9,15 @@ use super::std::boxed::Box;
 use super::std::sync::Mutex;
 use super::std::vec::Vec;
 use crate::hash::{Lpid, TlbieRb};
-use crate::tlb::{HpteStore, TlbMaintenance, TlbieErrata};
+use crate::tlb::{HpteStore, PateStore, TlbMaintenance, TlbieErrata};
 
 /// One thing that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A store to the page table.
     Store(HpteStore),
+    /// A store to the partition table.
+    PateStore(PateStore),
     /// `ptesync`.
     Ptesync,
     /// `eieio`.
@@ -133,6 +135,10 @@ impl TlbMaintenance for RecordingTlb {
 
     fn hpte_store(&self, store: HpteStore) {
         self.record(Step::Store(store));
+    }
+
+    fn pate_store(&self, store: PateStore) {
+        self.record(Step::PateStore(store));
     }
 }
 

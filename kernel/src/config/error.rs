@@ -104,8 +104,19 @@ pub enum ConfigError {
     BadHptOrder {
         /// The partition.
         partition: String,
+        /// Which property says so.
+        property: &'static str,
         /// log2 of the bytes that the file asks for.
         order: u32,
+    },
+    /// The largest hash page table is smaller than the one to begin with.
+    ResizeOrderTooSmall {
+        /// The partition.
+        partition: String,
+        /// log2 of the bytes of the table to begin with.
+        order: u32,
+        /// The same of the largest one.
+        resize_order: u32,
     },
     /// A framebuffer beyond its limits.
     BadFramebuffer {
@@ -269,10 +280,23 @@ impl fmt::Display for ConfigError {
                     "partition {partition}: 0 virtual processors: one at least is needed"
                 )
             }
-            Self::BadHptOrder { partition, order } => write!(
+            Self::BadHptOrder {
+                partition,
+                property,
+                order,
+            } => write!(
                 f,
-                "partition {partition}: hpt-order {order} is not in {MIN_HPT_ORDER} to \
+                "partition {partition}: {property} {order} is not in {MIN_HPT_ORDER} to \
                  {MAX_HPT_ORDER}"
+            ),
+            Self::ResizeOrderTooSmall {
+                partition,
+                order,
+                resize_order,
+            } => write!(
+                f,
+                "partition {partition}: hpt-resize-order {resize_order} is less than the {order} of \
+                 the page table to begin with"
             ),
             Self::BadFramebuffer { partition, error } => {
                 write!(f, "partition {partition}: framebuffer: {error}")

@@ -27,7 +27,9 @@
 //! ```
 //!
 //! Optional in a partition are `initrd`, `bootargs`, `hpt-order` (log2 of the hash page table's
-//! bytes, 18 to 36; memory/128 rounded up to a power of two by default), `model` and
+//! bytes, 18 to 36; memory/128 rounded up to a power of two by default), `hpt-resize-order` (the same
+//! of the largest table to which the partition may resize its own, at least `hpt-order`: memory for two
+//! of that size is set aside; without it, it may not), `model` and
 //! `root-compatible` (strings for guests that look at them), `memory-backing` (`"eager"`, the
 //! default, or `"lazy"`), `strict-flags` (without a value: page table calls answer H_PARAMETER to
 //! flags that they do not define, which is LoPAR's debug mode; otherwise such flags are ignored) and
@@ -107,8 +109,8 @@ pub struct Partitions<'a> {
 }
 
 impl<'a> Partitions<'a> {
-    /// One partition of one virtual processor that starts `kernel`, for the guest that needs no
-    /// file.
+    /// One partition of one virtual processor that starts `kernel`, and may double its page table, for
+    /// the guest that needs no file.
     #[must_use]
     pub fn single(
         name: &'a str,
@@ -130,6 +132,7 @@ impl<'a> Partitions<'a> {
                 initrd: None,
                 bootargs: "",
                 hpt_order: default_hpt_order(memory_bytes),
+                hpt_resize_order: Some(MAX_HPT_ORDER.min(default_hpt_order(memory_bytes) + 1)),
                 model: None,
                 root_compatible: Vec::new(),
                 backing,
@@ -209,6 +212,9 @@ pub struct Partition<'a> {
     pub bootargs: &'a str,
     /// log2 of the bytes of its hash page table, [`MIN_HPT_ORDER`] to [`MAX_HPT_ORDER`].
     pub hpt_order: u32,
+    /// The same of the largest table to which it may resize it, at least `hpt_order`; `None` where it may
+    /// not resize it.
+    pub hpt_resize_order: Option<u32>,
     /// What its device tree says under `model`.
     pub model: Option<&'a str>,
     /// What its device tree says under `compatible`; empty where the file gives nothing.
@@ -226,12 +232,12 @@ pub struct Partition<'a> {
 }
 
 impl Partition<'_> {
-    /// Bytes of the hash page table with the reverse map beside it, which is as large.
+    /// Bytes of the hash page tables with the reverse maps beside them, which are as large.
     #[must_use]
     pub fn table_bytes(&self) -> u64 {
-        1_u64
-            .checked_shl(self.hpt_order.saturating_add(1))
-            .unwrap_or(u64::MAX)
+        let tables = 1 + u32::from(self.hpt_resize_order.is_some());
+        // 16 bytes an entry, and as much beside it.
+        self.most_entries().saturating_mul(32 * u64::from(tables))
     }
 
     /// Bytes of the framebuffer's memory slot; 0 without one.
@@ -248,8 +254,15 @@ impl Partition<'_> {
             .saturating_add(Slot::overhead_bytes(self.memory_bytes))
             .saturating_add(self.framebuffer_bytes())
             .saturating_add(Slot::overhead_bytes(self.framebuffer_bytes()))
-            // 16 bytes an entry, and as much beside it.
-            .saturating_add(ChangeLog::bytes(self.table_bytes() / 32))
+            .saturating_add(ChangeLog::bytes(self.most_entries()))
+    }
+
+    /// Entries of the largest page table that it may have.
+    fn most_entries(&self) -> u64 {
+        let order = self.hpt_resize_order.unwrap_or(self.hpt_order);
+        1_u64
+            .checked_shl(order.saturating_sub(4))
+            .unwrap_or(u64::MAX)
     }
 }
 

@@ -29,6 +29,7 @@ const PARTITION_PROPERTIES: &[&str] = &[
     "initrd",
     "bootargs",
     "hpt-order",
+    "hpt-resize-order",
     "model",
     "root-compatible",
     "memory-backing",
@@ -289,10 +290,30 @@ fn read_partition<'a>(
     }
     let hpt_order = fields.optional("hpt-order", Expected::Cell, |value| value.as_u32())?;
     let hpt_order = hpt_order.unwrap_or(default_hpt_order(memory_bytes));
-    if !(MIN_HPT_ORDER..=MAX_HPT_ORDER).contains(&hpt_order) {
-        return Err(ConfigError::BadHptOrder {
+    let hpt_resize_order =
+        fields.optional("hpt-resize-order", Expected::Cell, |value| value.as_u32())?;
+    let orders = [
+        ("hpt-order", Some(hpt_order)),
+        ("hpt-resize-order", hpt_resize_order),
+    ];
+    for (property, order) in orders {
+        if let Some(order) = order
+            && !(MIN_HPT_ORDER..=MAX_HPT_ORDER).contains(&order)
+        {
+            return Err(ConfigError::BadHptOrder {
+                partition: shown(name),
+                property,
+                order,
+            });
+        }
+    }
+    if let Some(resize_order) = hpt_resize_order
+        && resize_order < hpt_order
+    {
+        return Err(ConfigError::ResizeOrderTooSmall {
             partition: shown(name),
             order: hpt_order,
+            resize_order,
         });
     }
     let kernel = fields
@@ -364,6 +385,7 @@ fn read_partition<'a>(
         initrd,
         bootargs: bootargs.unwrap_or(""),
         hpt_order,
+        hpt_resize_order,
         model,
         root_compatible: root_compatible.unwrap_or_default(),
         backing: backing.unwrap_or_default(),

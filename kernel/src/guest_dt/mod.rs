@@ -238,13 +238,15 @@ fn fill_root(root: &mut DeviceTreeNode, params: &GuestDtParams<'_>) {
 /// Option vector 5 as firmware would leave it after negotiation: byte 0 holds the number of the
 /// bytes after it less one.
 ///
-/// Everything in it is off. Byte 5 bit 0x20 (FORM2 affinity) without its tables would make Linux
-/// dereference null; byte 23 bits 0xc0 = 0 is XICS; byte 24 bits 0xc0 = 0 is the hashed MMU.
-const VECTOR_5: [u8; 25] = {
+/// Byte 6 bit 0x01 says that the page table can be resized; everything else in it is off. Byte 5 bit
+/// 0x20 (FORM2 affinity) without its tables would make Linux dereference null; byte 23 bits 0xc0 = 0 is
+/// XICS; byte 24 bits 0xc0 = 0 is the hashed MMU.
+fn vector_5(function_sets: &[&str]) -> [u8; 25] {
     let mut vector = [0; 25];
     vector[0] = 23;
+    vector[6] = u8::from(function_sets.contains(&"hcall-hpt-resize"));
     vector
-};
+}
 
 fn chosen(params: &GuestDtParams<'_>) -> DeviceTreeNode {
     let mut node = node("chosen");
@@ -257,7 +259,11 @@ fn chosen(params: &GuestDtParams<'_>) -> DeviceTreeNode {
         set(&mut node, "linux,initrd-start", initrd.start.get());
         set(&mut node, "linux,initrd-end", initrd.end.get());
     }
-    set(&mut node, "ibm,architecture-vec-5", VECTOR_5.as_slice());
+    set(
+        &mut node,
+        "ibm,architecture-vec-5",
+        vector_5(params.rtas.hypertas_functions).as_slice(),
+    );
     if let Some(seed) = params.rng_seed {
         set(&mut node, "rng-seed", seed);
     }

@@ -216,6 +216,17 @@ fn chosen_has_what_firmware_would_have_left() {
     );
     with_tree(
         |params| {
+            params.rtas.hypertas_functions = &["hcall-pft", "hcall-hpt-resize"];
+        },
+        |root| {
+            // The table can be resized (6).
+            let vector = bytes(&root, "chosen", "ibm,architecture-vec-5");
+            assert_eq!(vector[..7], [23, 0, 0, 0, 0, 0, 1]);
+            assert!(vector[7..].iter().all(|&byte| byte == 0));
+        },
+    );
+    with_tree(
+        |params| {
             params.initrd = None;
             params.rng_seed = Some(&[0xa5; 32]);
         },

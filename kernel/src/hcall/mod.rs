@@ -12,6 +12,7 @@ pub mod control;
 mod cpu;
 mod interrupt;
 mod memory;
+mod resize;
 mod rtas;
 pub mod strict;
 pub mod table;

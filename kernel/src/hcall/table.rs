@@ -4,7 +4,8 @@
 //! Dispatch, counts, the function sets told to the guest and the README's list all come from it.
 
 use super::{
-    Handler, SLOTS, clear_hpt, console, control, cpu, h_function, interrupt, memory, rtas, slot,
+    Handler, SLOTS, clear_hpt, console, control, cpu, h_function, interrupt, memory, resize, rtas,
+    slot,
 };
 use crate::platform::Platform;
 
@@ -72,6 +73,8 @@ hcalls! {
     0x31c H_SET_MODE("mflags, resource, value1, value2") = cpu::h_set_mode, "LoPAR, H_SET_MODE";
     0x328 H_BLOCK_REMOVE("ava, eight translation specifiers") = memory::h_block_remove, "LoPAR, H_BLOCK_REMOVE";
     0x358 H_CLEAR_HPT("") = clear_hpt::h_clear_hpt, "LoPAR, H_CLEAR_HPT";
+    0x36c H_RESIZE_HPT_PREPARE("flags, shift") = resize::h_resize_hpt_prepare, "LoPAR, H_RESIZE_HPT_PREPARE";
+    0x370 H_RESIZE_HPT_COMMIT("flags, shift") = resize::h_resize_hpt_commit, "LoPAR, H_RESIZE_HPT_COMMIT";
     0x37c H_REGISTER_PROC_TBL("flags, table, page-size, size") = cpu::h_register_proc_tbl, "LoPAR, H_REGISTER_PROCESS_TABLE";
     0xf000 H_RTAS("argument block") = rtas::h_rtas, "private: RTAS by hcall, as the RTAS blob makes it";
     0xf004 H_CONTROL("function, partition, buffer, length, arguments") = control::h_control, "private: the control interface, for partitions marked `control`";
@@ -95,6 +98,9 @@ impl<P: Platform> Table<P> {
     }
 }
 
+/// The function set that only a partition with a second table is told of.
+pub const RESIZE_SET: &str = "hcall-hpt-resize";
+
 /// LoPAR's function sets that the table could serve, with all that each demands (LoPAR,
 /// Hypervisor Call Functions, table of hcall() tokens). Sets of several calls come whole or not.
 const SETS: &[(&str, &[u64])] = &[
@@ -102,6 +108,7 @@ const SETS: &[(&str, &[u64])] = &[
     ("hcall-bulk", &[0x124]),
     ("hcall-block-remove", &[0x328]),
     ("hcall-clr-hpt", &[0x358]),
+    (RESIZE_SET, &[0x36c, 0x370]),
     ("hcall-copy", &[0x2c]),
     ("hcall-sprg0", &[0x24]),
     ("hcall-term", &[0x54, 0x58]),

@@ -9,6 +9,7 @@ mod cpu;
 mod interrupt;
 mod memory;
 mod random;
+mod resize;
 mod rtas;
 mod strict;
 

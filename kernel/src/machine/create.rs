@@ -12,32 +12,26 @@ use crate::control::{ControlPort, Streams};
 use crate::guest_dt::{
     self, CpuKind, FdtPlace, Framebuffer, GuestCpu, GuestDtParams, GuestRtas, RandomDevice, Vty,
 };
-use crate::hcall::function_sets;
+use crate::hcall::{function_sets, table::RESIZE_SET};
 use crate::image::{self, LoadPlan, LoadRequest};
 use crate::occupied::Occupied;
 use crate::partition::{
     Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, VTY_UNIT, Watchpoints,
     complaint_budget,
 };
+use crate::platform::Platform;
 use crate::rtas::{self, Rtas};
 use crate::screen::{self, Geometry, Screen};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
-use penstock_arch::endian::AtomicBe64;
-use penstock_arch::hash::{Lpid, PageSize};
+use penstock_arch::hash::Lpid;
 use penstock_arch::spr;
 use penstock_arch::switch::FirstEntry;
-use penstock_arch::tlb::TlbMaintenance;
 use penstock_boot::bootinfo::SegmentPageSize;
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::{Backing, GuestMemory, MemoryConfig, SlotId};
 use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
-use penstock_mm::real::RealArray;
-
-/// The partition table: two doublewords an LPID.
-pub type PartitionTable = RealArray<AtomicBe64>;
 
 /// What partitions are made of.
 pub struct Resources<'a> {
@@ -47,8 +41,6 @@ pub struct Resources<'a> {
     pub memory: HwMemory,
     /// Free memory.
     pub frames: Box<FrameAllocator>,
-    /// The partition table.
-    pub table: PartitionTable,
     /// For H_GET_CPU_CHARACTERISTICS.
     pub characteristics: CpuCharacteristics,
     /// For H_SET_MODE.
@@ -111,6 +103,10 @@ pub fn create(
     let lpid = Lpid::new(u32::from(number.0));
     let order =
         HptOrder::new(configuration.hpt_order).ok_or_else(|| fail(&"hpt-order is out of range"))?;
+    let resize = configuration
+        .hpt_resize_order
+        .map(|order| HptOrder::new(order).ok_or_else(|| fail(&"hpt-resize-order is out of range")))
+        .transpose()?;
     let backing = match configuration.backing {
         MemoryBacking::Eager => Backing::Eager,
         MemoryBacking::Lazy => Backing::Lazy,
@@ -141,6 +137,7 @@ pub fn create(
         vrma_page: configuration.largest_page,
         keys: StorageKeys::Offered,
         ordering: StrongAccessOrder::NotOffered,
+        resize,
     };
     let mmu =
         HashMmu::new(lpid, memory, config, &mut resources.frames).map_err(|error| fail(&error))?;
@@ -154,7 +151,7 @@ pub fn create(
             return Err(fail(&error));
         }
     };
-    set_partition_table(resources, lpid, mmu.pate().map(|pate| pate.dwords()));
+    Hardware::set_partition_entry(lpid, mmu.pate());
     let Interrupts {
         presenters,
         sources,
@@ -228,25 +225,6 @@ fn machine_cpus(machine: &Machine) -> u32 {
     u32::try_from(threads).unwrap_or(u32::MAX)
 }
 
-/// Publishes the partition's page table, or with `None` that there is none (Power ISA 3.0B, Book
-/// III, Partition Table: an entry is valid by doubleword 0, which is stored last, or cleared first;
-/// the caches of both are invalidated).
-fn set_partition_table(resources: &Resources<'_>, lpid: Lpid, pate: Option<[u64; 2]>) {
-    let index = 2 * lpid.get() as usize;
-    if let Some([first, second]) = resources.table.get(index..index + 2) {
-        let [dword0, dword1] = pate.unwrap_or_default();
-        first.store(0, Ordering::Relaxed);
-        second.store(dword1, Ordering::Release);
-        first.store(dword0, Ordering::Release);
-    }
-    let memory = &resources.memory;
-    memory.ptesync();
-    memory.tlbie_pate(lpid);
-    memory.eieio();
-    memory.tlbsync();
-    memory.ptesync();
-}
-
 /// Takes back what a partition is made of. Nothing of it is on any thread.
 fn unmake(resources: &mut Resources<'_>, partition: Partition<Hardware>, ground: Ground) {
     let Partition {
@@ -255,7 +233,7 @@ fn unmake(resources: &mut Resources<'_>, partition: Partition<Hardware>, ground:
         sources,
         ..
     } = partition;
-    set_partition_table(resources, mmu.lpid(), None);
+    Hardware::set_partition_entry(mmu.lpid(), None);
     interrupts::tear_down(resources, presenters, sources, ground);
     release_memory(resources, mmu);
 }
@@ -279,7 +257,10 @@ fn device_tree(
         .iter()
         .map(|function| (function.name, function.token))
         .collect();
-    let sets: Vec<&str> = function_sets().collect();
+    let resizes = configuration.hpt_resize_order.is_some();
+    let sets: Vec<&str> = function_sets()
+        .filter(|set| resizes || *set != RESIZE_SET)
+        .collect();
     let mut seed = [0u8; 32];
     for chunk in seed.chunks_mut(8) {
         chunk.copy_from_slice(&spr::random().unwrap_or_else(spr::timebase).to_be_bytes());
@@ -397,6 +378,8 @@ impl Guest {
             presenter.reset(&HwInterrupts);
         }
         partition.mmu.clear_all();
+        // It may have had another table, and begins with its first one.
+        Hardware::set_partition_entry(partition.mmu.lpid(), partition.mmu.pate());
         self.load(configuration)
     }
 

@@ -21,6 +21,7 @@ mod job;
 mod last_words;
 mod mitigations;
 mod operator;
+mod partition_table;
 mod run;
 mod selftest;
 mod sleep;

@@ -381,6 +381,17 @@ fn hpt(mmu: &HashMmu<HwMemory>, out: &mut impl Write) -> core::fmt::Result {
     writeln!(out, "4K/64K/16M:     {small} / {medium} / {large}")?;
     writeln!(out, "Hidden:         {}", mmu.hidden())?;
     writeln!(out, "tlbie one/all:  {} / {}", flushes.single, flushes.all)?;
+    let resizes = mmu.resize_counts();
+    if resizes.commits != 0 {
+        writeln!(
+            out,
+            "Resized:        {} times; {} entries kept, {} dropped for others, {} in no group of theirs",
+            resizes.commits,
+            resizes.entries.kept,
+            resizes.entries.displaced,
+            resizes.entries.misplaced
+        )?;
+    }
     let used = mmu.take_used_bytes(SlotId::MEMORY).unwrap_or(0);
     writeln!(
         out,

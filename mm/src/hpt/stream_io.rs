@@ -138,7 +138,7 @@ impl<M: Machine> HashMmu<M> {
     pub fn invalidate_entries(&self, entries: impl IntoIterator<Item = u64>) {
         let operands = entries.into_iter().filter_map(|number| {
             let index = self.index(number).ok()?;
-            let entry = self.table.entry(index);
+            let entry = self.table().entry(index);
             let v = entry.load_v();
             // What is hidden was flushed by whoever hid it, or is by whoever meets it.
             v.is_valid().then(|| TlbieRb::of(v, entry.load_r(), index))
@@ -198,7 +198,7 @@ impl<M: Machine> HptReader<'_, M> {
 
     /// Whether the processor seems to have set R or C that were not collected.
     fn has_uncollected(&self, index: HpteIndex) -> bool {
-        let entry = self.mmu.table.entry(index);
+        let entry = self.mmu.table().entry(index);
         entry.load_v().is_present() && entry.load_r().rc() & !entry.load_rev().get() != 0
     }
 

@@ -64,13 +64,31 @@ impl Table {
         self.rev.clear(ops);
     }
 
+    /// Makes the table of size `order`, whatever is in it; `false` where it has less memory. Nobody may use it.
+    #[must_use]
+    pub(super) fn set_order(&self, order: HptOrder) -> bool {
+        let count = order.bytes() / HPTE_BYTES;
+        self.hptes.set_count(count) && self.rev.set_count(count)
+    }
+
+    pub(super) fn order(&self) -> HptOrder {
+        HptOrder::of_entries(self.count())
+    }
+
+    /// Clears up to `bytes` of the entries from byte `from` on, and as much of the reverse map.
+    pub(super) fn clear_some(&self, ops: &impl PageOps, from: u64, bytes: u64) {
+        const { assert!(HPTE_BYTES == REV_BYTES) };
+        self.hptes.clear_some(ops, from, bytes);
+        self.rev.clear_some(ops, from, bytes);
+    }
+
     pub(super) const fn base(&self) -> HostReal {
         self.hptes.base()
     }
 
     /// Number of entries, a power of two.
     #[inline]
-    pub(super) const fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         self.hptes.count()
     }
 
@@ -82,7 +100,7 @@ impl Table {
 
     /// The entry in `slot` of the group that begins at `first`, modulo the size of the table.
     #[inline]
-    pub(super) const fn wrap(&self, first: HpteIndex, slot: usize) -> HpteIndex {
+    pub(super) fn wrap(&self, first: HpteIndex, slot: usize) -> HpteIndex {
         HpteIndex::new((first.get() + slot as u64) & (self.count() - 1))
     }
 
@@ -131,6 +149,15 @@ impl Entry<'_> {
     #[inline]
     pub(super) fn load_rev(self) -> GuestHpteR {
         GuestHpteR::new(self.rev.guest_r.load(Relaxed))
+    }
+
+    /// Fills an entry of a table that no processor uses: no order of stores is to be kept, and no
+    /// one is told. `from` is kept where the link to the next entry will be.
+    pub(super) fn fill(self, v: HpteV, r: HpteR, guest_r: GuestHpteR, from: HpteIndex) {
+        self.v.store(v.get());
+        self.r.store(r.get());
+        self.store_rev(guest_r);
+        self.set_next(from);
     }
 
     /// The entry's lock must be held.

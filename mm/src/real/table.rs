@@ -8,7 +8,7 @@ use super::Frames;
 use crate::page_ops::{CACHE_BLOCK, PageOps};
 use core::ops::Deref;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use penstock_arch::addr::HostReal;
 use penstock_arch::endian::AtomicBe64;
 pub use penstock_arch::endian::BeCell;
@@ -124,9 +124,13 @@ impl<T: Cell> core::fmt::Debug for RealArray<T> {
 }
 
 /// An array of a power of two of cells, at least eight: an index wraps instead of being checked.
+///
+/// It may use fewer cells than it has memory for. So which cell an index names may change, but
+/// each index names some cell of the memory that it owns all its life.
 pub struct RealTable<T: Cell> {
     array: RealArray<T>,
-    mask: usize,
+    /// One less than the cells in use; always below the array's count, and never below seven.
+    mask: AtomicUsize,
 }
 
 impl<T: Cell> RealTable<T> {
@@ -139,15 +143,41 @@ impl<T: Cell> RealTable<T> {
         if array.count < 8 || !array.count.is_power_of_two() {
             return Err(array.into_frames());
         }
-        let mask = array.count - 1;
+        let mask = AtomicUsize::new(array.count - 1);
         Ok(Self { array, mask })
+    }
+
+    #[inline]
+    fn mask(&self) -> usize {
+        self.mask.load(Ordering::Relaxed)
     }
 
     /// Number of cells.
     #[inline]
     #[must_use]
-    pub const fn count(&self) -> u64 {
-        self.mask as u64 + 1
+    pub fn count(&self) -> u64 {
+        self.mask() as u64 + 1
+    }
+
+    /// Number of cells that there is memory for.
+    #[must_use]
+    pub const fn capacity(&self) -> u64 {
+        self.array.count as u64
+    }
+
+    /// Uses the first `count` cells only, whatever is in them. `false`, and no change, where that is
+    /// no power of two, or more than there is memory for, or less than a block to zero.
+    #[must_use]
+    pub fn set_count(&self, count: u64) -> bool {
+        let bytes = count.saturating_mul(size_of::<T>() as u64);
+        if !count.is_power_of_two() || count < 8 || count > self.capacity() || bytes < CACHE_BLOCK {
+            return false;
+        }
+        let Ok(count) = usize::try_from(count) else {
+            return false;
+        };
+        self.mask.store(count - 1, Ordering::Relaxed);
+        true
     }
 
     /// The cell at `index`, modulo the number of cells.
@@ -156,8 +186,8 @@ impl<T: Cell> RealTable<T> {
     pub fn at(&self, index: u64) -> &T {
         // The mask makes the cast harmless, wherever it might truncate.
         #[expect(clippy::cast_possible_truncation)]
-        let index = index as usize & self.mask;
-        // SAFETY: below the number of cells, for the mask is one less than that power of two.
+        let index = index as usize & self.mask();
+        // SAFETY: below the number of cells, for no mask ever is above one less than that.
         let cell = unsafe { self.array.first.add(index) };
         // SAFETY: lies in the owned frames, initialised, and lives as long as `self`.
         unsafe { cell.as_ref() }
@@ -169,7 +199,7 @@ impl<T: Cell> RealTable<T> {
     pub fn eight(&self, index: u64) -> &[T; 8] {
         // The mask makes the cast harmless, wherever it might truncate.
         #[expect(clippy::cast_possible_truncation)]
-        let first = index as usize & self.mask & !7;
+        let first = index as usize & self.mask() & !7;
         // SAFETY: as in `at`; at least eight cells follow, their number being a multiple of eight.
         let cells = unsafe { self.array.first.add(first) };
         // SAFETY: eight cells lie there in the owned frames, and live as long as `self`.
@@ -183,9 +213,20 @@ impl<T: Cell> RealTable<T> {
         self.array.base()
     }
 
-    /// Sets all cells to zero again.
+    /// Sets all cells that are in use to zero again.
     pub fn clear(&self, ops: &impl PageOps) {
-        self.array.clear(ops);
+        self.clear_some(ops, 0, u64::MAX);
+    }
+
+    /// The same for those from byte `from` on, at most `bytes`, both taken down to blocks.
+    pub fn clear_some(&self, ops: &impl PageOps, from: u64, bytes: u64) {
+        let in_use = self.count() * size_of::<T>() as u64;
+        let from = from.min(in_use) & !(CACHE_BLOCK - 1);
+        let bytes = bytes.min(in_use - from) & !(CACHE_BLOCK - 1);
+        let at = HostReal::new(self.array.base().get() + from);
+        // SAFETY: the frames own this memory, and cells, which others may hold references to, are
+        // no plain data.
+        unsafe { ops.zero(at, bytes) };
     }
 
     /// Gives the memory back.
@@ -227,6 +268,23 @@ mod tests {
         assert!(core::ptr::eq(&raw const table.eight(15)[7], table.at(15)));
         table.clear(&machine);
         assert_eq!(table.at(3).load(Ordering::Relaxed), 0);
+
+        // Wider cells, so that half of them is a block.
+        let pairs =
+            RealTable::<[AtomicU64; 2]>::new(frames.alloc(0x100, 0x80).unwrap(), &machine).unwrap();
+        for refused in [0, 4, 12, 32, u64::MAX] {
+            assert!(!pairs.set_count(refused), "{refused}");
+        }
+        pairs.at(11)[0].store(7, Ordering::Relaxed);
+        assert!(pairs.set_count(8));
+        assert_eq!((pairs.count(), pairs.capacity()), (8, 16));
+        assert!(core::ptr::eq(pairs.at(11), pairs.at(3)));
+        pairs.clear(&machine);
+        assert!(pairs.set_count(16));
+        assert_eq!(pairs.at(11)[0].load(Ordering::Relaxed), 7);
+        pairs.clear_some(&machine, 0x80, 0x1000);
+        assert_eq!(pairs.at(11)[0].load(Ordering::Relaxed), 0);
+        assert!(!table.set_count(8), "less than a block");
 
         let array =
             RealArray::<AtomicBe64>::new(frames.alloc(0x180, 0x80).unwrap(), &machine).unwrap();

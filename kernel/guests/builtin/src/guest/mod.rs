@@ -16,6 +16,7 @@ mod model;
 mod modes;
 mod pages;
 mod registers;
+mod resize;
 mod rtas;
 mod screen;
 mod second_life;
@@ -34,7 +35,7 @@ use penstock_guest_rt::suite::{self, Check, Tally};
 
 /// Groups in the order of their needs: what later ones stand on is checked first. Before all of
 /// them come the registers at entry, while nothing can have changed them.
-const GROUPS: [&[Check<Env>]; 19] = [
+const GROUPS: [&[Check<Env>]; 20] = [
     services::CHECKS,
     enter::CHECKS,
     change::CHECKS,
@@ -53,6 +54,7 @@ const GROUPS: [&[Check<Env>]; 19] = [
     modes::CHECKS,
     rtas::CHECKS,
     screen::CHECKS,
+    resize::CHECKS,
     clear_hpt::CHECKS,
 ];
 

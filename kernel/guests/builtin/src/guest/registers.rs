@@ -293,7 +293,7 @@ fn special_registers(_: &mut Env) -> Outcome {
 }
 
 /// Every call that a hypervisor with the function sets of the tree may know.
-const KNOWN: [u64; 29] = [
+const KNOWN: [u64; 31] = [
     REMOVE,
     ENTER,
     READ,
@@ -316,6 +316,8 @@ const KNOWN: [u64; 29] = [
     BULK_REMOVE,
     BLOCK_REMOVE,
     CLEAR_HPT,
+    RESIZE_HPT_PREPARE,
+    RESIZE_HPT_COMMIT,
     GET_CPU_CHARACTERISTICS,
     XIRR_X,
     RANDOM,

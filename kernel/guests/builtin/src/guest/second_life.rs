@@ -5,7 +5,7 @@
 //! second life finds and removes.
 
 use super::env::Env;
-use super::{boot, rtas};
+use super::{boot, resize, rtas};
 use penstock_guest_rt::console::println;
 use penstock_guest_rt::suite::{self, Check, Outcome, Tally, expect};
 
@@ -21,6 +21,10 @@ const CHECKS: &[Check<Env>] = &[
     Check {
         name: "after-reboot-the-page-table-is-empty",
         run: empty_page_table,
+    },
+    Check {
+        name: "after-reboot-the-page-table-has-its-first-size",
+        run: resize::is_as_at_first,
     },
     Check {
         name: "after-reboot-interrupts-are-masked",
@@ -64,7 +68,8 @@ pub fn resume(env: &mut Env) -> Option<Tally> {
 
 /// At the end of the first life: reboots. Comes back with a failure more where that does not work.
 pub fn begin(env: &mut Env, tally: Tally) -> Tally {
-    // A mapping and a pending interrupt that must not survive.
+    // Another page table, a mapping and a pending interrupt that must not survive.
+    resize::leave_resized(env);
     let leftover = env.page(0, 2);
     let _ = env.hpt.enter(&leftover);
     super::env::status_of(penstock_guest_rt::number::hcall::IPI, [env.server, 4, 0, 0]);
