@@ -670,3 +670,18 @@ fn a_pause_of_the_operators_stays_when_a_tool_lets_go() {
     world.does(Function::Resume, &[]);
     assert_eq!(world.target().seat.state, paused);
 }
+
+#[test]
+fn harvests_count_parts_of_the_slot() {
+    let mut world = World::new();
+    world.does(Function::DirtyLog, &[0, 1]);
+    // Real mode's page counts as written, all of the slot's one part.
+    assert_eq!(
+        world.does(Function::DirtyHarvest, &[0, 1, 0]),
+        [DONE, GUEST_BYTES >> 12]
+    );
+    // Nothing new, and there is no second part.
+    assert_eq!(world.does(Function::DirtyHarvest, &[0, 1, 0]), [DONE, 0]);
+    world.refuses(Function::DirtyHarvest, &[0, 1, 1], H::P7);
+    world.does(Function::DirtyLog, &[0, 0]);
+}
