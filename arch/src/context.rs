@@ -2,8 +2,10 @@
 //! The register state of a guest's thread while the hypervisor runs, as the entry code lays it out.
 //!
 //! While a guest runs, HSPRG0 holds the address of its [`GuestContext`]; the vectors save into it
-//! and `enter_guest` loads from it. While none runs, HSPRG0 points to a context that only lends
-//! its emergency stacks.
+//! and `enter_guest` loads from it. While none runs, HSPRG0 points to a context of the thread's own.
+//! Either leads to the thread's emergency stacks, and so to all that the hypervisor knows of it.
+
+use core::sync::atomic::AtomicU64;
 
 /// The registers of one virtual processor that are not live in the machine, and what the entry
 /// code needs to find its way back.
@@ -35,9 +37,8 @@ pub struct GuestContext {
     pub host_sp: u64,
     /// The hypervisor's TOC pointer.
     pub host_toc: u64,
-    /// Tops of the stacks for machine checks, system resets, and anything else that is taken in
-    /// hypervisor state.
-    pub emergency_sp: [u64; 3],
+    /// Address of the [`ThreadStacks`] of the hardware thread that has this context.
+    pub thread: u64,
     /// Space for the first instructions of those handlers.
     pub scratch: [u64; 3],
 }
@@ -58,7 +59,7 @@ impl GuestContext {
             trap: 0,
             host_sp: 0,
             host_toc: 0,
-            emergency_sp: [0; 3],
+            thread: 0,
             scratch: [0; 3],
         }
     }
@@ -68,6 +69,15 @@ impl Default for GuestContext {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// What the entry code knows of a hardware thread: the beginning of the hypervisor's record of it.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct ThreadStacks {
+    /// Tops of the stacks for machine checks, system resets, and anything else that is taken in
+    /// hypervisor state.
+    pub emergency_sp: [AtomicU64; 3],
 }
 
 const _: () = {

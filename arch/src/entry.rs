@@ -10,7 +10,7 @@
 #![expect(unsafe_code)]
 
 use crate::addr::HostReal;
-use crate::context::{GuestContext, HostFrame};
+use crate::context::{GuestContext, HostFrame, ThreadStacks};
 use crate::regs::sprn;
 use crate::{spr, sync};
 use core::arch::global_asm;
@@ -51,7 +51,8 @@ global_asm!(
     TRAP = const offset_of!(GuestContext, trap),
     HOST_SP = const offset_of!(GuestContext, host_sp),
     HOST_TOC = const offset_of!(GuestContext, host_toc),
-    EMERGENCY_SP = const offset_of!(GuestContext, emergency_sp),
+    THREAD = const offset_of!(GuestContext, thread),
+    EMERGENCY_SP = const offset_of!(ThreadStacks, emergency_sp),
     SCRATCH = const offset_of!(GuestContext, scratch),
     HOST_FRAME_SIZE = const (size_of::<HostFrame>() + 15) & !15,
     FRAME_PC = const offset_of!(HostFrame, pc),
@@ -82,13 +83,13 @@ unsafe extern "C" {
     fn slb_esid_doubleword(entry: u64) -> u64;
 }
 
-/// Copies the vectors to real 0x100 and makes HSPRG0 point to `idle`, whose emergency stacks serve
-/// until a guest is entered. Returns a checksum of what was copied, for [`vectors_checksum`].
+/// Copies the vectors to real 0x100. Returns a checksum of what was copied, for
+/// [`vectors_checksum`].
 ///
 /// # Safety
 /// To be called once, on the boot processor, in hypervisor real mode, with machine checks still
-/// off and HID0\[HILE\] set. `idle` must live for ever, with its emergency stacks set.
-pub unsafe fn install_vectors(idle: *mut GuestContext) -> u64 {
+/// off and HID0\[HILE\] set.
+pub unsafe fn install_vectors() -> u64 {
     let start = (&raw const vectors_start).cast::<u8>();
     let end = (&raw const vectors_end).addr();
     let len = end - start.addr();
@@ -96,8 +97,6 @@ pub unsafe fn install_vectors(idle: *mut GuestContext) -> u64 {
     // SAFETY: real 0x100.. is memory that nobody else has: firmware leaves it to its payload.
     unsafe { core::ptr::copy_nonoverlapping(start, target, len) };
     sync::flush_icache(VECTORS_BASE, len as u64);
-    // SAFETY: HSPRG0 is ours, and the vectors expect just this.
-    unsafe { spr::write::<{ sprn::HSPRG0 }>(idle.expose_provenance() as u64) };
     vectors_checksum()
 }
 
@@ -157,11 +156,35 @@ pub fn slbe(entry: u32) -> u64 {
     unsafe { slb_esid_doubleword(u64::from(entry)) }
 }
 
-/// Makes HSPRG0 point to a context that lends its emergency stacks, when the one of the guest that
-/// ran last is to go away, or is another guest's turn.
-pub fn set_context(idle: &'static GuestContext) {
-    let at = core::ptr::from_ref(idle).expose_provenance();
-    // SAFETY: the vectors write only to the scratch space of a context of the kind that
-    // `install_vectors` was given, and nobody else reads that.
-    unsafe { spr::write::<{ sprn::HSPRG0 }>(at as u64) };
+/// Makes HSPRG0 point to a context of the calling thread's own, before anything else can interrupt
+/// it, and when the guest that ran last is to go away, or is another guest's turn.
+///
+/// # Safety
+/// `idle` must live for ever, be no other thread's, and lead to the calling thread's
+/// [`ThreadStacks`], whose stacks are set and which live for ever too. Nobody else may use its
+/// scratch space.
+pub unsafe fn set_context(idle: *mut GuestContext) {
+    // SAFETY: the vectors expect just this, by the caller's promise.
+    unsafe { spr::write::<{ sprn::HSPRG0 }>(idle.expose_provenance() as u64) };
+}
+
+/// Address of the [`ThreadStacks`] of the calling thread.
+#[inline]
+#[must_use]
+pub fn thread() -> *const ThreadStacks {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "usize is 64 bits on this machine"
+    )]
+    let context = spr::read::<{ sprn::HSPRG0 }>() as usize;
+    let context = core::ptr::with_exposed_provenance::<GuestContext>(context);
+    // SAFETY: HSPRG0 always holds the address of a context.
+    let field = unsafe { &raw const (*context).thread };
+    // SAFETY: the field is written only while HSPRG0 of no thread leads to it.
+    let stacks = unsafe { field.read() };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "usize is 64 bits on this machine"
+    )]
+    core::ptr::with_exposed_provenance(stacks as usize)
 }

@@ -175,6 +175,7 @@ full_exit:
 // HSPRG1 = the interrupted r13. Registers go to a HostFrame on the stack of the vector's kind.
 	.balign 128
 host_interrupt:
+	ld	13, {THREAD}(13)
 	ld	12, {EMERGENCY_SP}(13)
 	cmplwi	11, 0x200
 	beq	1f
@@ -182,7 +183,8 @@ host_interrupt:
 	cmplwi	11, 0x100
 	beq	1f
 	ld	12, {EMERGENCY_SP}+16(13)
-1:	addi	12, 12, -({HOST_FRAME_SIZE} + 64)
+1:	mfspr	13, {HSPRG0}
+	addi	12, 12, -({HOST_FRAME_SIZE} + 64)
 	SAVE_GPRS 0, 10, 12, 64
 	ld	3, {SCRATCH}(13)
 	ld	4, {SCRATCH}+8(13)

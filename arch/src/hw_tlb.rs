@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The machine's translation lookaside buffers (Power ISA 3.0B, Book III, TLB Invalidate Entry).
+//! The translation lookaside buffers of the machine, and of the calling thread (Power ISA 3.0B, Book III, TLB Invalidate Entry).
 
 // UNSAFETY: TLB instructions exist only as assembly.
 #![expect(unsafe_code)]
@@ -21,6 +21,9 @@ pub struct HwTlb {
 const fn tlbie_r4_r5(ric: u32, r: u32) -> u32 {
     31 << 26 | 5 << 21 | ric << 18 | r << 16 | 4 << 11 | 306 << 1
 }
+
+/// `tlbiel` with RS = r5, RB = r4, RIC = PRS = R = 0.
+const TLBIEL_R4_R5: u32 = 31 << 26 | 5 << 21 | 4 << 11 | 274 << 1;
 
 /// RB with IS = 2: everything of the partition in RS.
 const ALL_OF_PARTITION: u64 = 2 << 10;
@@ -78,6 +81,21 @@ impl TlbMaintenance for HwTlb {
 
     fn tlbie_erat_fixup(&self) {
         tlbie!(ALL_OF_PARTITION, 0u64, 0, 1);
+    }
+
+    #[inline(always)]
+    fn tlbiel(&self, rb: TlbieRb) {
+        // SAFETY: invalidating a translation only costs a miss.
+        unsafe {
+            asm!(".long {}", const TLBIEL_R4_R5, in("r4") rb.get(), in("r5") 0u64,
+                options(nostack, preserves_flags));
+        }
+    }
+
+    #[inline(always)]
+    fn cp_abort(&self) {
+        // SAFETY: cp_abort, which changes no memory.
+        unsafe { asm!(".long 0x7c00068c", options(nostack, preserves_flags)) };
     }
 
     #[inline(always)]

@@ -96,6 +96,24 @@ pub trait TlbMaintenance {
     /// What this processor's tlbie needs.
     fn errata(&self) -> TlbieErrata;
 
+    /// Whether no other thread can have a translation of partition `lpid`, and LPIDR holds `lpid`:
+    /// then [`Self::tlbiel`] does what [`Self::tlbie`] does. To be asked behind the ptesync that
+    /// follows the stores to the page table; who brings the partition to another thread says so, full
+    /// barrier, before it has that thread use the page table.
+    #[inline(always)]
+    fn is_local(&self, lpid: Lpid) -> bool {
+        let _ = lpid;
+        false
+    }
+
+    /// Invalidates one translation of the partition in LPIDR on the calling thread: RIC=0, PRS=0, R=0.
+    /// The following ptesync completes it. Called only where [`Self::is_local`].
+    fn tlbiel(&self, rb: TlbieRb);
+
+    /// Forgets what was copied and not pasted, which tlbiel leaves with its old translation. Called
+    /// behind the ptesync that completes tlbiel.
+    fn cp_abort(&self);
+
     /// Told of each store to an entry, before it is made. A processor does nothing here; the
     /// recorder keeps it in one sequence with the instructions.
     #[inline(always)]
@@ -149,6 +167,21 @@ impl<T: TlbMaintenance + ?Sized> TlbMaintenance for &T {
     #[inline(always)]
     fn errata(&self) -> TlbieErrata {
         (**self).errata()
+    }
+
+    #[inline(always)]
+    fn is_local(&self, lpid: Lpid) -> bool {
+        (**self).is_local(lpid)
+    }
+
+    #[inline(always)]
+    fn tlbiel(&self, rb: TlbieRb) {
+        (**self).tlbiel(rb);
+    }
+
+    #[inline(always)]
+    fn cp_abort(&self) {
+        (**self).cp_abort();
     }
 
     #[inline(always)]

@@ -13,3 +13,5 @@ pub mod opal;
 
 #[cfg(target_os = "none")]
 pub mod head;
+#[cfg(target_os = "none")]
+pub mod secondary;

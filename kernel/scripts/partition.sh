@@ -73,6 +73,7 @@ write_partition() {
 		printf '\t\t\tvcpus = <%s>;\n\t\t\tkernel = <&kernel>;\n' "$OPT_GUEST_VCPUS"
 		[[ -z $initrd ]] || printf '\t\t\tinitrd = <&initrd>;\n'
 		[[ -z $OPT_FRAMEBUFFER ]] || printf '\t\t\tframebuffer = <%s>;\n' "$(framebuffer_cells "$OPT_FRAMEBUFFER")"
+		[[ -z $OPT_INTERRUPTS ]] || printf '\t\t\tinterrupt-mode = "%s";\n' "$OPT_INTERRUPTS"
 		[[ -z ${PARTITION_BACKING:-} ]] || printf '\t\t\tmemory-backing = "%s";\n' "$PARTITION_BACKING"
 		printf '\t\t\tbootargs = %s;\n\t\t};\n\t};\n};\n' "$(dts_string "$OPT_APPEND")"
 	} >"$dir/partitions.dts"
@@ -87,10 +88,13 @@ compile_tree() {
 
 # The hypervisor's own parser, on the host: what it refuses is refused before QEMU starts.
 check_tree() {
+	local threads=()
 	check_payload_size "$(basename "$1")" "$(file_size "$1")"
 	have_checker_source || return 0
 	build_once build_checker || die "penstock-check does not build"
-	"$TARGET_DIR/release/penstock-check" --memory "$(size_to_bytes "$OPT_MEMORY")" "$1" || exit "$EXIT_USAGE"
+	# What follows -- may change the number of threads; then the hypervisor alone can tell.
+	[[ " ${QEMU_EXTRA[*]-} " == *' -smp '* ]] || threads=(--threads "$OPT_SMP")
+	"$TARGET_DIR/release/penstock-check" --memory "$(size_to_bytes "$OPT_MEMORY")" "${threads[@]}" "$1" || exit "$EXIT_USAGE"
 }
 
 # Sets PAYLOAD to the file for -initrd, or to nothing for the built-in guest.

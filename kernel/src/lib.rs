@@ -21,10 +21,12 @@ pub mod monitor;
 pub mod occupied;
 pub mod partition;
 pub mod platform;
+pub mod presentation;
 pub mod rtas;
 pub mod rtas_memory;
 pub mod schedule;
 pub mod screen;
+pub mod smp;
 pub mod vcpu;
 pub mod vpa;
 

@@ -16,14 +16,16 @@ use crate::vcpu::Vcpu;
 use alloc::boxed::Box;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
+use spin::Mutex;
 
-/// A partition with its virtual processor.
+/// A partition with its virtual processor, which is behind a lock: the thread that runs it holds that
+/// while it is in the guest. The partition can be looked at meanwhile.
 ///
 /// What is lent can be used:
 ///
 /// ```
 /// use penstock_kernel::{occupied::Occupied, platform::Platform};
-/// fn count<P: Platform>(occupied: &mut Occupied<P>) -> usize {
+/// fn count<P: Platform>(occupied: &Occupied<P>) -> usize {
 ///     occupied.with(|vcpu| vcpu.partition.name.len())
 /// }
 /// ```
@@ -32,7 +34,7 @@ use core::ptr::NonNull;
 ///
 /// ```compile_fail
 /// use penstock_kernel::{occupied::Occupied, partition::Partition, platform::Platform};
-/// fn keep<P: Platform>(occupied: &mut Occupied<P>) -> &Partition<P> {
+/// fn keep<P: Platform>(occupied: &Occupied<P>) -> &Partition<P> {
 ///     occupied.with(|vcpu| vcpu.partition)
 /// }
 /// ```
@@ -41,15 +43,31 @@ use core::ptr::NonNull;
 ///
 /// ```compile_fail
 /// use penstock_kernel::{occupied::Occupied, platform::Platform};
-/// fn mix<P: Platform>(one: &mut Occupied<P>, other: &mut Occupied<P>) {
+/// fn mix<P: Platform>(one: &Occupied<P>, other: &Occupied<P>) {
 ///     one.with(|a| other.with(|b| a.partition = b.partition));
 /// }
 /// ```
 pub struct Occupied<P: Platform> {
     /// Borrows from `partition`, and is dropped before it.
-    vcpu: ManuallyDrop<Box<Vcpu<'static, P>>>,
+    vcpu: ManuallyDrop<Box<Mutex<Vcpu<'static, P>>>>,
     /// Owned; a plain pointer, since a box must not be moved while it is borrowed from.
     partition: NonNull<Partition<P>>,
+}
+
+// SAFETY: the pointer owns a partition, of which only shared references are given out, and the virtual
+// processor is behind a lock.
+unsafe impl<P: Platform> Send for Occupied<P>
+where
+    Partition<P>: Send + Sync,
+    Vcpu<'static, P>: Send,
+{
+}
+// SAFETY: as above.
+unsafe impl<P: Platform> Sync for Occupied<P>
+where
+    Partition<P>: Send + Sync,
+    Vcpu<'static, P>: Send,
+{
 }
 
 impl<P: Platform> Occupied<P> {
@@ -62,9 +80,9 @@ impl<P: Platform> Occupied<P> {
         // SAFETY: just leaked; it lives until `into_partition` or `drop`, which first drop the
         // only holder of this reference, and it is never borrowed mutably.
         let shared: &'static Partition<P> = unsafe { pointer.as_ref() };
-        match shared.presenters.first() {
+        match shared.presentation(0) {
             Some(presenter) => Ok(Self {
-                vcpu: ManuallyDrop::new(Box::new(Vcpu::new(shared, presenter))),
+                vcpu: ManuallyDrop::new(Box::new(Mutex::new(Vcpu::new(shared, presenter)))),
                 partition: pointer,
             }),
             // SAFETY: the reference ends here, and nobody else has one.
@@ -79,15 +97,9 @@ impl<P: Platform> Occupied<P> {
         unsafe { self.partition.as_ref() }
     }
 
-    /// The virtual processor, to look at.
-    #[must_use]
-    pub fn vcpu(&self) -> &Vcpu<'_, P> {
-        &self.vcpu
-    }
-
-    /// Lends the virtual processor.
-    pub fn with<R>(&mut self, borrower: impl for<'p> FnOnce(&mut Vcpu<'p, P>) -> R) -> R {
-        borrower(&mut self.vcpu)
+    /// Lends the virtual processor, once nobody else has it.
+    pub fn with<R>(&self, borrower: impl for<'p> FnOnce(&mut Vcpu<'p, P>) -> R) -> R {
+        borrower(&mut self.vcpu.lock())
     }
 
     /// The partition alone; the virtual processor is gone.
@@ -121,13 +133,13 @@ mod tests {
     fn a_partition_ends_and_gives_its_memory_back() {
         let mut parts = make_partition(RigOptions::default());
         let before = parts.free_before;
-        let mut occupied = Occupied::<FakePlatform>::new(parts.partition).ok().unwrap();
+        let occupied = Occupied::<FakePlatform>::new(parts.partition).ok().unwrap();
         occupied.with(|vcpu| {
             vcpu.set_start_state(GuestReal::new(0x100), GuestReal::new(0x200));
             vcpu.exits[0] += 1;
         });
-        assert_eq!(occupied.vcpu().ctx.pc, 0x100);
-        assert_eq!(occupied.vcpu().exits[0], 1);
+        assert_eq!(occupied.with(|vcpu| vcpu.ctx.pc), 0x100);
+        assert_eq!(occupied.with(|vcpu| vcpu.exits[0]), 1);
         assert_eq!(occupied.partition().name, "test");
         let partition = occupied.into_partition();
         assert!(parts.frames.left() < before);
@@ -138,13 +150,13 @@ mod tests {
     #[test]
     fn moving_it_moves_neither_of_the_two() {
         let parts = make_partition(RigOptions::default());
-        let mut occupied = Occupied::<FakePlatform>::new(parts.partition).ok().unwrap();
+        let occupied = Occupied::<FakePlatform>::new(parts.partition).ok().unwrap();
         let at = occupied.with(|vcpu| (&raw const *vcpu.partition).addr());
         let mut list = alloc::vec![occupied];
-        let mut back = list.remove(0);
+        let back = list.remove(0);
         assert_eq!(back.with(|vcpu| (&raw const *vcpu.partition).addr()), at);
         assert_eq!((&raw const *back.partition()).addr(), at);
-        assert_eq!(back.vcpu().presenter.server().get(), 0);
+        assert_eq!(back.with(|vcpu| vcpu.presenter.server().get()), 0);
     }
 
     #[test]

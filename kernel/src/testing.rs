@@ -12,6 +12,7 @@ use crate::partition::{
     Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, Watchpoints, complaint_budget,
 };
 use crate::platform::{GuestRegister, HDSISR_CANARY, Platform, StorageFaultRegisters};
+use crate::presentation::{Exploited, InterruptMode, Windows, own_sources};
 use crate::rtas::{Rtas, UnixTime};
 use crate::vcpu::Vcpu;
 use alloc::boxed::Box;
@@ -25,11 +26,12 @@ use penstock_mm::fake::{TestMachine, TestMemory};
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::{Backing, GuestMemory};
 use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
-use penstock_xive::fake::{FakeXive, Quirks};
+use penstock_xive::fake::{FakeXive, Quirks, TIMA_OS_PAGE};
 use penstock_xive::fw::{
     FirmwareError, IrqConfig, IrqInfo, QueueFlags, QueueInfo, QueueState, SyncKind, VpFlags,
     VpInfo, XiveMode,
 };
+use penstock_xive::native::{NativeSetup, NativeSource, NativeState, NativeVcpu, OffThread};
 use penstock_xive::{
     ChipId, Girq, Level, Lisn, Presenter, PresenterSetup, Priority, QueueMemory, ServerNumber,
     Source, Trigger, VpBlock, VpId, XiveFirmware, XiveMmio,
@@ -265,6 +267,7 @@ pub(crate) struct RigOptions {
     pub(crate) resize: Option<HptOrder>,
     pub(crate) clock: Option<u64>,
     pub(crate) authority: Authority,
+    pub(crate) mode: InterruptMode,
 }
 
 impl Default for RigOptions {
@@ -277,6 +280,7 @@ impl Default for RigOptions {
             resize: None,
             clock: Some(BOOT_SECONDS),
             authority: Authority::None,
+            mode: InterruptMode::Xics,
         }
     }
 }
@@ -321,7 +325,9 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
     let machine: &'static TestMachine = Box::leak(Box::new(TestMachine::new()));
     let mut frames = memory.frames();
     let free_before = frames.left();
-    let ram = GuestMemory::new(machine, GUEST_BYTES, options.backing, &mut frames).unwrap();
+    let mut ram = GuestMemory::new(machine, GUEST_BYTES, options.backing, &mut frames).unwrap();
+    let windows = (options.mode == InterruptMode::Xive)
+        .then(|| Windows::add(&mut ram, &mut frames, 1).unwrap());
     let config = HptConfig {
         order: HptOrder::new(18).unwrap(),
         vrma_page: PageSize::P16M,
@@ -331,7 +337,11 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
     };
     let mmu = HashMmu::new(Lpid::new(1), ram, config, &mut frames).unwrap();
     assert_eq!(mmu.entries(), HPT_ENTRIES);
-    let (presenters, sources) = interrupts(xive);
+    let exploited = windows.map(|windows| exploited(xive, windows));
+    let (presenters, sources) = match options.mode {
+        InterruptMode::Xics => interrupts(xive),
+        InterruptMode::Xive => (Box::default(), Box::default()),
+    };
     let partition = Box::new(Partition {
         id: GuestId(1),
         name: "test".into(),
@@ -344,6 +354,7 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
         page_sizes: ArrayVec::new(),
         presenters,
         sources,
+        exploited,
         characteristics: CHARACTERISTICS,
         watchpoints: options.watchpoints,
         undefined_flags: options.undefined_flags,
@@ -379,7 +390,7 @@ impl Rig {
     pub(crate) fn with(options: RigOptions) -> Self {
         let parts = make_partition(options);
         let partition = Box::leak(parts.partition);
-        let presenter = &partition.presenters[0];
+        let presenter = partition.presentation(0).unwrap();
         let mut vcpu = Box::new(Vcpu::new(partition, presenter));
         vcpu.set_start_state(GuestReal::new(0), GuestReal::new(0x10_0000));
         presenter.push(&FakePlatform::interrupts());
@@ -398,9 +409,8 @@ impl Rig {
         let hw = FakePlatform::interrupts();
         let partition = self.vcpu.partition;
         let _ = self.vcpu.areas.release_all();
-        partition.sources().reset(&hw, &hw).unwrap();
-        self.vcpu.presenter.pull(&hw);
-        self.vcpu.presenter.reset(&hw);
+        self.vcpu.presenter.pull(&hw, OffThread::Ready);
+        partition.reset_interrupts().unwrap();
         self.vcpu.presenter.push(&hw);
         partition.mmu.clear_all();
         self.vcpu
@@ -412,9 +422,7 @@ impl Rig {
     /// Makes the vty's source raise its interrupt.
     pub(crate) fn trigger_vty(&self) {
         let partition = self.vcpu.partition;
-        partition
-            .sources()
-            .trigger(&FakePlatform::interrupts(), FIRST_DEVICE_LISN);
+        partition.raise(&FakePlatform::interrupts(), FIRST_DEVICE_LISN);
     }
 
     /// Sets the level of the second source, which is level-sensitive.
@@ -479,4 +487,27 @@ fn interrupts(xive: &'static FakeXive) -> (Box<[Presenter]>, Box<[Source]>) {
     let sources = [(FIRST_DEVICE_LISN, Trigger::Edge), (second, Trigger::Level)]
         .map(|(lisn, trigger)| Source::set_up(xive, xive, lisn, trigger, vp, None).unwrap());
     (Box::new([presenter]), Box::new(sources))
+}
+
+fn exploited(xive: &'static FakeXive, windows: Windows) -> Exploited {
+    let block = VpBlock::allocate(xive, &[], &mut |_| None, 0).unwrap();
+    let vp = block.vp(0).unwrap();
+    let source = |lisn| NativeSource::set_up(xive, xive, lisn, Trigger::Edge, vp, None).unwrap();
+    let setup = NativeSetup {
+        vp,
+        server: ServerNumber::new(0),
+        tima: xive.tima(),
+        escalation: None,
+    };
+    let vcpu = NativeVcpu::set_up(xive, xive, &setup).unwrap();
+    vcpu.set_online(true);
+    Exploited {
+        ipis: (0..own_sources(1))
+            .map(|lisn| source(Lisn::new(lisn)))
+            .collect(),
+        devices: Box::new([source(FIRST_DEVICE_LISN)]),
+        vcpus: Box::new([vcpu]),
+        state: NativeState::new(TIMA_OS_PAGE),
+        windows,
+    }
 }

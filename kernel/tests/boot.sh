@@ -8,6 +8,7 @@ boot_cases() {
 	for machine in "${TEST_MACHINES[@]}"; do
 		run_case "selftest-$machine" selftest_case "$machine"
 		run_case "builtin-$machine" builtin_case "$machine"
+		run_case "builtin-xive-$machine" builtin_xive_case "$machine"
 	done
 	run_case mitigations mitigations_case
 	run_case raw-image raw_image_case "${TEST_MACHINES[0]}"
@@ -16,10 +17,14 @@ boot_cases() {
 	for death in panic illegal-instruction stray-load; do
 		run_case "last-words-$death" last_words_case "${TEST_MACHINES[0]}" "$death"
 	done
+	for death in panic stray-load; do
+		run_case "last-words-$death-smp2" last_words_case "${TEST_MACHINES[0]}" "$death" 2
+	done
 	run_case monitor monitor_case "${TEST_MACHINES[0]}"
 	run_case framebuffer framebuffer_case "${TEST_MACHINES[0]}"
 	run_case "hpt-resize-debian-${TEST_MACHINES[0]}" hpt_resize_case "${TEST_MACHINES[0]}"
 	run_case "debian13-64k-${TEST_MACHINES[0]}" debian_case "${TEST_MACHINES[0]}" debian13-64k
+	run_case "debian-xive-${TEST_MACHINES[-1]}" debian_xive_case "${TEST_MACHINES[-1]}"
 }
 
 # What only test --all runs.
@@ -77,13 +82,14 @@ selftest_case() {
 	expect_line "$(console_of "selftest-$1")" '^kernel: selftest: [0-9]+ passed, 0 failed$'
 }
 
-# The hypervisor dies, says how, and the script ends with 1.
+# The hypervisor dies, says how, and the script ends with 1. With several processors it dies on one that
+# did not boot.
 last_words_case() {
-	local machine=$1 death=$2 status=0 log
-	log=$(console_of "last-words-$death")
+	local machine=$1 death=$2 smp=${3:-1} status=0 log
+	log=$(console_of "last-words-$death${3:+-smp$3}")
 	[[ -f $HYPERVISOR_ELF ]] || skip "the hypervisor does not build"
 	PENSTOCK_APPEND=penstock.selftest=$death "$ROOT/run-qemu.sh" --machine "$machine" "${MACHINE_OPTIONS[@]}" \
-		--timeout 120 --builtin "${QEMU_OPTIONS[@]}" || status=$?
+		--smp "$smp" --timeout 120 --builtin "${QEMU_OPTIONS[@]}" || status=$?
 	((status == 1)) || fail "status $status instead of 1"
 	case $death in
 	panic) expect_line "$log" '^penstock: PANIC: ' ;;
@@ -91,12 +97,34 @@ last_words_case() {
 	stray-load) expect_line "$log" '^penstock: machine check \(0x200\) in the hypervisor at 0x2.*MSR 0x9' ;;
 	esac
 	expect_line "$log" '^ +called from: 0x2'
+	((smp == 1)) || expect_line "$log" '^kernel: thread [01] \(PIR 0x[04]\) is to die$'
 	[[ $death == panic ]] || expect_line "$log" '^ +r28 [0-9a-f]{16}'
 }
 
 builtin_case() {
 	boot_to_end "$1" --builtin
 	expect_builtin "$(console_of "builtin-$1")"
+}
+
+# The same guest in exploitation mode: it works on the interrupt controller itself.
+builtin_xive_case() {
+	local log
+	log=$(console_of "builtin-xive-$1")
+	[[ -f $BUILTIN_ELF ]] || skip "the built-in guest does not build"
+	boot_to_end "$1" --kernel "$BUILTIN_ELF" --guest-memory 256M --interrupts xive
+	expect_builtin "$log"
+	expect_line "$log" '^builtin: 10000 IPIs by XIVE took [0-9]+ ticks$'
+}
+
+# Debian in exploitation mode, to userspace, through mmstress, to power-off.
+debian_xive_case() {
+	local log
+	log=$(console_of "debian-xive-$1")
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	boot_to_end "$1" --kernel "$(guest_kernel debian13-64k)" --initrd "$INITRD_TEST" \
+		--append "console=hvc0 mmstress" --interrupts xive
+	expect_line "$log" '^.*xive: Interrupt handling initialized with spapr backend$'
+	expect_line "$log" '^mmstress: [0-9]+ checks, 0 failures$'
 }
 
 # POWER9 has the instruction that flushes the L1 data cache; QEMU takes it for nothing.

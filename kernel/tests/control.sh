@@ -10,6 +10,7 @@ control_cases() {
 		run_case "control-tool-$machine" control_tool_case "$machine"
 		run_case "control-monitor-$machine" control_monitor_case "$machine"
 	done
+	run_case control-tool-smp control_tool_case "${TEST_MACHINES[0]}" --smp 2
 	run_case control-abandoned control_abandoned_case "${TEST_MACHINES[0]}"
 	run_case control-debian control_debian_case "${TEST_MACHINES[0]}"
 }
@@ -31,10 +32,10 @@ monitor_does() {
 }
 
 # A tool reads and writes the other partition's page table and registers while it works, and that one
-# notices nothing but lost time.
+# notices nothing but lost time; on the same thread, and with further options on another one.
 control_tool_case() {
 	control_partitions "$FILES/tool.dts" tool=2
-	open_session "control-tool-$1" "$1" --partitions "$FILES/tool.dts"
+	open_session "control-tool-$1${2:-}" "$@" --partitions "$FILES/tool.dts"
 	# The tool has passed and ended; the other one has the console.
 	wait_for 'kernel: tool: gave its memory back'
 	printf 'x' >&3

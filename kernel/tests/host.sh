@@ -15,7 +15,8 @@ host_cases() {
 	run_case hptdump hptdump_case
 	run_case control-header control_header_case
 	cargo_test_cases
-	run_case loom-hpt loom_case
+	run_case loom-hpt loom_case penstock-mm
+	run_case loom-smp loom_case penstock-kernel
 }
 
 build_cases() {
@@ -114,9 +115,10 @@ cargo_test_cases() {
 	fi
 }
 
-# The protocols of the page table, in every interleaving of a few threads, within bounds.
+# The protocols of the page table, and those between threads, in every interleaving of a few threads,
+# within bounds.
 loom_case() {
-	RUSTFLAGS='--cfg loom' cargo_at_root test -p penstock-mm --release --target-dir "$TARGET_DIR/loom" \
+	RUSTFLAGS='--cfg loom' cargo_at_root test -p "$1" --release --target-dir "$TARGET_DIR/loom" \
 		--test interleavings -- --nocapture
 }
 

@@ -4,12 +4,19 @@
 # Cases on the machine with several partitions. What a session needs is in boot.sh.
 
 partition_cases() {
-	local machine
+	local machine smp
 	for machine in "${TEST_MACHINES[@]}"; do
 		run_case "partitions-builtin-$machine" partitions_builtin_case "$machine"
 		run_case "partitions-restart-$machine" partitions_restart_case "$machine"
+		run_case "threads-selftest-$machine" threads_selftest_case "$machine"
+		run_case "threads-builtin-$machine" threads_builtin_case "$machine"
+		run_case "threads-monitor-$machine" threads_monitor_case "$machine"
 	done
 	run_case "partitions-provoked-${TEST_MACHINES[0]}" partitions_provoked_case "${TEST_MACHINES[0]}"
+	for smp in 1 2; do
+		run_case "threads-spin-smp$smp" threads_spin_case "${TEST_MACHINES[0]}" "$smp"
+	done
+	run_case "threads-debian-${TEST_MACHINES[0]}" threads_debian_case "${TEST_MACHINES[0]}"
 	run_case "partitions-debian-${TEST_MACHINES[0]}" partitions_debian_case "${TEST_MACHINES[0]}"
 	run_case "partitions-busy-${TEST_MACHINES[-1]}" partitions_busy_case "${TEST_MACHINES[-1]}"
 }
@@ -149,6 +156,105 @@ partitions_busy_case() {
 	printf 'x' >&3
 	end_session 0
 	expect_count "$console" '^builtin: [0-9]+ passed, 0 failed$' 1
+}
+
+# Every thread comes, hears each ring, and has room on its stack, in several layouts. Which thread boots
+# is a race of firmware's.
+threads_selftest_case() {
+	local log layout layouts=(-smp\ 2 '-smp 4,sockets=1,cores=2,threads=2' '-smp 4,sockets=2,cores=1,threads=2')
+	log=$(console_of "threads-selftest-$1")
+	for layout in "${layouts[@]}"; do
+		# shellcheck disable=SC2086 # two words
+		PENSTOCK_APPEND=penstock.selftest=1 boot_to_end "$1" --builtin --memory 4G -- $layout
+	done
+	expect_count "$log" '^kernel: selftest: [0-9]+ passed, 0 failed$' 3
+	expect_line "$log" '^kernel: 2 of 2 threads run, the boot thread is number [01]$'
+	expect_count "$log" '^kernel: 4 of 4 threads run, the boot thread is number [0-3]$' 2
+	expect_count "$log" '^kernel: thread [0-3]: 1000 rings, ' 7
+	expect_count "$log" '^kernel: ok a_running_guest_is_virtualized$' 3
+}
+
+# Guests on threads of their own, one pinned, and a third one where the hypervisor puts it: on the thread
+# that nobody is pinned to. Each passes all its checks.
+threads_builtin_case() {
+	local log
+	log=$(console_of "threads-builtin-$1")
+	builtin_partitions "$FILES/three.dts" one: two: three:
+	sed -i 's/\<two { /two { pinned = <1>; /' "$FILES/three.dts"
+	boot_to_end "$1" --smp 2 --partitions "$FILES/three.dts"
+	expect_count "$log" '^builtin: [0-9]+ passed, 0 failed$' 3
+	expect_count "$log" '^kernel: (one|two|three): restarts$' 3
+	expect_line "$log" '^kernel: one: on thread 0$'
+	expect_line "$log" '^kernel: two: on thread 1, pinned$'
+	expect_line "$log" '^kernel: three: on thread 0$'
+}
+
+# The monitor's verbs on a partition that another thread runs. One that is pinned to a thread that does not
+# exist is refused, before QEMU starts and by the hypervisor.
+threads_monitor_case() {
+	local i figures status=0
+	builtin_partitions "$FILES/pinned.dts" one:wait two:wait
+	sed -i 's/\<one { /one { pinned = <0>; /; s/\<two { /two { pinned = <1>; /' "$FILES/pinned.dts"
+	"$ROOT/run-qemu.sh" "${MACHINE_OPTIONS[@]}" --smp 1 --machine "$1" --partitions "$FILES/pinned.dts" || status=$?
+	((status == 2)) || fail "status $status instead of 2 for a thread that does not exist"
+	status=0
+	"$ROOT/run-qemu.sh" "${MACHINE_OPTIONS[@]}" --smp 2 --machine "$1" --timeout 300 \
+		--partitions "$FILES/pinned.dts" -- -smp 1 || status=$?
+	((status == 2)) || fail "the hypervisor says $status instead of 2 for a thread that does not exist"
+
+	open_session "threads-monitor-$1" "$1" --smp 2 --partitions "$FILES/pinned.dts"
+	wait_for 'builtin: waits for a key'
+	printf '\035' >&3
+	wait_for 'penstock> '
+	for i in 1 2 3 4 5; do
+		printf 'suspend two\nhpt two\nresume two\ndominfo two\ndestroy two\n' >&3
+		wait_for 'kernel: two: gave its memory back' "$i"
+		printf 'start two\n' >&3
+		wait_for 'kernel: two: on thread 1, pinned' $((i + 1))
+	done
+	expect_count "$console" '^kernel: two: paused \(by the operator\)$' 5
+	expect_count "$console" '^Hypervisor calls: ' 5
+	expect_count "$console" '^Entries: ' 5
+	figures=$(tr -d '\r' <"$console" | sed -n 's/^kernel: two: gave its memory back: //p' | sort -u)
+	[[ $(wc -l <<<"$figures") == 1 ]] || fail "not the same memory each time: $figures"
+	printf '\035x' >&3
+	wait_for 'kernel: one: gave its memory back'
+	printf 'x' >&3
+	end_session 0
+	expect_count "$console" '^builtin: [0-9]+ passed, 0 failed$' 2
+}
+
+# ^] reaches the monitor while a pinned guest does nothing but spin with MSR[EE] clear, on the boot thread
+# as on another; what is done to that guest is done.
+threads_spin_case() {
+	builtin_partitions "$FILES/spin.dts" spinning:spin
+	sed -i "s/\<spinning { /spinning { pinned = <$(($2 - 1))>; /" "$FILES/spin.dts"
+	open_session "threads-spin-smp$2" "$1" --smp "$2" --partitions "$FILES/spin.dts"
+	wait_for 'builtin: spins'
+	printf '\035' >&3
+	wait_for 'penstock> '
+	printf 'suspend spinning\nlist\nresume spinning\n' >&3
+	wait_for 'kernel: spinning: running'
+	expect_line "$console" '^ 1 +spinning +paused \(by the operator\)$'
+	printf 'dominfo spinning\ndestroy spinning\n' >&3
+	end_session 130
+	(($2 == 1)) || expect_line "$console" '^kernel: spinning: on thread 1, pinned$'
+}
+
+# Two Debian guests on a thread each, to user space and off.
+threads_debian_case() {
+	local log kernel properties
+	log=$(console_of "threads-debian-$1")
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	kernel=$(guest_kernel debian13-64k)
+	properties="memory = <0 0x20000000>; kernel = <&k>; initrd = <&i>; bootargs = \"console=hvc0 quick\";"
+	write_partitions "$FILES/debian.dts" \
+		"k: kernel { data = /incbin/(\"$kernel\"); }; i: initrd { data = /incbin/(\"$INITRD\"); };" \
+		"one:pinned = <0>; $properties" "two:pinned = <1>; $properties"
+	boot_to_end "$1" --smp 2 --partitions "$FILES/debian.dts"
+	expect_count "$log" '^penstock-guest: userspace up, ' 2
+	expect_line "$log" '^kernel: two: on thread 1, pinned$'
+	expect_line "$log" '^kernel: two: shut off$'
 }
 
 # Two Debian guests from one image, side by side to user space and off.

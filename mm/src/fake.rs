@@ -116,6 +116,18 @@ impl TlbMaintenance for TestMachine {
         self.tlb.errata()
     }
 
+    fn is_local(&self, lpid: Lpid) -> bool {
+        self.tlb.is_local(lpid)
+    }
+
+    fn tlbiel(&self, rb: TlbieRb) {
+        self.tlb.tlbiel(rb);
+    }
+
+    fn cp_abort(&self) {
+        self.tlb.cp_abort();
+    }
+
     fn hpte_store(&self, store: HpteStore) {
         self.tlb.hpte_store(store);
     }

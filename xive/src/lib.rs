@@ -29,7 +29,9 @@ pub mod esb;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod fw;
+pub mod host;
 pub mod ids;
+pub mod native;
 pub mod presenter;
 pub mod priority;
 pub mod queue;
@@ -39,6 +41,7 @@ pub mod vp;
 
 pub use error::{HcallError, RtasError, SetupError};
 pub use fw::{FirmwareError, XiveFirmware, XiveMmio, enable};
+pub use host::HostInterrupt;
 pub use ids::{ChipId, Eisn, Girq, Lisn, ServerNumber, VpId};
 pub use presenter::{Poll, Presenter, PresenterSetup, Servers, StampedXirr, Xirr};
 pub use priority::{Cppr, Priority, XicsPriority};

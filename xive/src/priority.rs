@@ -16,6 +16,8 @@ pub struct Priority(u8);
 impl Priority {
     /// The most favoured priority.
     pub const MOST_FAVOURED: Self = Self(0);
+    /// That of the hypervisor's own interrupts; firmware has 7 (OPAL API, XIVE).
+    pub const HYPERVISOR: Self = Self(6);
 
     /// The priority, or `None` above 7.
     #[must_use]

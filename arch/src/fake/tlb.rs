@@ -10,6 +10,7 @@ use super::std::sync::Mutex;
 use super::std::vec::Vec;
 use crate::hash::{Lpid, TlbieRb};
 use crate::tlb::{HpteStore, PateStore, TlbMaintenance, TlbieErrata};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// One thing that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,10 @@ pub enum Step {
     Tlbsync,
     /// `tlbie` of one translation.
     Tlbie(TlbieRb, Lpid),
+    /// `tlbiel` of one translation.
+    Tlbiel(TlbieRb),
+    /// `cp_abort`.
+    CpAbort,
     /// `tlbie` of all of a partition.
     TlbieLpid(Lpid),
     /// `tlbie` of all of a partition and its partition table entry.
@@ -42,6 +47,7 @@ pub struct RecordingTlb {
     steps: Mutex<Vec<Step>>,
     hook: Mutex<Option<Hook>>,
     errata: Mutex<TlbieErrata>,
+    local: AtomicBool,
 }
 
 impl RecordingTlb {
@@ -58,6 +64,11 @@ impl RecordingTlb {
             errata: Mutex::new(errata),
             ..Self::default()
         }
+    }
+
+    /// From here on, whether partitions run on no other thread.
+    pub fn set_local(&self, local: bool) {
+        self.local.store(local, Ordering::Relaxed);
     }
 
     /// What happened since the last call.
@@ -133,6 +144,18 @@ impl TlbMaintenance for RecordingTlb {
         *self.errata.lock().unwrap()
     }
 
+    fn is_local(&self, _: Lpid) -> bool {
+        self.local.load(Ordering::Relaxed)
+    }
+
+    fn tlbiel(&self, rb: TlbieRb) {
+        self.record(Step::Tlbiel(rb));
+    }
+
+    fn cp_abort(&self) {
+        self.record(Step::CpAbort);
+    }
+
     fn hpte_store(&self, store: HpteStore) {
         self.record(Step::Store(store));
     }
@@ -147,7 +170,7 @@ mod tests {
     use super::super::std::sync::Arc;
     use super::*;
     use crate::hash::{HpteIndex, HpteR, HpteV};
-    use core::sync::atomic::{AtomicUsize, Ordering};
+    use core::sync::atomic::AtomicUsize;
 
     #[test]
     fn keeps_stores_and_instructions_in_one_sequence() {

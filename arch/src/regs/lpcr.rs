@@ -74,8 +74,9 @@ impl Lpcr {
         .union(Self::DEE)
         .union(Self::OEE);
 
-    /// What the hypervisor runs with while no guest is loaded.
-    pub const HYPERVISOR: Self = Self::LD.union(Self::WAKE);
+    /// What the hypervisor runs with while no guest is loaded. HVICE lets an interrupt of another
+    /// thread end a `stop`; it is not taken, as MSR\[EE\] is clear.
+    pub const HYPERVISOR: Self = Self::LD.union(Self::WAKE).union(Self::HVICE);
 
     /// The byte order in which interrupts that stay in the guest begin.
     #[must_use]

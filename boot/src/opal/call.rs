@@ -56,17 +56,13 @@ pub unsafe fn call(token: Token, args: [u64; 7]) -> Status {
     let before = spr::timebase();
     // SAFETY: the caller answers for the arguments; call.S keeps the ABI.
     let status = Status(unsafe { opal_call(a0, a1, a2, a3, a4, a5, a6, token.0) });
-    // Only this processor is out of firmware, so nothing is lost between load and store.
-    let spent = TICKS
-        .load(Ordering::Relaxed)
-        .wrapping_add(spr::timebase().wrapping_sub(before));
-    TICKS.store(spent, Ordering::Relaxed);
+    TICKS.fetch_add(spr::timebase().wrapping_sub(before), Ordering::Relaxed);
     status
 }
 
 static TICKS: AtomicU64 = AtomicU64::new(0);
 
-/// Time base ticks spent in firmware so far.
+/// Time base ticks spent in firmware so far, by all threads together.
 #[must_use]
 pub fn ticks() -> u64 {
     TICKS.load(Ordering::Relaxed)

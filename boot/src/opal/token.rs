@@ -25,6 +25,10 @@ tokens! {
     CEC_REBOOT = 6;
     /// Lets firmware do its background work.
     POLL_EVENTS = 10;
+    /// Takes a processor out of firmware.
+    START_CPU = 41;
+    /// Gives the calling processor back to firmware.
+    RETURN_CPU = 69;
     /// Sets byte order of hypervisor interrupts and the MMU kind.
     REINIT_CPUS = 70;
     /// Brings a failed time base back.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Checks a partition tree on the host, with the hypervisor's own code.
 //!
-//! `penstock-check [--memory SIZE] FILE.dtb` reads the tree, plans the start of every partition
-//! and, where the board's memory is given, checks that they fit it. SIZE is a number of bytes,
+//! `penstock-check [--memory SIZE] [--threads N] FILE.dtb` reads the tree, plans the start of every partition
+//! and, where the board's memory or its number of threads is given, checks that they fit it. SIZE is a number of bytes,
 //! with K, M or G behind it of 1024, 1024² or 1024³ bytes.
 //!
 //! It says nothing and ends with 0 where the hypervisor would start the partitions. Otherwise it
@@ -10,6 +10,7 @@
 
 use penstock_kernel::config::{self, Partitions};
 use penstock_kernel::image::{self, LoadRequest};
+use penstock_kernel::smp::THREAD_BYTES;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -22,11 +23,12 @@ const FIRMWARE_AND_HYPERVISOR_BYTES: u64 = 80 << 20;
 /// Largest file that is read: the format's own limit.
 const LARGEST_FILE_BYTES: u64 = u32::MAX as u64;
 
-const USAGE: &str = "usage: penstock-check [--memory SIZE] FILE.dtb";
+const USAGE: &str = "usage: penstock-check [--memory SIZE] [--threads N] FILE.dtb";
 
 struct Arguments {
     file: PathBuf,
     memory_bytes: Option<u64>,
+    threads: Option<u32>,
 }
 
 fn main() -> ExitCode {
@@ -46,9 +48,12 @@ fn main() -> ExitCode {
 fn parse_arguments(mut arguments: impl Iterator<Item = OsString>) -> Option<Arguments> {
     let mut file = None;
     let mut memory_bytes = None;
+    let mut threads = None;
     while let Some(argument) = arguments.next() {
         if argument == "--memory" {
             memory_bytes = Some(parse_size(arguments.next()?.to_str()?)?);
+        } else if argument == "--threads" {
+            threads = Some(arguments.next()?.to_str()?.parse().ok()?);
         } else if argument.to_str().is_some_and(|text| text.starts_with('-')) || file.is_some() {
             return None;
         } else {
@@ -58,6 +63,7 @@ fn parse_arguments(mut arguments: impl Iterator<Item = OsString>) -> Option<Argu
     Some(Arguments {
         file: file?,
         memory_bytes,
+        threads,
     })
 }
 
@@ -79,11 +85,17 @@ fn check(arguments: &Arguments) -> Result<(), String> {
     let partitions = config::parse(&bytes).map_err(text)?;
     partitions.check_supported().map_err(text)?;
     plan_all(&partitions)?;
+    if let Some(threads) = arguments.threads {
+        partitions.check_threads(threads).map_err(text)?;
+    }
     let Some(memory_bytes) = arguments.memory_bytes else {
         return Ok(());
     };
     let file_bytes = u64::try_from(bytes.len()).map_err(text)?;
-    let used = FIRMWARE_AND_HYPERVISOR_BYTES.saturating_add(file_bytes);
+    let threads = u64::from(arguments.threads.unwrap_or(0));
+    let used = FIRMWARE_AND_HYPERVISOR_BYTES
+        .saturating_add(file_bytes)
+        .saturating_add(threads.saturating_mul(THREAD_BYTES));
     partitions
         .check_against(memory_bytes.saturating_sub(used))
         .map_err(text)

@@ -144,6 +144,24 @@ pub enum ConfigError {
         /// The image's name.
         image: String,
     },
+    /// A property that has a cell for each virtual processor has another number of them.
+    BadPinning {
+        /// The partition.
+        partition: String,
+        /// Its virtual processors.
+        vcpus: u32,
+        /// Cells of the property.
+        threads: usize,
+    },
+    /// A virtual processor is pinned to a thread that the machine does not have.
+    NoSuchThread {
+        /// The partition.
+        partition: String,
+        /// The thread's number.
+        thread: u32,
+        /// How many there are.
+        threads: u32,
+    },
     /// More virtual processors than this version runs.
     ManyVcpus {
         /// The partition.
@@ -173,6 +191,8 @@ pub enum Expected {
     Cell,
     /// One cell with this value.
     CellOf(u32),
+    /// One cell for each virtual processor.
+    Cells,
     /// Two cells.
     TwoCells,
     /// Width, height and depth of a framebuffer.
@@ -198,6 +218,7 @@ impl fmt::Display for Expected {
         match self {
             Self::Cell => f.write_str("one cell"),
             Self::CellOf(value) => write!(f, "<{value}>"),
+            Self::Cells => f.write_str("numbers of threads, one cell for each"),
             Self::TwoCells => f.write_str("two cells"),
             Self::Framebuffer => f.write_str("three cells: width, height, depth"),
             Self::PageSize => f.write_str("one cell: 4096, 65536 or 16777216"),
@@ -314,6 +335,23 @@ impl fmt::Display for ConfigError {
             Self::InitrdLoadAddress { partition, image } => write!(
                 f,
                 "partition {partition}: initrd {image} has a load-address; only kernels have one"
+            ),
+            Self::BadPinning {
+                partition,
+                vcpus,
+                threads,
+            } => write!(
+                f,
+                "partition {partition}: pinned names {threads} threads for {vcpus} virtual processors"
+            ),
+            Self::NoSuchThread {
+                partition,
+                thread,
+                threads,
+            } => write!(
+                f,
+                "partition {partition}: pinned to thread {thread}, but the machine has {threads}, \
+                 numbered from 0"
             ),
             Self::ManyVcpus { partition, count } => write!(
                 f,

@@ -34,10 +34,14 @@
 //! default, or `"lazy"`), `strict-flags` (without a value: page table calls answer H_PARAMETER to
 //! flags that they do not define, which is LoPAR's debug mode; otherwise such flags are ignored) and
 //! `framebuffer` (three cells: pixels of a row, rows, each 64 to 4096, and
-//! bits of a pixel, 8, 16 or 32; without it the partition has none). The property `control`, which
+//! bits of a pixel, 8, 16 or 32; without it the partition has none). `interrupt-mode` says how the
+//! guest works with interrupts: `"xics"`, the default, by calls, or `"xive"`, on the controller
+//! itself. The property `control`, which
 //! has no value, lets a partition control others by H_CONTROL ([`crate::control`]). `largest-page` is
 //! the largest page that the guest is told, in bytes: 4096, 65536, or 16777216, which is the default;
-//! its real mode has pages of that size too.
+//! its real mode has pages of that size too. `pinned` (one cell for each virtual processor) names the
+//! hardware threads that run it, by their numbers from 0 in the order of their PIRs; without it the
+//! hypervisor chooses, and leaves threads that others are pinned to alone as long as there are others.
 //!
 //! The same code reads the file on the host, before anything starts, and in the hypervisor. It is
 //! strict: an unknown node or property, a second one of the same name, a value of another size
@@ -49,6 +53,7 @@ mod error;
 mod read;
 
 use crate::hcall::UndefinedFlags;
+use crate::presentation::{InterruptMode, Windows};
 use crate::screen::Geometry;
 use alloc::vec::Vec;
 use penstock_arch::addr::GuestReal;
@@ -116,6 +121,7 @@ impl<'a> Partitions<'a> {
         name: &'a str,
         kernel: &'a [u8],
         memory_bytes: u64,
+        bootargs: &'a str,
         backing: MemoryBacking,
     ) -> Self {
         let kernel = Image {
@@ -130,7 +136,7 @@ impl<'a> Partitions<'a> {
                 vcpus: 1,
                 kernel,
                 initrd: None,
-                bootargs: "",
+                bootargs,
                 hpt_order: default_hpt_order(memory_bytes),
                 hpt_resize_order: Some(MAX_HPT_ORDER.min(default_hpt_order(memory_bytes) + 1)),
                 model: None,
@@ -140,6 +146,8 @@ impl<'a> Partitions<'a> {
                 framebuffer: None,
                 largest_page: PageSize::P16M,
                 authority: Authority::None,
+                pinned: Vec::new(),
+                interrupt_mode: InterruptMode::default(),
             }],
         }
     }
@@ -168,6 +176,23 @@ impl<'a> Partitions<'a> {
             }),
             None => Ok(()),
         }
+    }
+
+    /// Checks that each thread that a partition is pinned to exists.
+    ///
+    /// # Errors
+    /// One does not; the error names the first.
+    pub fn check_threads(&self, threads: u32) -> Result<(), ConfigError> {
+        for partition in &self.list {
+            if let Some(thread) = partition.pinned.iter().find(|thread| **thread >= threads) {
+                return Err(ConfigError::NoSuchThread {
+                    partition: error::shown(partition.name),
+                    thread: *thread,
+                    threads,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Checks that all partitions together fit the board.
@@ -229,6 +254,11 @@ pub struct Partition<'a> {
     pub largest_page: PageSize,
     /// What it may do to others.
     pub authority: Authority,
+    /// The threads that its virtual processors are pinned to, one for each; empty where the
+    /// hypervisor chooses.
+    pub pinned: Vec<u32>,
+    /// How its guest works with interrupts.
+    pub interrupt_mode: InterruptMode,
 }
 
 impl Partition<'_> {
@@ -246,6 +276,17 @@ impl Partition<'_> {
         self.framebuffer.map_or(0, Geometry::slot_bytes)
     }
 
+    /// Bytes of the tables of the interrupt controller's windows; 0 without them.
+    fn window_bytes(&self) -> u64 {
+        match self.interrupt_mode {
+            InterruptMode::Xics => 0,
+            InterruptMode::Xive => Windows::plan(self.vcpus)
+                .iter()
+                .map(|window| Slot::overhead_bytes(window.bytes))
+                .fold(0, u64::saturating_add),
+        }
+    }
+
     /// Bytes of the board's memory that the partition takes.
     #[must_use]
     pub fn required_bytes(&self) -> u64 {
@@ -254,6 +295,7 @@ impl Partition<'_> {
             .saturating_add(Slot::overhead_bytes(self.memory_bytes))
             .saturating_add(self.framebuffer_bytes())
             .saturating_add(Slot::overhead_bytes(self.framebuffer_bytes()))
+            .saturating_add(self.window_bytes())
             .saturating_add(ChangeLog::bytes(self.most_entries()))
     }
 

@@ -11,6 +11,7 @@ use super::{
     Partitions, default_hpt_order,
 };
 use crate::hcall::UndefinedFlags;
+use crate::presentation::InterruptMode;
 use crate::screen::Geometry;
 use alloc::format;
 use alloc::string::String;
@@ -37,6 +38,8 @@ const PARTITION_PROPERTIES: &[&str] = &[
     "framebuffer",
     "control",
     "largest-page",
+    "pinned",
+    "interrupt-mode",
 ];
 
 /// Reads a partition tree.
@@ -377,6 +380,20 @@ fn read_partition<'a>(
         let bytes = u64::from(value.as_u32()?);
         PageSize::ALL.into_iter().find(|size| size.bytes() == bytes)
     })?;
+    let pinned = fields.optional("pinned", Expected::Cells, cells)?;
+    if let Some(pinned) = &pinned
+        && pinned.len() != vcpus as usize
+    {
+        return Err(ConfigError::BadPinning {
+            partition: shown(name),
+            vcpus,
+            threads: pinned.len(),
+        });
+    }
+    let interrupt_mode =
+        fields.optional("interrupt-mode", Expected::OneOf("xics", "xive"), |value| {
+            InterruptMode::named(value.as_str()?)
+        })?;
     Ok(Partition {
         name,
         memory_bytes,
@@ -393,12 +410,21 @@ fn read_partition<'a>(
         framebuffer,
         largest_page: largest_page.unwrap_or(PageSize::P16M),
         authority: control.unwrap_or_default(),
+        pinned: pinned.unwrap_or_default(),
+        interrupt_mode: interrupt_mode.unwrap_or_default(),
     })
 }
 
 fn three_cells(value: Property<'_>) -> Option<[u32; 3]> {
     let mut cells = value.cells().filter(|_| value.value.len() == 12)?;
     Some([cells.take_u32()?, cells.take_u32()?, cells.take_u32()?])
+}
+
+/// One cell or more.
+fn cells(value: Property<'_>) -> Option<Vec<u32>> {
+    let (cells, rest) = value.value.as_chunks();
+    let cells = || cells.iter().copied().map(u32::from_be_bytes);
+    (rest.is_empty() && !value.value.is_empty()).then(|| cells().collect())
 }
 
 fn string_list(value: Property<'_>) -> Option<Vec<&str>> {

@@ -49,6 +49,8 @@ fn every_property_is_read() {
             framebuffer: Some(Geometry::new(1024, 768, 32).unwrap()),
             largest_page: PageSize::P64K,
             authority: Authority::None,
+            pinned: vec![1],
+            interrupt_mode: InterruptMode::Xive,
         }
     );
     assert_eq!(
@@ -73,6 +75,8 @@ fn every_property_is_read() {
             framebuffer: None,
             largest_page: PageSize::P16M,
             authority: Authority::Control,
+            pinned: vec![],
+            interrupt_mode: InterruptMode::Xics,
         }
     );
 }
@@ -106,7 +110,10 @@ fn what_this_version_cannot_run_is_refused_in_a_sentence() {
             .to_string(),
         "partition b: 4 virtual processors: this version runs one per partition"
     );
-    let smp = changed(|tree| set(debian(tree), "vcpus", 2_u32));
+    let smp = changed(|tree| {
+        set(debian(tree), "vcpus", 2_u32);
+        set(debian(tree), "pinned", 1_u64 << 32);
+    });
     assert_eq!(
         parse(&smp)
             .unwrap()
@@ -119,6 +126,27 @@ fn what_this_version_cannot_run_is_refused_in_a_sentence() {
 }
 
 #[test]
+fn threads_that_do_not_exist_are_refused_by_number() {
+    let two = parse(TWO).unwrap();
+    assert_eq!(two.check_threads(2), Ok(()));
+    assert_eq!(
+        two.check_threads(1).unwrap_err().to_string(),
+        "partition debian: pinned to thread 1, but the machine has 1, numbered from 0"
+    );
+    let pinned_to = |threads: &[u8]| error(|tree| set(debian(tree), "pinned", threads));
+    assert_eq!(
+        pinned_to(&[0; 8]),
+        "partition debian: pinned names 2 threads for 1 virtual processors"
+    );
+    for odd in [&[][..], &[0], &[0; 5]] {
+        assert_eq!(
+            pinned_to(odd),
+            "/partitions/debian: pinned must be numbers of threads, one cell for each"
+        );
+    }
+}
+
+#[test]
 fn partitions_are_held_against_the_board() {
     let bytes = changed(|_| ());
     let one = parse(&bytes).unwrap();
@@ -126,7 +154,14 @@ fn partitions_are_held_against_the_board() {
     // each 32 KiB, a doubleword for each 64 KiB; half a byte for each entry of one table.
     // And 3 MiB to draw on, with as much beside each MiB.
     let screen = (3 << 20) + Slot::overhead_bytes(3 << 20);
-    let needed = ((512 + 128) << 20) + (1 << 20) + (16 << 10) + (64 << 10) + (1 << 20) + screen;
+    // And, beside as much, what there is of the interrupt controller: eight sources, one, a
+    // virtual processor's queues, and the thread registers.
+    let windows: u64 = [1 << 20, 2 << 16, 1 << 20, 1 << 16]
+        .map(Slot::overhead_bytes)
+        .iter()
+        .sum();
+    let needed = ((512 + 128) << 20) + (1 << 20) + (16 << 10) + (64 << 10) + (1 << 20);
+    let needed = needed + screen + windows;
     assert_eq!(one.as_slice()[0].framebuffer_bytes(), 3 << 20);
     assert_eq!(one.as_slice()[0].required_bytes(), needed);
     assert_eq!(one.check_against(needed), Ok(()));
@@ -387,6 +422,12 @@ fn partitions_are_as_the_schema_says() {
         with("memory-backing", b"slow\0"),
         alloc::format!("{path}: memory-backing must be \"eager\" or \"lazy\"")
     );
+    for value in [&b"XIVE\0"[..], b"xive", b"xics\0xive\0", b"\0", &[]] {
+        assert_eq!(
+            with("interrupt-mode", value),
+            alloc::format!("{path}: interrupt-mode must be \"xics\" or \"xive\"")
+        );
+    }
     for value in [&[0, 0, 0, 1][..], b"yes\0", &[0]] {
         assert_eq!(
             with("strict-flags", value),

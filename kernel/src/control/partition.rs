@@ -23,8 +23,7 @@ use crate::occupied::Occupied;
 use crate::partition::Partition;
 use crate::platform::Platform;
 use crate::rtas_memory::GuestRam;
-use crate::vcpu::Vcpu;
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::num::NonZeroU32;
 use penstock_mm::guest_memory::SlotId;
 use penstock_mm::hpt::{
@@ -115,58 +114,35 @@ pub struct Seat {
     pub activity: Activity,
 }
 
-/// A partition and its virtual processor.
-struct Guest<'a, 'p, P: Platform> {
-    partition: &'p Partition<P>,
-    vcpu: RefCell<&'a mut Vcpu<'p, P>>,
-}
-
 /// A partition for the time of a call.
-pub struct Target<'a, 'p, P: Platform> {
+pub struct Target<'a, P: Platform> {
     definition: Definition<'a>,
     seat: Cell<Seat>,
     /// `None` while it is shut off.
-    guest: Option<Guest<'a, 'p, P>>,
+    occupied: Option<&'a Occupied<P>>,
 }
 
 /// Lends a partition to the control interface. Where it is shut off, `occupied` is `None`.
 pub fn with_target<P: Platform, R>(
     definition: Definition<'_>,
-    occupied: Option<&mut Occupied<P>>,
+    occupied: Option<&Occupied<P>>,
     seat: &mut Seat,
-    act: impl FnOnce(&Target<'_, '_, P>) -> R,
-) -> R {
-    match occupied {
-        None => lend(definition, None, seat, act),
-        Some(occupied) => occupied.with(|vcpu| {
-            let partition = vcpu.partition;
-            let vcpu = RefCell::new(vcpu);
-            lend(definition, Some(Guest { partition, vcpu }), seat, act)
-        }),
-    }
-}
-
-fn lend<'a, 'p, P: Platform, R>(
-    definition: Definition<'a>,
-    guest: Option<Guest<'a, 'p, P>>,
-    seat: &mut Seat,
-    act: impl FnOnce(&Target<'a, 'p, P>) -> R,
+    act: impl FnOnce(&Target<'_, P>) -> R,
 ) -> R {
     let target = Target {
         definition,
         seat: Cell::new(*seat),
-        guest,
+        occupied,
     };
     let result = act(&target);
     *seat = target.seat.get();
     result
 }
 
-impl<'a, 'p, P: Platform> Target<'a, 'p, P> {
+impl<P: Platform> Target<'_, P> {
     /// Serves a call about this partition. The caller is `by`, or with `None` this one itself.
     pub fn serve(&self, call: &Call, by: Option<&Partition<P>>) -> Reply {
-        let own = self.guest.as_ref().map(|guest| guest.partition);
-        let Some(caller) = by.or(own) else {
+        let Some(caller) = by.or(self.partition().ok()) else {
             return ControlError::Off.into();
         };
         let who = Caller {
@@ -178,20 +154,20 @@ impl<'a, 'p, P: Platform> Target<'a, 'p, P> {
         serve(call, &who, &mut memory, &OneOf(self))
     }
 
-    fn partition(&self) -> Result<&'p Partition<P>, TargetError> {
-        match &self.guest {
-            Some(guest) => Ok(guest.partition),
+    fn partition(&self) -> Result<&Partition<P>, TargetError> {
+        match self.occupied {
+            Some(occupied) => Ok(occupied.partition()),
             None => Err(TargetError::Off),
         }
     }
 
-    /// Its guest, if no virtual processor of it is on a thread, and none comes there.
-    fn halted(&self) -> Result<&Guest<'a, 'p, P>, TargetError> {
+    /// The partition and its virtual processor, if that is on no thread, and does not come there.
+    fn halted(&self) -> Result<&Occupied<P>, TargetError> {
         let seat = self.seat.get();
         if !seat.held || seat.on_thread {
             return Err(TargetError::State);
         }
-        self.guest.as_ref().ok_or(TargetError::Off)
+        self.occupied.ok_or(TargetError::Off)
     }
 
     fn change_seat(&self, change: impl FnOnce(&mut Seat)) {
@@ -201,7 +177,7 @@ impl<'a, 'p, P: Platform> Target<'a, 'p, P> {
     }
 }
 
-impl<P: Platform> Controlled for Target<'_, '_, P> {
+impl<P: Platform> Controlled for Target<'_, P> {
     type Violation = Violation;
 
     fn session(&self) -> &Mutex<Session> {
@@ -284,8 +260,10 @@ impl<P: Platform> Controlled for Target<'_, '_, P> {
         part: u64,
         _: u64,
     ) -> Result<Harvested, TargetError> {
-        let mmu = &self.partition()?.mmu;
+        let partition = self.partition()?;
+        let mmu = &partition.mmu;
         let slot = slot_id(slot);
+        partition.note_hardware_writes();
         let before = mmu.logged_granules(slot, part);
         let next = match how {
             Harvest::Cheap => mmu.harvest_part_roughly(slot, part),
@@ -393,7 +371,7 @@ impl<P: Platform> Controlled for Target<'_, '_, P> {
         order: HeaderOrder,
         records: &[u8],
     ) -> Result<(), TargetError> {
-        let mmu = &self.halted()?.partition.mmu;
+        let mmu = &self.halted()?.partition().mmu;
         let encoding = Encoding::Bare(byte_order(order));
         let stream =
             ParsedStream::parse(records, encoding, mmu.entries(), StartsFrom::CurrentTable)
@@ -412,13 +390,13 @@ impl<P: Platform> Controlled for Target<'_, '_, P> {
     }
 
     fn drop_entries(&self, _: &Dirty, from: u64, entries: u64) -> Result<Option<u64>, TargetError> {
-        let mmu = &self.halted()?.partition.mmu;
+        let mmu = &self.halted()?.partition().mmu;
         mmu.drop_entries(from, entries, VcpusAre::Stopped)
             .map_err(|_| TargetError::State)
     }
 
     fn invalidate(&self, _: &Dirty, what: &Invalidation<'_>) -> Result<(), TargetError> {
-        let mmu = &self.halted()?.partition.mmu;
+        let mmu = &self.halted()?.partition().mmu;
         match what.plan() {
             Plan::Everything => mmu.flush_partition(),
             Plan::Single => mmu.invalidate_entries(what.entries()),
@@ -433,13 +411,13 @@ impl<P: Platform> Controlled for Target<'_, '_, P> {
         state: &mut VcpuState,
         vectors: Option<&mut VectorState>,
     ) -> Result<(), TargetError> {
-        let vcpu = self.halted()?.vcpu.try_borrow();
-        let vcpu = vcpu.map_err(|_| TargetError::Busy)?;
-        if vcpu.server != number {
-            return Err(TargetError::Unsupported);
-        }
-        registers::read(&vcpu, self.seat.get().activity, state, vectors);
-        Ok(())
+        self.halted()?.with(|vcpu| {
+            if vcpu.server != number {
+                return Err(TargetError::Unsupported);
+            }
+            registers::read(vcpu, self.seat.get().activity, state, vectors);
+            Ok(())
+        })
     }
 
     fn write_vcpu(
@@ -449,12 +427,12 @@ impl<P: Platform> Controlled for Target<'_, '_, P> {
         state: &VcpuState,
         vectors: Option<&VectorState>,
     ) -> Result<(), TargetError> {
-        let vcpu = self.halted()?.vcpu.try_borrow_mut();
-        let mut vcpu = vcpu.map_err(|_| TargetError::Busy)?;
-        if vcpu.server != number {
-            return Err(TargetError::Unsupported);
-        }
-        let activity = registers::write(&mut vcpu, state, vectors)?;
+        let activity = self.halted()?.with(|vcpu| {
+            if vcpu.server != number {
+                return Err(TargetError::Unsupported);
+            }
+            registers::write(vcpu, state, vectors)
+        })?;
         self.change_seat(|seat| seat.activity = activity);
         Ok(())
     }
@@ -476,7 +454,7 @@ impl<P: Platform> Controlled for Target<'_, '_, P> {
 
     fn commit(&self, _: &Dirty) -> Result<(), TargetError> {
         // Each change has flushed what it changed; the partition table stays as it is.
-        self.halted()?.partition.mmu.flush_partition();
+        self.halted()?.partition().mmu.flush_partition();
         Ok(())
     }
 

@@ -10,6 +10,7 @@ pub mod clear_hpt;
 mod console;
 pub mod control;
 mod cpu;
+mod exploitation;
 mod interrupt;
 mod memory;
 mod resize;

@@ -6,6 +6,7 @@ extern crate std;
 mod console;
 mod control;
 mod cpu;
+mod exploitation;
 mod interrupt;
 mod memory;
 mod random;

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The OPAL console, shared by the hypervisor's log, the monitor and the guests.
 //!
-//! Everything goes through one [`Multiplexer`] behind one lock. The log takes the lock only if it
-//! is free, and is lost rather than waited for: it may come from anywhere.
+//! Everything goes through one [`Multiplexer`] behind one lock, the last in the order of locks. Any
+//! thread may write; OPAL's console calls are made under the lock. Input is the boot thread's. The log
+//! waits a bounded time for the lock, and is lost otherwise: it may come from anywhere.
 
+use super::thread;
 use crate::console::{ConsoleSink, GuestId, Multiplexer, OutputRing};
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU64, Ordering};
+use penstock_arch::spr;
 use penstock_boot::opal;
 use spin::{Mutex, Once};
 
@@ -51,6 +54,17 @@ pub fn drain(guest: Option<(GuestId, &OutputRing)>) {
     opal::console::flush(CONSOLE.load(Ordering::Relaxed));
 }
 
+/// Makes room in the ring of a guest: by the line, or, where nobody sees it, by dropping what is
+/// oldest.
+pub fn make_room(id: GuestId, output: &OutputRing) {
+    let mut multiplexer = multiplexer().lock();
+    if multiplexer.holds_back(id) {
+        multiplexer.pump(Some((id, output)), &mut OpalSink);
+    } else {
+        output.drop_oldest();
+    }
+}
+
 /// Writes out all that waits in this ring, whoever is in focus, however long it takes.
 pub fn show(output: &OutputRing) {
     multiplexer().lock().show(output, &mut Patient);
@@ -93,6 +107,30 @@ pub fn flush() {
 
 struct Logger;
 
+/// How long a message waits for the line, in ticks: some hundred milliseconds. Another thread has it
+/// for as long as firmware takes to write; should it be the calling thread itself, it is lost.
+const PATIENCE: u64 = 200_000_000;
+
+/// The multiplexer, unless it is not free for long.
+fn patiently() -> Option<spin::MutexGuard<'static, Multiplexer>> {
+    let since = spr::timebase();
+    loop {
+        if let Some(multiplexer) = multiplexer().try_lock() {
+            return Some(multiplexer);
+        }
+        // Alone, nobody else can have it.
+        let alone = thread::all()
+            .iter()
+            .filter(|thread| thread.is_here())
+            .count()
+            < 2;
+        if alone || spr::timebase().wrapping_sub(since) > PATIENCE {
+            return None;
+        }
+        core::hint::spin_loop();
+    }
+}
+
 impl log::Log for Logger {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
@@ -103,7 +141,7 @@ impl log::Log for Logger {
         let target = record.target();
         let name = target.strip_prefix("penstock_").unwrap_or(target);
         let name = name.split("::").next().unwrap_or(name);
-        if let Some(mut multiplexer) = multiplexer().try_lock() {
+        if let Some(mut multiplexer) = patiently() {
             let level = record.level().as_str();
             // A full ring counts what it loses, and says so itself.
             let _ = match record.level() {

@@ -2,15 +2,16 @@
 //! Making a partition from its configuration, putting its guest into its memory, and taking all
 //! back when it ends.
 
-use super::hardware::{Hardware, HwInterrupts, HwMemory};
-use super::interrupts::{self, Ground, Interrupts};
+use super::builtin;
+use super::hardware::{Hardware, HwMemory, scope_of};
+use super::interrupts::{self, Forgotten, Ground, Interrupts};
 use super::start::Machine;
-use super::{builtin, firmware::Opal};
 use crate::config::{self, Authority, MemoryBacking, Partitions};
 use crate::console::{GuestId, InputRing, OutputRing};
 use crate::control::{ControlPort, Streams};
 use crate::guest_dt::{
-    self, CpuKind, FdtPlace, Framebuffer, GuestCpu, GuestDtParams, GuestRtas, RandomDevice, Vty,
+    self, CpuKind, FdtPlace, Framebuffer, GuestCpu, GuestDtParams, GuestInterrupts, GuestRtas,
+    RandomDevice, Vty,
 };
 use crate::hcall::{function_sets, table::RESIZE_SET};
 use crate::image::{self, LoadPlan, LoadRequest};
@@ -20,18 +21,20 @@ use crate::partition::{
     complaint_budget,
 };
 use crate::platform::Platform;
+use crate::presentation::{InterruptMode, Windows, own_sources};
 use crate::rtas::{self, Rtas};
 use crate::screen::{self, Geometry, Screen};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use penstock_arch::hash::Lpid;
 use penstock_arch::spr;
-use penstock_arch::switch::FirstEntry;
 use penstock_boot::bootinfo::SegmentPageSize;
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::{Backing, GuestMemory, MemoryConfig, SlotId};
 use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
+use penstock_xive::native::window;
 
 /// What partitions are made of.
 pub struct Resources<'a> {
@@ -51,10 +54,8 @@ pub struct Resources<'a> {
 
 /// A partition with its guest, and what is needed to start it again.
 pub struct Guest {
-    /// The partition and its virtual processor.
-    pub occupied: Occupied<Hardware>,
-    /// Whether it has been on this thread since it was made or started again.
-    pub first_entry: FirstEntry,
+    /// The partition and its virtual processor. Its seat has the other reference.
+    pub occupied: Occupant,
     ground: Ground,
     plan: LoadPlan,
     tree: Vec<u8>,
@@ -63,14 +64,17 @@ pub struct Guest {
     pub screen: Option<(SlotId, Screen)>,
 }
 
+/// A partition and its virtual processor, for its seat.
+pub type Occupant = Arc<Occupied<Hardware>>;
+
 /// A sentence that says why a partition cannot be made.
 pub type CreateError = String;
 
 /// The name of the built-in guest's partition.
 const BUILTIN_NAME: &str = "builtin";
 
-/// What runs when there is no partition tree; `None` if nothing was embedded.
-pub fn builtin() -> Option<Partitions<'static>> {
+/// What runs when there is no partition tree, with this command line; `None` if nothing was embedded.
+pub fn builtin(bootargs: &'static str, backing: MemoryBacking) -> Option<Partitions<'static>> {
     if builtin::IMAGE.is_empty() {
         return None;
     }
@@ -78,7 +82,8 @@ pub fn builtin() -> Option<Partitions<'static>> {
         BUILTIN_NAME,
         builtin::IMAGE,
         256 << 20,
-        MemoryBacking::Lazy,
+        bootargs,
+        backing,
     ))
 }
 
@@ -123,12 +128,22 @@ pub fn create(
         Some(bytes) => match memory.add_framebuffer(screen::WINDOW, bytes, &mut resources.frames) {
             Ok(slot) => Some(slot),
             Err(error) => {
-                if let Err(lost) = memory.release(&mut resources.frames) {
-                    log::error!("memory of a partition is lost: {lost}");
-                }
+                give_back(resources, memory);
                 return Err(fail(&error));
             }
         },
+    };
+    let windows = match configuration.interrupt_mode {
+        InterruptMode::Xics => None,
+        InterruptMode::Xive => {
+            match Windows::add(&mut memory, &mut resources.frames, configuration.vcpus) {
+                Ok(windows) => Some(windows),
+                Err(error) => {
+                    give_back(resources, memory);
+                    return Err(fail(&error));
+                }
+            }
+        }
     };
     let backing_ticks = spr::timebase().wrapping_sub(before);
     let config = HptConfig {
@@ -144,17 +159,21 @@ pub fn create(
     if let Some(slot) = screen_slot {
         let _ = mmu.start_log(slot);
     }
-    let interrupts = match interrupts::set_up(resources, configuration.vcpus) {
+    let interrupts = match interrupts::set_up(resources, configuration.vcpus, windows) {
         Ok(interrupts) => interrupts,
         Err(error) => {
             release_memory(resources, mmu);
             return Err(fail(&error));
         }
     };
+    if let Some(scope) = scope_of(lpid) {
+        scope.forget();
+    }
     Hardware::set_partition_entry(lpid, mmu.pate());
     let Interrupts {
         presenters,
         sources,
+        exploited,
         ground,
     } = interrupts;
     let partition = Box::new(Partition {
@@ -169,6 +188,7 @@ pub fn create(
         page_sizes,
         presenters,
         sources,
+        exploited,
         characteristics: resources.characteristics,
         watchpoints: resources.watchpoints,
         undefined_flags: configuration.undefined_flags,
@@ -183,18 +203,17 @@ pub fn create(
         streams: spin::Mutex::new(Streams::new()),
         complaints: spin::Mutex::new(complaint_budget(resources.clock.timebase_hz)),
     });
-    let mut occupied = match Occupied::new(partition) {
-        Ok(occupied) => occupied,
+    // Its one page serves all virtual processors, each of which sees its own context there.
+    partition.fill_device_page(window::TIMA_OS);
+    let occupied = match Occupied::new(partition) {
+        Ok(occupied) => Arc::new(occupied),
         Err(partition) => {
             unmake(resources, *partition, ground);
             return Err(fail(&"no virtual processor"));
         }
     };
-    let emergency_sp = resources.machine.idle.emergency_sp;
-    occupied.with(|vcpu| vcpu.ctx.emergency_sp = emergency_sp);
     let mut guest = Guest {
         occupied,
-        first_entry: FirstEntry::Yes,
         ground,
         plan,
         tree,
@@ -227,15 +246,34 @@ fn machine_cpus(machine: &Machine) -> u32 {
 
 /// Takes back what a partition is made of. Nothing of it is on any thread.
 fn unmake(resources: &mut Resources<'_>, partition: Partition<Hardware>, ground: Ground) {
+    let had_pins = partition.exploited.is_some();
     let Partition {
         mmu,
         presenters,
         sources,
+        exploited,
         ..
     } = partition;
     Hardware::set_partition_entry(mmu.lpid(), None);
-    interrupts::tear_down(resources, presenters, sources, ground);
-    release_memory(resources, mmu);
+    let interrupts = Interrupts {
+        presenters,
+        sources,
+        exploited,
+        ground,
+    };
+    match interrupts::tear_down(resources, interrupts) {
+        Forgotten::Yes => release_memory(resources, mmu),
+        // Event queues may be in it.
+        Forgotten::No if had_pins => log::error!("the memory of a partition is lost with them"),
+        Forgotten::No => release_memory(resources, mmu),
+    }
+}
+
+/// Gives memory back that no partition has come of.
+fn give_back(resources: &mut Resources<'_>, memory: GuestMemory<HwMemory>) {
+    if let Err(lost) = memory.release(&mut resources.frames) {
+        log::error!("memory of a partition is lost: {lost}");
+    }
 }
 
 fn release_memory(resources: &mut Resources<'_>, mmu: HashMmu<HwMemory>) {
@@ -255,10 +293,11 @@ fn device_tree(
     let kind = CpuKind::from_pvr(machine.pvr.get()).ok_or("unknown processor")?;
     let tokens: Vec<(&str, u32)> = rtas::FUNCTIONS
         .iter()
+        .filter(|function| function.is_in(configuration.interrupt_mode))
         .map(|function| (function.name, function.token))
         .collect();
     let resizes = configuration.hpt_resize_order.is_some();
-    let sets: Vec<&str> = function_sets()
+    let sets: Vec<&str> = function_sets(configuration.interrupt_mode)
         .filter(|set| resizes || *set != RESIZE_SET)
         .collect();
     let mut seed = [0u8; 32];
@@ -304,6 +343,12 @@ fn device_tree(
             geometry,
             order: image::byte_order(configuration.kernel.data),
         }),
+        interrupts: match configuration.interrupt_mode {
+            InterruptMode::Xics => GuestInterrupts::Xics,
+            InterruptMode::Xive => GuestInterrupts::Xive {
+                own_sources: own_sources(configuration.vcpus),
+            },
+        },
         random: RandomDevice::Present,
         fdt: FdtPlace {
             base: plan.fdt,
@@ -354,7 +399,6 @@ impl Guest {
             .map_err(fail)?;
         let (entry, fdt) = (self.plan.entry, self.plan.fdt);
         self.occupied.with(|vcpu| vcpu.set_start_state(entry, fdt));
-        self.first_entry = FirstEntry::Yes;
         Ok(())
     }
 
@@ -371,20 +415,21 @@ impl Guest {
         });
         let partition = self.occupied.partition();
         partition
-            .sources()
-            .reset(&HwInterrupts, &Opal)
-            .map_err(|error| alloc::format!("{}: interrupt sources: {error}", partition.name))?;
-        for presenter in &partition.presenters {
-            presenter.reset(&HwInterrupts);
-        }
+            .reset_interrupts()
+            .map_err(|error| alloc::format!("{}: interrupts: {error}", partition.name))?;
         partition.mmu.clear_all();
         // It may have had another table, and begins with its first one.
         Hardware::set_partition_entry(partition.mmu.lpid(), partition.mmu.pate());
         self.load(configuration)
     }
 
-    /// Ends the partition, and gives back all that it has. It is not on a thread.
+    /// Ends the partition, and gives back all that it has. It is not on a thread, and its seat is
+    /// empty.
     pub fn destroy(self, resources: &mut Resources<'_>) {
-        unmake(resources, *self.occupied.into_partition(), self.ground);
+        match Arc::try_unwrap(self.occupied) {
+            Ok(occupied) => unmake(resources, *occupied.into_partition(), self.ground),
+            // Nobody else keeps one.
+            Err(shared) => log::error!("{}: all that it has is lost", shared.partition().name),
+        }
     }
 }

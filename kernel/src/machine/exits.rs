@@ -7,8 +7,8 @@
 // UNSAFETY: registers of a guest's interrupts.
 #![expect(unsafe_code)]
 
-use super::hardware::{Hardware, HwInterrupts};
-use super::start::Machine;
+use super::hardware::Hardware;
+use super::thread;
 use crate::console::{Admission, Suppressed};
 use crate::exit::GuestExit;
 use crate::inject::{self, Vector};
@@ -51,7 +51,7 @@ pub enum Next {
 }
 
 /// Does what `exit` asks for, as far as that concerns the virtual processor alone.
-pub fn handle(vcpu: &mut Vcpu<Hardware>, exit: GuestExit, machine: &Machine) -> Next {
+pub fn handle(vcpu: &mut Vcpu<Hardware>, exit: GuestExit) -> Next {
     match exit {
         // The timer is a hint: the loop looks at the clock itself.
         GuestExit::HypervisorDecrementer | GuestExit::Doorbell => Next::Enter,
@@ -88,7 +88,7 @@ pub fn handle(vcpu: &mut Vcpu<Hardware>, exit: GuestExit, machine: &Machine) -> 
             Next::Enter
         }
         GuestExit::Virtualization | GuestExit::External => {
-            acknowledge(machine);
+            acknowledge();
             Next::Enter
         }
         GuestExit::Maintenance => {
@@ -197,16 +197,14 @@ pub fn post_mortem(vcpu: &Vcpu<Hardware>, exit: GuestExit) {
     }
 }
 
-/// An interrupt for the hypervisor. None of its own sources is routed in this version, so what
-/// comes is firmware's: acknowledge it, let firmware work, and accept the next.
-pub fn acknowledge(machine: &Machine) {
-    use penstock_xive::XiveMmio;
-    const ACK_HV: u64 = 0x830;
-    const PHYS_CPPR: u64 = 0x31;
-    let page = machine.info.xive.tima.hypervisor.start();
-    let _ = HwInterrupts.load16(page, ACK_HV);
-    penstock_boot::opal::call::poll_events();
-    HwInterrupts.store8(page, PHYS_CPPR, 0xff);
+/// An interrupt for the hypervisor: another thread has rung, or firmware has something to do. What
+/// the other thread wants is looked for before the guest is entered again.
+fn acknowledge() {
+    let me = thread::this();
+    me.acknowledge();
+    if me.number == thread::boot().number {
+        penstock_boot::opal::call::poll_events();
+    }
 }
 
 fn name<'p>(vcpu: &Vcpu<'p, Hardware>) -> &'p str {

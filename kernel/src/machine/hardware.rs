@@ -4,7 +4,10 @@
 // UNSAFETY: registers, devices and raw memory, each through a wrapper of `arch`.
 #![expect(unsafe_code)]
 
+use super::thread;
+use crate::config::MAX_PARTITIONS;
 use crate::platform::{GuestRegister, HDSISR_CANARY, Platform, StorageFaultRegisters};
+use crate::smp::TlbScope;
 use penstock_arch::addr::HostReal;
 use penstock_arch::regs::{Lpcr, Processor, Pvr, sprn};
 use penstock_arch::{hw_tlb, mmio, spr, sync};
@@ -16,6 +19,26 @@ use penstock_xive::{QueueMemory, XiveMmio};
 pub struct Hardware;
 
 pub use hw_tlb::HwTlb;
+
+impl Hardware {
+    /// Writes LPCR as it is given.
+    pub fn write_lpcr(lpcr: Lpcr) {
+        // SAFETY: all values come from the constants of `Lpcr` and the modes that a guest may choose.
+        unsafe { spr::write::<{ sprn::LPCR }>(lpcr.bits()) };
+        sync::isync();
+    }
+}
+
+/// Which threads may have translations of each partition, by its LPID; those above are everywhere.
+/// Not which cores: threads of a core may share a TLB, but each has an ERAT of its own, which only
+/// its own tlbiel empties.
+static SCOPES: [TlbScope; MAX_PARTITIONS + 1] = [const { TlbScope::new() }; MAX_PARTITIONS + 1];
+
+/// Where translations of a partition may be.
+#[inline(always)]
+pub fn scope_of(lpid: penstock_arch::hash::Lpid) -> Option<&'static TlbScope> {
+    SCOPES.get(lpid.get() as usize)
+}
 
 /// TLB and page operations of the machine.
 #[derive(Clone, Copy, Debug)]
@@ -64,23 +87,57 @@ impl penstock_arch::tlb::TlbMaintenance for HwMemory {
         self.0.tlbie_erat_fixup();
     }
     #[inline(always)]
+    fn is_local(&self, lpid: penstock_arch::hash::Lpid) -> bool {
+        // tlbiel takes the partition from LPIDR.
+        spr::read::<{ sprn::LPIDR }>() == u64::from(lpid.get())
+            && scope_of(lpid).is_some_and(|scope| scope.is_only(thread::address_of_this()))
+    }
+    #[inline(always)]
+    fn tlbiel(&self, rb: penstock_arch::hash::TlbieRb) {
+        self.0.tlbiel(rb);
+    }
+    #[inline(always)]
+    fn cp_abort(&self) {
+        self.0.cp_abort();
+    }
+    #[inline(always)]
     fn errata(&self) -> penstock_arch::tlb::TlbieErrata {
         self.0.errata()
     }
 }
 
+/// How long a thread may take to leave a guest: a minute. It is interrupted at once, and the longest
+/// hypervisor call takes milliseconds.
+const VIRTUALIZE_TICKS: u64 = 60 * 512_000_000;
+
 impl penstock_mm::page_ops::Threads for HwMemory {
     #[cold]
     fn virtualize(&self, lpid: penstock_arch::hash::Lpid) {
-        // This is the one thread that runs guests. It is in the hypervisor, so nobody is in the
-        // guest; what it goes back to, and enters anew, sees the count.
-        if spr::read::<{ sprn::LPIDR }>() != u64::from(lpid.get()) {
-            return;
+        let me = thread::this();
+        // On the light path this thread counts as in its guest, whichever that is. Others may wait for
+        // it while it waits for them, so it does what they wait for first; a VPM1 that is not needed
+        // is taken back at the next full entry.
+        let lpcr = spr::read::<{ sprn::LPCR }>();
+        if spr::read::<{ sprn::LPIDR }>() != 0 && lpcr & Lpcr::VPM1.bits() == 0 {
+            // SAFETY: only where a guest's storage faults go to changes; the handlers are there.
+            unsafe { spr::write::<{ sprn::LPCR }>(lpcr | Lpcr::VPM1.bits()) };
+            sync::isync();
         }
-        let lpcr = spr::read::<{ sprn::LPCR }>() | Lpcr::VPM1.bits();
-        // SAFETY: only where a guest's storage faults go to changes; the handlers are there.
-        unsafe { spr::write::<{ sprn::LPCR }>(lpcr) };
-        sync::isync();
+        me.presence.virtualized();
+        for other in thread::all() {
+            if !other.presence.is_without_vpm(lpid.get()) {
+                continue;
+            }
+            let since = spr::timebase();
+            other.ring();
+            while other.presence.is_without_vpm(lpid.get()) {
+                // The time base has 512 MHz.
+                if spr::timebase().wrapping_sub(since) > VIRTUALIZE_TICKS {
+                    panic!("thread {} does not leave its guest", other.number);
+                }
+                core::hint::spin_loop();
+            }
+        }
     }
 }
 
@@ -235,9 +292,9 @@ impl Platform for Hardware {
     }
 
     fn set_lpcr(lpcr: Lpcr) {
-        // SAFETY: all values come from `Lpcr::GUEST` and the modes that a guest may choose.
-        unsafe { spr::write::<{ sprn::LPCR }>(lpcr.bits()) };
-        sync::isync();
+        // Others may count on it that VPM1 stays set until the next full entry: see `Presence`.
+        let kept = Lpcr::from_bits_retain(spr::read::<{ sprn::LPCR }>()) & Lpcr::VPM1;
+        Self::write_lpcr(lpcr | kept);
     }
 
     fn set_partition_entry(

@@ -36,12 +36,7 @@ impl Jobs {
     ///
     /// # Errors
     /// What is in the way, for the operator.
-    pub fn hpt(
-        &mut self,
-        world: &World<'_>,
-        place: usize,
-        command: HptCommand,
-    ) -> Result<(), String> {
+    pub fn hpt(&mut self, world: &World, place: usize, command: HptCommand) -> Result<(), String> {
         self.begin(world, place, Job::hpt(command, FrameStore::new()))
     }
 
@@ -51,19 +46,14 @@ impl Jobs {
     /// As [`hpt`](Self::hpt).
     pub fn dirty(
         &mut self,
-        world: &World<'_>,
+        world: &World,
         place: usize,
         command: DirtyCommand,
     ) -> Result<(), String> {
         self.begin(world, place, Job::dirty(command))
     }
 
-    fn begin(
-        &mut self,
-        world: &World<'_>,
-        place: usize,
-        job: Job<FrameStore>,
-    ) -> Result<(), String> {
+    fn begin(&mut self, world: &World, place: usize, job: Job<FrameStore>) -> Result<(), String> {
         if self.any() {
             return Err(String::from("another command is being done (^C ends it)"));
         }
@@ -79,7 +69,7 @@ impl Jobs {
 
     /// Goes on for a while, if there is something to do, and as long as the monitor has the line and
     /// the line has room. Whether that was the last of it.
-    pub fn go_on(&mut self, world: &mut World<'_>) -> bool {
+    pub fn go_on(&mut self, world: &mut World) -> bool {
         let begin = spr::timebase();
         let turn = world.machine.info.cpu.timebase_hz / TURN_HZ;
         loop {
@@ -103,7 +93,7 @@ impl Jobs {
     }
 
     /// Ends the command that is being done, if there is one.
-    pub fn cancel(&mut self, world: &mut World<'_>) {
+    pub fn cancel(&mut self, world: &mut World) {
         let Some((id, mut job)) = self.0.take() else {
             return;
         };
@@ -122,7 +112,7 @@ fn has_line() -> bool {
 }
 
 /// The place of a partition that is not shut off.
-fn place_of(world: &World<'_>, id: GuestId) -> Option<usize> {
+fn place_of(world: &World, id: GuestId) -> Option<usize> {
     world
         .slots
         .iter()
@@ -130,24 +120,26 @@ fn place_of(world: &World<'_>, id: GuestId) -> Option<usize> {
 }
 
 fn step(
-    world: &mut World<'_>,
+    world: &mut World,
     id: GuestId,
     job: &mut Job<FrameStore>,
 ) -> Result<Step, core::fmt::Error> {
     make_room(world, job);
     // Not straight into the multiplexer, which messages of what is called may need.
     let mut text = String::new();
-    let step = place_of(world, id)
-        .and_then(|place| world.with_target(place, |target| job.step(target, &mut text)))
-        .unwrap_or_else(|| {
-            writeln!(text, "error: the partition has ended").map(|()| Step::Finished)
-        });
+    let step = match place_of(world, id) {
+        Some(place) => match world.with_target(place, |target| job.step(target, &mut text)) {
+            Ok(step) => step,
+            Err(stuck) => writeln!(text, "error: {stuck}").map(|()| Step::Finished),
+        },
+        None => writeln!(text, "error: the partition has ended").map(|()| Step::Finished),
+    };
     let _ = console::multiplexer().lock().text().write_str(&text);
     step
 }
 
 /// Gives a job the memory that it may need in its next step. Where there is none, it says so itself.
-fn make_room(world: &mut World<'_>, job: &mut Job<FrameStore>) {
+fn make_room(world: &mut World, job: &mut Job<FrameStore>) {
     let Some(store) = job.store_mut() else {
         return;
     };
@@ -164,7 +156,7 @@ fn make_room(world: &mut World<'_>, job: &mut Job<FrameStore>) {
 }
 
 /// Takes back the memory of a job that is done.
-fn give_back(world: &mut World<'_>, job: Job<FrameStore>) {
+fn give_back(world: &mut World, job: Job<FrameStore>) {
     for piece in job
         .into_store()
         .into_iter()
@@ -174,7 +166,7 @@ fn give_back(world: &mut World<'_>, job: Job<FrameStore>) {
     }
 }
 
-fn free(world: &mut World<'_>, piece: Frames) {
+fn free(world: &mut World, piece: Frames) {
     if let Err(error) = world.frames().0.free(piece) {
         log::error!("memory of a command is lost: {error}");
     }

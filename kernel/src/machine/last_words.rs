@@ -9,9 +9,11 @@
 #![expect(unsafe_code)]
 
 use super::console::{self, Emergency};
+use super::thread::{self, Thread};
 use crate::bootargs::Death;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
+use penstock_arch::addr::HostReal;
 use penstock_arch::context::HostFrame;
 use penstock_arch::regs::sprn;
 use penstock_arch::spr;
@@ -66,8 +68,37 @@ fn last_line(status: ExitStatus) -> ! {
     opal::platform::power_off()
 }
 
+/// The death that another thread is asked to die, and the number of that thread.
+static ASKED: spin::Mutex<Option<(Death, usize)>> = spin::Mutex::new(None);
+
+/// Has the last of the other threads die as asked for, or this one where there is no other.
+pub fn die_somewhere(death: Death) -> ! {
+    let boot = thread::boot().number;
+    let others = thread::all().iter().rev();
+    let Some(other) = others
+        .filter(|thread| thread.is_here())
+        .find(|thread| thread.number != boot)
+    else {
+        die(death)
+    };
+    log::info!("thread {} (PIR {:#x}) is to die", other.number, other.pir);
+    *ASKED.lock() = Some((death, other.number));
+    other.ring();
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
+/// Dies, if the calling thread, `me`, is asked to.
+pub fn die_if_asked(me: &Thread) {
+    let asked = *ASKED.lock();
+    if let Some((death, _)) = asked.filter(|(_, number)| *number == me.number) {
+        die(death);
+    }
+}
+
 /// Dies as asked for.
-pub fn die(death: Death) -> ! {
+fn die(death: Death) -> ! {
     match death {
         Death::Panic => panic!("asked for by penstock.selftest"),
         // SAFETY: ends in our own handler, which is what is tested.
@@ -82,8 +113,12 @@ pub fn die(death: Death) -> ! {
     }
 }
 
-/// Set by the first death: a second one, on the way, ends at once.
-static DYING: AtomicBool = AtomicBool::new(false);
+/// The PIR of the thread that dies first. Should it die once more on the way, the machine ends at
+/// once; other threads leave it the console, and stop.
+static DYING: AtomicU64 = AtomicU64::new(NOBODY);
+
+/// No thread's PIR.
+const NOBODY: u64 = u64::MAX;
 
 /// Text and registers of the death, for a debugger that comes too late for the console, or finds
 /// that it did not work.
@@ -121,20 +156,28 @@ impl Write for LastWords {
 }
 
 fn die_once() {
-    if DYING.swap(true, Ordering::AcqRel) {
-        opal::platform::power_off();
+    let me = spr::read::<{ sprn::PIR }>();
+    match DYING.compare_exchange(NOBODY, me, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => {}
+        Err(first) if first == me => opal::platform::power_off(),
+        Err(_) => loop {
+            core::hint::spin_loop();
+        },
     }
 }
 
 /// Calls out who called whom, from the stack frame at `sp` (ELFv2: back chain at 0, LR at 16).
 fn back_chain(mut sp: u64) {
     let _ = write!(LastWords, "  called from:");
+    let stack = thread::by_pir(spr::read::<{ sprn::PIR }>()).and_then(Thread::stack);
     for _ in 0..24 {
-        // Frames lie in our image or on a stack in it; anything else ends the walk.
-        let in_image = penstock_boot::head::image().is_some_and(|image| {
-            sp >= image.start().get() && sp < image.end().get() && sp.is_multiple_of(8)
-        });
-        if !in_image {
+        // Frames lie in our image, or on this thread's stack; anything else ends the walk.
+        let at = HostReal::new(sp);
+        let is_known = [penstock_boot::head::image(), stack]
+            .iter()
+            .flatten()
+            .any(|range| range.contains(at));
+        if !is_known || !sp.is_multiple_of(8) {
             break;
         }
         #[expect(
@@ -142,7 +185,7 @@ fn back_chain(mut sp: u64) {
             reason = "usize is 64 bits on this machine"
         )]
         let frame = core::ptr::with_exposed_provenance::<u64>(sp as usize);
-        // SAFETY: inside the image and aligned, as checked; only read.
+        // SAFETY: inside the image or a stack, and aligned, as checked; only read.
         let next = unsafe { frame.read_volatile() };
         if next <= sp {
             break;

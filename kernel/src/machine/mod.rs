@@ -23,10 +23,14 @@ mod mitigations;
 mod operator;
 mod partition_table;
 mod run;
+mod runner;
+mod seat;
+mod secondary;
 mod selftest;
 mod sleep;
 mod slot;
 mod start;
+mod thread;
 mod world;
 
 use crate::hcall;

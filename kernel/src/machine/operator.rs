@@ -7,6 +7,7 @@ use super::hardware::{HwInterrupts, HwMemory};
 use super::job::Jobs;
 use super::last_words::{ExitStatus, finish};
 use super::run::GRACE_SECONDS;
+use super::seat;
 use super::slot::Slot;
 use super::world::World;
 use crate::bootargs::Attendance;
@@ -61,28 +62,8 @@ impl Operator {
         self.last_key < timebase
     }
 
-    /// Makes room in the ring of the guest at `place`: by the line, or, where nobody sees it, by
-    /// dropping what is oldest.
-    pub fn make_room(&mut self, world: &World<'_>, place: usize) {
-        let Some(Slot {
-            id,
-            guest: Some(guest),
-            ..
-        }) = world.slots.get(place)
-        else {
-            return;
-        };
-        let output = &guest.occupied.partition().output;
-        let mut multiplexer = console::multiplexer().lock();
-        if multiplexer.holds_back(*id) {
-            multiplexer.pump(Some((*id, output)), &mut OpalSink);
-        } else {
-            output.drop_oldest();
-        }
-    }
-
     /// Reads what was typed, hands it out or does it, and moves output.
-    pub fn service(&mut self, world: &mut World<'_>) {
+    pub fn service(&mut self, world: &mut World) {
         self.tell_end(world);
         let mut typed_to: Option<GuestId> = None;
         // One at a time, for what one key begins may leave the next one in the line.
@@ -135,7 +116,7 @@ impl Operator {
     /// buffer, so that nothing that is piped in is lost, and so does a command that takes its time.
     /// Somebody at a terminal must reach the monitor all the same, and `^C` the command: there, what
     /// does not fit is dropped.
-    fn reads_on(&self, world: &mut World<'_>) -> bool {
+    fn reads_on(&self, world: &mut World) -> bool {
         let focus = console::multiplexer().lock().focus();
         match (self.attendance, focus) {
             (Attendance::Unattended, _) if self.jobs.any() => false,
@@ -148,7 +129,7 @@ impl Operator {
     }
 
     /// Moves output of the guest in focus, and the prompt where a message has cut it off.
-    fn show(&self, world: &mut World<'_>) {
+    fn show(&self, world: &mut World) {
         let mut multiplexer = console::multiplexer().lock();
         let idle = !self.jobs.any();
         if multiplexer.take_disturbed() && multiplexer.focus() == Focus::Monitor && idle {
@@ -186,7 +167,7 @@ impl Operator {
     }
 
     /// Says, once, that no partition is left.
-    fn tell_end(&mut self, world: &World<'_>) {
+    fn tell_end(&mut self, world: &World) {
         let ended = world.last_end.map(|end| end.at);
         if ended.is_some() && ended != self.told_end {
             let success = world
@@ -206,7 +187,7 @@ impl Operator {
         self.told_end = ended;
     }
 
-    fn type_command(&mut self, byte: u8, world: &mut World<'_>) {
+    fn type_command(&mut self, byte: u8, world: &mut World) {
         let line = {
             let mut multiplexer = console::multiplexer().lock();
             match self.editor.input(byte, &mut multiplexer.text()) {
@@ -249,7 +230,7 @@ impl Operator {
         }
     }
 
-    fn obey(&mut self, command: Command<'_>, world: &mut World<'_>) -> Result<Done, String> {
+    fn obey(&mut self, command: Command<'_>, world: &mut World) -> Result<Done, String> {
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = match command {
@@ -258,10 +239,13 @@ impl Operator {
             Command::List => write_list(&mut text, world.slots.iter().map(row)),
             Command::DomInfo(name) => {
                 let place = find(world, name, "dominfo")?;
-                match world.slots.get(place) {
+                world.hold(place)?;
+                let shown = match world.slots.get(place) {
                     Some(slot) => info(slot, world, &mut text),
                     None => Ok(()),
-                }
+                };
+                world.let_go(place);
+                shown
             }
             Command::Console(name) => {
                 let place = match name {
@@ -284,7 +268,7 @@ impl Operator {
             Command::Suspend(name) => {
                 let place = find(world, Some(name), "suspend")?;
                 check(world, place, Verb::Suspend)?;
-                world.pause(place, PauseReason::Operator);
+                world.pause(place, PauseReason::Operator)?;
                 Ok(())
             }
             Command::Resume(name) => {
@@ -309,11 +293,14 @@ impl Operator {
             }
             Command::Hpt(name, None) => {
                 let place = find(world, Some(name), "hpt")?;
+                world.hold(place)?;
                 let guest = world.slots.get(place).and_then(|slot| slot.guest.as_ref());
-                let Some(guest) = guest else {
-                    return Err(format!("{name} is not running"));
+                let shown = match guest {
+                    Some(guest) => Ok(hpt(&guest.occupied.partition().mmu, &mut text)),
+                    None => Err(format!("{name} is not running")),
                 };
-                hpt(&guest.occupied.partition().mmu, &mut text)
+                world.let_go(place);
+                shown?
             }
             Command::Screenshot(name, kind) => {
                 let place = find(world, Some(name), "screenshot")?;
@@ -346,7 +333,7 @@ impl Operator {
             Command::Destroy(name) => {
                 let place = find(world, Some(name), "destroy")?;
                 check(world, place, Verb::Destroy)?;
-                world.end(place, End::Destroyed);
+                world.end(place, End::Destroyed)?;
                 Ok(())
             }
             Command::PowerOff => finish(match world.last_end {
@@ -449,7 +436,7 @@ enum Done {
 }
 
 /// Types a byte for a guest; whether it has something new to read.
-fn type_to(world: &mut World<'_>, guest: GuestId, byte: u8) -> bool {
+fn type_to(world: &mut World, guest: GuestId, byte: u8) -> bool {
     let Some(slot) = world.slot_mut(guest) else {
         return false;
     };
@@ -462,19 +449,25 @@ fn type_to(world: &mut World<'_>, guest: GuestId, byte: u8) -> bool {
 }
 
 /// Tells a guest that something was typed.
-fn announce(world: &mut World<'_>, guest: Option<GuestId>) {
-    let slot = guest.and_then(|guest| world.slot_mut(guest));
+fn announce(world: &World, guest: Option<GuestId>) {
+    let Some(place) = guest.and_then(|guest| world.place_of_id(guest)) else {
+        return;
+    };
     if let Some(Slot {
         guest: Some(guest), ..
-    }) = slot
+    }) = world.slots.get(place)
     {
-        let sources = guest.occupied.partition().sources();
-        sources.trigger(&HwInterrupts, FIRST_DEVICE_LISN);
+        let partition = guest.occupied.partition();
+        partition.raise(&HwInterrupts, FIRST_DEVICE_LISN);
+        // Where it waits and is not aboard, its thread must look.
+        if let Some(seat) = seat::all().get(place) {
+            seat.ring();
+        }
     }
 }
 
 /// The place of the partition that a command names, by default the only one.
-fn find(world: &World<'_>, name: Option<&str>, verb: &str) -> Result<usize, String> {
+fn find(world: &World, name: Option<&str>, verb: &str) -> Result<usize, String> {
     match name {
         Some(name) => world
             .place_of(name)
@@ -485,7 +478,7 @@ fn find(world: &World<'_>, name: Option<&str>, verb: &str) -> Result<usize, Stri
 }
 
 /// The place of the partition whose console was attached last, or else of the first that has one.
-fn default_console(world: &World<'_>) -> Result<usize, String> {
+fn default_console(world: &World) -> Result<usize, String> {
     let last = console::multiplexer().lock().last();
     let mut places = 0..world.slots.len();
     let is_last = |place: &usize| world.slots.get(*place).map(|slot| slot.id) == last;
@@ -498,7 +491,7 @@ fn default_console(world: &World<'_>) -> Result<usize, String> {
 }
 
 /// Whether the partition at `place` is in a state for `verb`.
-fn check(world: &World<'_>, place: usize, verb: Verb) -> Result<(), String> {
+fn check(world: &World, place: usize, verb: Verb) -> Result<(), String> {
     match world.slots.get(place) {
         Some(slot) if !slot.shown_state().allows(verb) => Err(format!(
             "{} is {}",
@@ -517,7 +510,7 @@ fn row(slot: &Slot) -> PartitionRow<'_> {
     }
 }
 
-fn info(slot: &Slot, world: &World<'_>, out: &mut impl Write) -> core::fmt::Result {
+fn info(slot: &Slot, world: &World, out: &mut impl Write) -> core::fmt::Result {
     let counts = slot.counts();
     let mut exits: Vec<Count<'_>> = Vec::new();
     let mut hcalls: Vec<Count<'_>> = Vec::new();

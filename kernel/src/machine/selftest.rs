@@ -4,6 +4,9 @@
 use super::hardware::{Hardware, HwMemory};
 use super::last_words::{ExitStatus, finish};
 use super::start::Machine;
+use super::thread::{self, Thread};
+use super::world::World;
+use crate::lifecycle::PauseReason;
 use crate::platform::Platform;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -11,9 +14,10 @@ use penstock_arch::hash::Lpid;
 use penstock_arch::hw_thread::HwThread;
 use penstock_arch::regs::vcpu_spr::Policy;
 use penstock_arch::regs::{Lpcr, Msr, VcpuSpr, sprn};
-use penstock_arch::switch::{self, FirstEntry, ParkedState, SlbEntry, Thread};
+use penstock_arch::switch::{self, FirstEntry, ParkedState, SlbEntry, Thread as _};
 use penstock_arch::{entry, spr};
 use penstock_mm::frame::FrameAllocator;
+use penstock_mm::guest_memory::SlotId;
 use penstock_mm::real::RealArray;
 
 /// What a test works on.
@@ -43,31 +47,88 @@ const TESTS: &[(&str, Test)] = &[
         "decrementer_goes_on_while_its_guest_is_away",
         parked_decrementer,
     ),
+    ("every_thread_is_here", all_here),
+    ("each_ring_is_answered", rings),
+    ("a_sleeping_thread_is_interrupted", interrupts),
+    ("stacks_are_half_empty", stacks),
 ];
 
-/// Runs all tests, prints a line each, and powers off: status 0 if all passed.
-pub fn run(machine: &Machine, frames: &mut FrameAllocator, memory: HwMemory) -> ! {
+/// Tests that need a guest as well, if there is a thread to run it beside this one.
+const GUEST_TESTS: &[(&str, GuestTest)] = &[("a_running_guest_is_virtualized", virtualized)];
+
+type GuestTest = fn(&mut World, &'static Thread) -> Result<(), &'static str>;
+
+/// How many tests went how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    passed: usize,
+    failed: usize,
+}
+
+impl Tally {
+    fn note(&mut self, name: &str, outcome: Result<(), &'static str>) {
+        match outcome {
+            Ok(()) => {
+                self.passed += 1;
+                log::info!("ok {name}");
+            }
+            Err(why) => {
+                self.failed += 1;
+                log::error!("FAIL {name}: {why}");
+            }
+        }
+    }
+
+    /// Prints the sums, and powers off: status 0 if all passed.
+    fn finish(self) -> ! {
+        log::info!("selftest: {} passed, {} failed", self.passed, self.failed);
+        finish(if self.failed == 0 {
+            ExitStatus::Success
+        } else {
+            ExitStatus::HypervisorBug
+        })
+    }
+}
+
+/// Runs the tests that need the built-in guest, and powers off. `world` has one partition, whose guest
+/// spins.
+pub fn run_with_guest(mut world: World, mut tally: Tally) -> ! {
+    let Some(thread) = others().last() else {
+        tally.finish()
+    };
+    if let Some(slot) = world.slots.first_mut() {
+        slot.configuration.pinned = alloc::vec![u32::try_from(thread.number).unwrap_or(0)];
+    }
+    for (name, test) in GUEST_TESTS {
+        let outcome = match world.start(0) {
+            Ok(()) => test(&mut world, thread),
+            Err(error) => {
+                log::error!("{error}");
+                Err("the guest does not start")
+            }
+        };
+        // That it ends would power the machine off.
+        let outcome = outcome.and_then(|()| {
+            let paused = world.pause(0, PauseReason::Operator);
+            paused.map_err(|_| "its thread does not let go of it")
+        });
+        tally.note(name, outcome);
+    }
+    tally.finish()
+}
+
+/// Runs all tests that need no guest, and prints a line each.
+pub fn run(machine: &Machine, frames: &mut FrameAllocator, memory: HwMemory) -> Tally {
     let mut bench = Bench {
         machine,
         frames,
         memory,
     };
-    let mut failed = 0;
+    let mut tally = Tally::default();
     for (name, test) in TESTS {
-        match test(&mut bench) {
-            Ok(()) => log::info!("ok {name}"),
-            Err(why) => {
-                failed += 1;
-                log::error!("FAIL {name}: {why}");
-            }
-        }
+        tally.note(name, test(&mut bench));
     }
-    log::info!("selftest: {} passed, {failed} failed", TESTS.len() - failed);
-    finish(if failed == 0 {
-        ExitStatus::Success
-    } else {
-        ExitStatus::HypervisorBug
-    })
+    tally
 }
 
 fn expect(holds: bool, otherwise: &'static str) -> Result<(), &'static str> {
@@ -85,7 +146,7 @@ fn lpcr(_: &mut Bench<'_>) -> Result<(), &'static str> {
         Lpcr::GUEST | Lpcr::ILE | Lpcr::AIL3,
         Lpcr::HYPERVISOR,
     ] {
-        Hardware::set_lpcr(value);
+        Hardware::write_lpcr(value);
         expect(
             spr::read::<{ sprn::LPCR }>() == value.bits(),
             "a bit did not stick",
@@ -94,17 +155,21 @@ fn lpcr(_: &mut Bench<'_>) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn registers(bench: &mut Bench<'_>) -> Result<(), &'static str> {
+fn registers(_: &mut Bench<'_>) -> Result<(), &'static str> {
     expect(spr::read::<{ sprn::HRMOR }>() == 0, "HRMOR is not 0")?;
     expect(spr::read::<{ sprn::PCR }>() == 0, "PCR is not 0")?;
     expect(
         spr::read::<{ sprn::AMOR }>() == u64::MAX,
         "AMOR is not all ones",
     )?;
-    let idle = core::ptr::from_ref(bench.machine.idle).expose_provenance() as u64;
     expect(
-        spr::read::<{ sprn::HSPRG0 }>() == idle,
+        spr::read::<{ sprn::HSPRG0 }>() == thread::boot().idle_context(),
         "HSPRG0 is not the idle context",
+    )?;
+    expect(
+        core::ptr::eq(thread::this(), thread::boot())
+            && u64::from(thread::this().pir) == spr::read::<{ sprn::PIR }>(),
+        "HSPRG0 does not lead to this thread's record",
     )
 }
 
@@ -167,7 +232,7 @@ fn timebase(_: &mut Bench<'_>) -> Result<(), &'static str> {
 
 fn decrementer(_: &mut Bench<'_>) -> Result<(), &'static str> {
     // With the guest's LPCR a value beyond 32 bits stays positive.
-    Hardware::set_lpcr(Lpcr::HYPERVISOR);
+    Hardware::write_lpcr(Lpcr::HYPERVISOR);
     super::sleep::set_decrementer(1 << 40);
     expect(
         Hardware::decrementer() > 1 << 39,
@@ -333,4 +398,114 @@ fn parked_decrementer(bench: &mut Bench<'_>) -> Result<(), &'static str> {
     // It is read and written a few instructions apart from the time base.
     let off = state.decrementer_expiry.abs_diff(expiry);
     expect(off < TICKS / 1024, "the time of expiry has moved")
+}
+
+fn others() -> impl Iterator<Item = &'static Thread> {
+    let boot = thread::boot().number;
+    thread::all()
+        .iter()
+        .filter(move |thread| thread.number != boot && thread.is_here())
+}
+
+fn all_here(_: &mut Bench<'_>) -> Result<(), &'static str> {
+    let here = thread::all().iter().all(Thread::is_here);
+    expect(here, "a thread is missing")
+}
+
+/// Waits until it holds; false after some seconds.
+fn wait(machine: &Machine, holds: impl Fn() -> bool) -> bool {
+    let since = spr::timebase();
+    let limit = 10 * machine.info.cpu.timebase_hz;
+    while !holds() {
+        if spr::timebase().wrapping_sub(since) > limit {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
+    true
+}
+
+/// Rings each thread many times, as soon as it has answered: most often it is then on its way to
+/// sleep. A ring that is lost is a thread that sleeps on.
+fn rings(bench: &mut Bench<'_>) -> Result<(), &'static str> {
+    const TIMES: u64 = 1000;
+    for thread in others() {
+        for _ in 0..TIMES {
+            let before = thread.answers.load(Ordering::Acquire);
+            thread.ring();
+            let answered = || thread.answers.load(Ordering::Acquire) != before;
+            expect(wait(bench.machine, answered), "a ring was not answered")?;
+        }
+        log::info!(
+            "thread {}: {TIMES} rings, {} answers, {} interrupts, {} for nothing",
+            thread.number,
+            thread.answers.load(Ordering::Relaxed),
+            thread.interrupts.load(Ordering::Relaxed),
+            thread.spurious.load(Ordering::Relaxed),
+        );
+    }
+    Ok(())
+}
+
+/// A thread that has had time to fall asleep is woken by an interrupt.
+fn interrupts(bench: &mut Bench<'_>) -> Result<(), &'static str> {
+    for thread in others() {
+        let before = thread.interrupts.load(Ordering::Relaxed);
+        for _ in 0..20 {
+            let since = spr::timebase();
+            let pause = bench.machine.info.cpu.timebase_hz / 1000;
+            while spr::timebase().wrapping_sub(since) < pause {
+                core::hint::spin_loop();
+            }
+            thread.ring();
+        }
+        let came = || thread.interrupts.load(Ordering::Relaxed) != before;
+        expect(wait(bench.machine, came), "no interrupt has come")?;
+    }
+    Ok(())
+}
+
+fn stacks(_: &mut Bench<'_>) -> Result<(), &'static str> {
+    for thread in thread::all().iter().filter(|thread| thread.is_here()) {
+        let (used, all) = thread.stack_used().ok_or("a thread has no stack")?;
+        log::info!(
+            "thread {}: {used} of {all} bytes of its stack were in use",
+            thread.number
+        );
+        expect(used <= all / 2, "more than half of a stack was in use")?;
+        thread.check_stack();
+    }
+    Ok(())
+}
+
+/// The guest spins on its thread with VPM1 clear, deaf to interrupts. When a part of its memory is
+/// guarded, it is out at once, and comes back with VPM1 set; when that ends, VPM1 goes.
+fn virtualized(world: &mut World, thread: &'static Thread) -> Result<(), &'static str> {
+    const LEN: u64 = 64 << 10;
+    let machine = world.machine;
+    let slot = world.slots.first().ok_or("no partition")?;
+    let guest = slot.guest.as_ref().ok_or("no guest")?;
+    let mmu = &guest.occupied.partition().mmu;
+    let lpid = mmu.lpid().get();
+    let without = || thread.presence.is_without_vpm(lpid);
+    for round in 0..20 {
+        // It boots first, and then its entries are there.
+        if !wait(machine, || without() && mmu.hidden() == 0) {
+            return Err("the guest does not run without VPM1");
+        }
+        let since = spr::timebase();
+        while spr::timebase().wrapping_sub(since) < machine.info.cpu.timebase_hz / 100 {
+            core::hint::spin_loop();
+        }
+        let hidden = mmu.protect(SlotId::MEMORY, 0, LEN).flush().hidden();
+        expect(!without(), "the guest is there without VPM1")?;
+        if round == 0 {
+            log::info!("{hidden} entries hidden from a running guest");
+        }
+        expect(hidden != 0, "nothing was hidden")?;
+        mmu.unprotect(SlotId::MEMORY, 0, LEN);
+        // For the next round it must come out once.
+        thread.ring();
+    }
+    Ok(())
 }

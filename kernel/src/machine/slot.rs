@@ -41,14 +41,15 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Those of a guest so far.
+    /// Those of a guest so far, which is held.
     pub fn of(guest: &Guest) -> Box<Self> {
-        let vcpu = guest.occupied.vcpu();
-        Box::new(Self {
-            exits: vcpu.exits,
-            faults: vcpu.faults,
-            hcalls: vcpu.hcalls,
-            console_out_bytes: guest.occupied.partition().output.total() as u64,
+        guest.occupied.with(|vcpu| {
+            Box::new(Self {
+                exits: vcpu.exits,
+                faults: vcpu.faults,
+                hcalls: vcpu.hcalls,
+                console_out_bytes: vcpu.partition.output.total() as u64,
+            })
         })
     }
 }
@@ -61,13 +62,11 @@ pub struct Slot {
     pub id: GuestId,
     /// What it is at.
     pub state: PartitionState,
-    /// Memory, page table, interrupts and virtual processor, while it has any.
+    /// Memory, page table and interrupts, while it has any. Its virtual processor is in its seat.
     pub guest: Option<Guest>,
     /// Bytes typed for it since it was started.
     pub bytes_in: u64,
-    /// Set while it is running, but not in the guest.
-    pub away: Option<Away>,
-    /// Set while a tool has its virtual processor leave its thread and stay away.
+    /// Set while a tool keeps its virtual processor off its thread.
     pub held: bool,
     /// Whose its state is.
     pub session: Mutex<Session>,
@@ -89,7 +88,6 @@ impl Slot {
             state: PartitionState::ShutOff,
             guest: None,
             bytes_in: 0,
-            away: None,
             held: false,
             session: Mutex::new(Session::new()),
             started: now,
@@ -107,7 +105,12 @@ impl Slot {
         }
     }
 
-    /// What it has done since it was last started.
+    /// Whether its virtual processor may be on its thread.
+    pub fn may_run(&self) -> bool {
+        self.state == PartitionState::Running && !self.held
+    }
+
+    /// What it has done since it was last started. It is held.
     pub fn counts(&self) -> Option<Box<Counts>> {
         match &self.guest {
             Some(guest) => Some(Counts::of(guest)),

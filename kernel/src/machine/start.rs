@@ -12,17 +12,19 @@ use super::create::{self, Guest, Resources};
 use super::hardware::{HwMemory, HwTlb};
 use super::last_words::{self, ExitStatus, finish};
 use super::mitigations::{self, Board};
+use super::thread::{self, Arrival, Thread};
 use super::world::World;
-use super::{console, firmware, heap, operator::Operator, partition_table, run, selftest, sleep};
+use super::{
+    console, firmware, heap, operator::Operator, partition_table, run, seat, secondary, selftest,
+    sleep,
+};
 use crate::bootargs::{BootArgs, Mode};
-use crate::config;
+use crate::config::{self, MemoryBacking};
 use crate::partition::{Clock, Watchpoints};
 use crate::rtas::OpalRtc;
 use alloc::boxed::Box;
-use alloc::vec;
 use core::cell::UnsafeCell;
 use penstock_arch::addr::HostReal;
-use penstock_arch::context::GuestContext;
 use penstock_arch::entry;
 use penstock_arch::regs::{Hfscr, Lpcr, Processor, Pvr, sprn};
 use penstock_arch::{spr, sync};
@@ -56,8 +58,6 @@ pub struct Machine {
     pub processor: Processor,
     /// Checksum of the installed vectors.
     pub vectors: u64,
-    /// A context that lends its emergency stacks.
-    pub idle: &'static GuestContext,
 }
 
 /// Where Rust begins. Called by `head.S` on the boot stack.
@@ -67,7 +67,6 @@ pub struct Machine {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn penstock_main(fdt: u64, opal_base: u64, opal_entry: u64) -> ! {
     let entered = spr::timebase();
-    run::mark_stack();
     // SAFETY: firmware passed these in r8 and r9.
     unsafe { opal::call::set_entry(HostReal::new(opal_base), HostReal::new(opal_entry)) };
     // SAFETY: firmware passed the address of its tree.
@@ -93,17 +92,16 @@ unsafe extern "C" fn penstock_main(fdt: u64, opal_base: u64, opal_entry: u64) ->
         log::warn!("{word}: not understood");
     }
     let (pvr, processor) = processor();
+    let me = boot_thread(info);
     // SAFETY: we are the boot processor, and have started no other.
-    let idle = unsafe { set_up_processor() };
-    let vectors = idle.1;
-    let machine = Machine {
+    let vectors = unsafe { set_up_processor(me) };
+    let machine = Box::leak(Box::new(Machine {
         info,
         args,
         pvr,
         processor,
         vectors,
-        idle: idle.0,
-    };
+    }));
     log::info!(
         "PVR {:#010x}, {} cores, {} MHz time base, boot processor PIR {:#x}",
         pvr.get(),
@@ -111,7 +109,7 @@ unsafe extern "C" fn penstock_main(fdt: u64, opal_base: u64, opal_entry: u64) ->
         info.cpu.timebase_hz / 1_000_000,
         spr::read::<{ sprn::PIR }>(),
     );
-    go(&machine, tree, entered)
+    go(machine, tree, entered)
 }
 
 /// What the tree says. Not inlined, as the functions below: what each builds is large, and the frame
@@ -163,29 +161,54 @@ fn processor() -> (Pvr, Processor) {
     }
 }
 
-/// Bytes of an emergency stack.
-const EMERGENCY_STACK: usize = 16 << 10;
+/// Makes the records of all threads, and gives that of the calling one its stacks.
+#[inline(never)]
+fn boot_thread(info: &BootInfo<'_>) -> &'static Thread {
+    thread::make(info);
+    let pir = spr::read::<{ sprn::PIR }>();
+    let Some(me) = thread::by_pir(pir) else {
+        log::error!("the device tree has no thread with our PIR, {pir:#x}");
+        finish(ExitStatus::RefusedInput)
+    };
+    me.set_emergency_stacks(thread::boot_emergency_stacks());
+    if let Some(stack) = head::boot_stack() {
+        // Of what lies below this frame nothing is in use, but for what is called from here.
+        const CALLED: u64 = 4096;
+        let here = core::ptr::from_ref(&pir).expose_provenance() as u64;
+        // SAFETY: the stack of this thread, far enough below its pointer.
+        unsafe { me.set_stack(stack, here.saturating_sub(CALLED)) };
+    }
+    thread::set_boot(me);
+    me
+}
 
-/// Brings this processor from firmware's state into ours, and installs the vectors. Returns the
-/// context that HSPRG0 points to while no guest is loaded, and the vectors' checksum.
+/// Installs the vectors, and brings the boot processor from firmware's state into ours. Returns the
+/// vectors' checksum.
 ///
 /// # Safety
-/// Once, on the boot processor, while all others are in firmware.
-unsafe fn set_up_processor() -> (&'static GuestContext, u64) {
-    let mut context = Box::new(GuestContext::new());
-    for top in &mut context.emergency_sp {
-        let stack = vec![0u128; EMERGENCY_STACK / 16].leak();
-        *top = stack.as_ptr_range().end.expose_provenance() as u64;
-    }
-    let context = Box::leak(context);
+/// Once, on the boot processor, which is `me`, while all others are in firmware.
+unsafe fn set_up_processor(me: &'static Thread) -> u64 {
     // SAFETY: the caller answers for the other processors.
     if let Err(status) = unsafe { opal::platform::reinit_cpus() } {
         log::error!("OPAL_REINIT_CPUS: {status}");
         finish(ExitStatus::RefusedInput);
     }
-    // SAFETY: HILE was just set, machine checks are off, the context lives for ever.
-    let checksum = unsafe { entry::install_vectors(context) };
-    // SAFETY: the vectors stand.
+    // SAFETY: HILE was just set, and machine checks are off.
+    let checksum = unsafe { entry::install_vectors() };
+    // SAFETY: this is the thread; the vectors stand.
+    unsafe { set_up_thread(me) };
+    me.advance(Arrival::Away, Arrival::Here);
+    checksum
+}
+
+/// Brings the calling thread from firmware's state into ours.
+///
+/// # Safety
+/// It is `me`, has its emergency stacks, comes from firmware, and the vectors stand.
+pub unsafe fn set_up_thread(me: &'static Thread) {
+    // SAFETY: by the caller's promise.
+    unsafe { me.adopt() };
+    // SAFETY: the vectors stand, and HSPRG0 is set.
     unsafe { spr::enable_machine_check() };
     macro_rules! set {
         ($($name:ident = $value:expr,)*) => {
@@ -195,6 +218,7 @@ unsafe fn set_up_processor() -> (&'static GuestContext, u64) {
     }
     set! {
         LPCR = Lpcr::HYPERVISOR.bits(),
+        LPIDR = 0,
         HFSCR = Hfscr::GUEST.bits(),
         PCR = 0,
         // A guest may use all storage keys.
@@ -205,7 +229,6 @@ unsafe fn set_up_processor() -> (&'static GuestContext, u64) {
     }
     sleep::forbid_guest_stop();
     sync::isync();
-    (context, checksum)
 }
 
 /// Whether the machine is an emulated one, by its compatible string.
@@ -256,7 +279,7 @@ fn tree_of(range: HostRange) -> &'static [u8] {
 }
 
 #[inline(never)]
-fn go(machine: &Machine, tree: &[u8], entered: u64) -> ! {
+fn go(machine: &'static Machine, tree: &[u8], entered: u64) -> ! {
     let info = machine.info;
     let memory = HwMemory::new(HwTlb::new(machine.pvr));
     let characteristics = mitigations::apply(
@@ -270,14 +293,25 @@ fn go(machine: &Machine, tree: &[u8], entered: u64) -> ! {
         log::error!("no memory for the partition table");
         finish(ExitStatus::RefusedInput)
     }
+    if let Err(error) = penstock_xive::enable(&firmware::Opal) {
+        log::error!("XIVE reset: {error}");
+        finish(ExitStatus::RefusedInput)
+    }
+    secondary::start_all(machine, memory, &mut frames);
+    let mut tally = None;
     match machine.args.mode {
         Mode::Partitions => {}
-        Mode::SelfTest => selftest::run(machine, &mut frames, memory),
-        Mode::Die(death) => last_words::die(death),
+        Mode::Die(death) => last_words::die_somewhere(death),
+        Mode::SelfTest => tally = Some(selftest::run(machine, &mut frames, memory)),
     }
+    // For the self tests a guest that spins.
+    let (word, backing) = match tally {
+        Some(_) => ("spin", MemoryBacking::Eager),
+        None => ("", MemoryBacking::Lazy),
+    };
     let partitions = match info.initrd {
-        Some(range) => config::parse(tree_of(range)),
-        None => match create::builtin() {
+        Some(range) if tally.is_none() => config::parse(tree_of(range)),
+        _ => match create::builtin(word, backing) {
             Some(partitions) => Ok(partitions),
             None => {
                 log::error!("no partition tree (-initrd), and this image has no built-in guest");
@@ -287,6 +321,7 @@ fn go(machine: &Machine, tree: &[u8], entered: u64) -> ! {
     };
     let partitions = partitions.and_then(|partitions| {
         partitions.check_supported()?;
+        partitions.check_threads(u32::try_from(thread::all().len()).unwrap_or(u32::MAX))?;
         partitions.check_against(frames.left())?;
         Ok(partitions)
     });
@@ -298,10 +333,7 @@ fn go(machine: &Machine, tree: &[u8], entered: u64) -> ! {
         }
     };
     give_heap(&mut frames, partitions.as_slice().len());
-    if let Err(error) = penstock_xive::enable(&firmware::Opal) {
-        log::error!("XIVE reset: {error}");
-        finish(ExitStatus::RefusedInput)
-    }
+    seat::make(partitions.as_slice().len());
     let resources = Resources {
         machine,
         memory,
@@ -315,6 +347,9 @@ fn go(machine: &Machine, tree: &[u8], entered: u64) -> ! {
         clock: clock(info),
     };
     let mut world = World::new(resources, partitions.into_vec());
+    if let Some(tally) = tally {
+        selftest::run_with_guest(world, tally);
+    }
     for place in 0..world.slots.len() {
         if let Err(error) = world.start(place) {
             log::error!("{error}");
@@ -329,7 +364,7 @@ fn go(machine: &Machine, tree: &[u8], entered: u64) -> ! {
 }
 
 /// How long it took to get the partition at `place` ready, all together and by whom.
-fn tell_start(world: &World<'_>, place: usize, entered: u64) {
+fn tell_start(world: &World, place: usize, entered: u64) {
     let Some(slot) = world.slots.get(place) else {
         return;
     };

@@ -1,37 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The partitions of the machine, and which of them is on the thread.
+//! The partitions of the machine, as the boot thread has them.
 //!
 //! A [`Slot`] is a partition's definition, which stays, and its guest, which comes with `start` and
-//! goes with `destroy`. At most one slot's virtual processor is on the thread. It stays there while
-//! it sleeps, is in the monitor, or waits for the hypervisor: only another one, a pause or its end
-//! takes it off.
-
-// UNSAFETY: entering a guest, and the thread's registers.
-#![expect(unsafe_code)]
+//! goes with `destroy`. All of it belongs to the boot thread. Only the virtual processor is elsewhere:
+//! in its [seat](super::seat), where the thread that runs it finds it, and from where it is held when
+//! something is done to it here.
 
 use super::create::{self, CreateError, Resources};
 use super::exits::{self, End, Next};
-use super::hardware::{Hardware, HwInterrupts, HwMemory};
+use super::hardware::HwMemory;
 use super::last_words::{ExitStatus, finish};
-use super::slot::{Counts, Slot, back_in_guest, left_guest};
+use super::runner::Runner;
+use super::seat;
+use super::slot::{Counts, Slot};
 use super::start::Machine;
-use super::{console, heap};
+use super::{console, heap, interrupts, thread};
 use crate::bootargs::Attendance;
 use crate::config;
 use crate::console::{Focus, GuestId};
 use crate::exit::GuestExit;
 use crate::lifecycle::{PartitionState, PauseReason, Verb};
 use crate::monitor::Trouble;
-use crate::platform::Platform;
-use crate::schedule::{self, Decision, Readiness};
-use crate::vcpu::{Prod, Vcpu};
-use crate::vpa::PreemptReason;
+use crate::smp::{self, Load};
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use penstock_arch::hash::PageSize;
-use penstock_arch::hw_thread::HwThread;
-use penstock_arch::regs::{Lpcr, sprn};
-use penstock_arch::switch::{self, FirstEntry};
-use penstock_arch::{entry, spr};
+use penstock_arch::spr;
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::PIECE;
 
@@ -44,23 +39,23 @@ pub struct LastEnd {
     pub at: u64,
 }
 
-/// The partitions, and the thread that they share.
-pub struct World<'m> {
+/// The partitions, and the boot thread.
+pub struct World {
     /// The machine.
-    pub machine: &'m Machine,
+    pub machine: &'static Machine,
     /// The partitions, in the order of their tree.
     pub slots: Vec<Slot>,
     /// Set while no partition is running or paused.
     pub last_end: Option<LastEnd>,
-    resources: Resources<'m>,
-    thread: HwThread,
-    loaded: Option<usize>,
+    /// What the boot thread runs.
+    pub runner: Runner,
+    resources: Resources<'static>,
 }
 
-impl<'m> World<'m> {
-    /// All partitions, none of them started.
+impl World {
+    /// All partitions, none of them started. On the boot thread; the seats are made.
     pub fn new(
-        resources: Resources<'m>,
+        resources: Resources<'static>,
         configurations: impl IntoIterator<Item = config::Partition<'static>>,
     ) -> Self {
         let machine = resources.machine;
@@ -69,10 +64,8 @@ impl<'m> World<'m> {
             machine,
             slots: (1..).zip(configurations).map(slot).collect(),
             last_end: None,
+            runner: Runner::new(machine, thread::boot()),
             resources,
-            // SAFETY: interrupts are off, and the processor is the PVR's.
-            thread: unsafe { HwThread::new(machine.processor) },
-            loaded: None,
         }
     }
 
@@ -88,17 +81,210 @@ impl<'m> World<'m> {
         self.slots.iter_mut().find(|slot| slot.id == id)
     }
 
-    /// Whether the virtual processor at `place` is on a thread.
-    pub fn is_on_thread(&self, place: usize) -> bool {
-        self.loaded == Some(place)
+    /// Whether a partition is running or paused.
+    pub fn any_alive(&self) -> bool {
+        self.slots.iter().any(|slot| slot.state.is_alive())
     }
 
-    /// Takes whom a tool holds off the thread.
-    pub fn take_off_held(&mut self) {
-        if let Some(place) = self.loaded
-            && self.slots.get(place).is_some_and(|slot| slot.held)
+    /// The place of the partition with this number.
+    pub fn place_of_id(&self, id: GuestId) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.id == id)
+    }
+
+    /// Keeps the virtual processor of the partition at `place` off its thread, until
+    /// [`Self::let_go`].
+    ///
+    /// # Errors
+    /// Its thread does not answer; then it is not held.
+    pub fn hold(&mut self, place: usize) -> Result<(), String> {
+        self.runner.park(place);
+        let Some(seat) = seat::all().get(place) else {
+            return Ok(());
+        };
+        let hz = self.machine.info.cpu.timebase_hz;
+        seat.hold(hz).map_err(|stuck| {
+            let name = self
+                .slots
+                .get(place)
+                .map_or("", |slot| slot.configuration.name);
+            format!("{name}: {stuck}")
+        })
+    }
+
+    /// Ends one [`Self::hold`].
+    pub fn let_go(&self, place: usize) {
+        if let Some(seat) = seat::all().get(place) {
+            seat.let_go();
+        }
+    }
+
+    /// Does what virtual processors have asked the boot thread for.
+    pub fn serve_reports(&mut self) {
+        if !seat::take_reported() {
+            return;
+        }
+        for (place, seat) in seat::all().iter().enumerate() {
+            let done = match seat.take_report() {
+                Some(Next::Restart) => self.restart(place),
+                Some(Next::Control) => self.control(place),
+                Some(Next::Pause(reason)) => self.pause(place, reason),
+                Some(Next::End(end)) => self.end(place, end),
+                Some(Next::Enter | Next::Drain | Next::Cede) | None => Ok(()),
+            };
+            if let Err(error) = done {
+                log::error!("{error}");
+            }
+        }
+    }
+
+    /// The thread for the partition at `place`.
+    fn choose_thread(&self, place: usize) -> Result<usize, CreateError> {
+        let threads = thread::all();
+        let Some(slot) = self.slots.get(place) else {
+            return Ok(0);
+        };
+        let name = slot.configuration.name;
+        if let Some(number) = slot.configuration.pinned.first().copied() {
+            return match threads.get(number as usize) {
+                Some(thread) if thread.is_here() => Ok(thread.number),
+                Some(_) => Err(format!(
+                    "partition {name}: pinned to thread {number}, which was left out at boot"
+                )),
+                None => Err(format!(
+                    "partition {name}: pinned to thread {number}, but the machine has {} threads",
+                    threads.len()
+                )),
+            };
+        }
+        let loads = threads.iter().map(|thread| {
+            let pinned = self
+                .slots
+                .iter()
+                .flat_map(|slot| &slot.configuration.pinned);
+            let shared = self.slots.iter().zip(seat::all()).filter(|(slot, seat)| {
+                slot.guest.is_some()
+                    && slot.configuration.pinned.is_empty()
+                    && seat.home_number() == thread.number
+            });
+            Load {
+                is_there: thread.is_here(),
+                pinned: count(pinned.filter(|number| **number as usize == thread.number)),
+                shared: count(shared),
+            }
+        });
+        smp::place(loads).ok_or_else(|| format!("partition {name}: no thread runs"))
+    }
+
+    /// Makes the partition at `place`, which is shut off, and has it run.
+    ///
+    /// # Errors
+    /// Why it cannot be made.
+    pub fn start(&mut self, place: usize) -> Result<(), CreateError> {
+        let home = self.choose_thread(place)?;
+        let (Some(slot), Some(seat)) = (self.slots.get_mut(place), seat::all().get(place)) else {
+            return Ok(());
+        };
+        let guest = create::create(&mut self.resources, slot.id, &slot.configuration)?;
+        // A thread that had an earlier guest may still be looking at the empty seat.
+        if let Err(stuck) = seat.hold(self.machine.info.cpu.timebase_hz) {
+            let name = slot.configuration.name;
+            guest.destroy(&mut self.resources);
+            return Err(format!("partition {name}: {stuck}"));
+        }
+        if let Some(thread) = thread::all().get(home)
+            && let Err(error) = interrupts::escalate_to(guest.occupied.partition(), thread)
         {
-            self.park(place, ComeBack::Yes);
+            // Then it is looked for at the end of each turn.
+            log::warn!("{}: escalation: {error}", slot.configuration.name);
+        }
+        seat.fill(guest.occupied.clone(), home);
+        slot.guest = Some(guest);
+        slot.state = PartitionState::Running;
+        slot.held = false;
+        slot.started = spr::timebase();
+        slot.ended = None;
+        slot.bytes_in = 0;
+        slot.last_run = None;
+        self.last_end = None;
+        if thread::all().len() > 1 {
+            let how = if slot.configuration.pinned.is_empty() {
+                ""
+            } else {
+                ", pinned"
+            };
+            log::info!("{}: on thread {home}{how}", slot.configuration.name);
+        }
+        seat.set_runs(true);
+        seat.let_go();
+        Ok(())
+    }
+
+    /// The guest at `place` starts over.
+    ///
+    /// # Errors
+    /// Its thread does not answer.
+    pub fn restart(&mut self, place: usize) -> Result<(), String> {
+        self.hold(place)?;
+        self.forget_tools(place);
+        // Its interrupt context is put on this thread for a moment, which must have none then.
+        self.runner.park_anybody();
+        let restarted = match (self.slots.get_mut(place), seat::all().get(place)) {
+            (
+                Some(Slot {
+                    guest: Some(guest),
+                    configuration,
+                    state,
+                    ..
+                }),
+                Some(seat),
+            ) => guest.restart(configuration).map(|()| {
+                seat.renew();
+                // No tool holds it any more.
+                seat.set_runs(*state == PartitionState::Running);
+            }),
+            _ => Ok(()),
+        };
+        self.let_go(place);
+        match restarted {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                log::error!("{error}");
+                self.end(place, End::Failed)
+            }
+        }
+    }
+
+    /// Holds the partition at `place`.
+    ///
+    /// # Errors
+    /// Its thread does not answer; then it runs on.
+    pub fn pause(&mut self, place: usize, reason: PauseReason) -> Result<(), String> {
+        self.hold(place)?;
+        if let Some(seat) = seat::all().get(place) {
+            seat.set_runs(false);
+        }
+        self.let_go(place);
+        if let Some(slot) = self.slots.get_mut(place) {
+            slot.state = PartitionState::Paused(reason);
+            log::info!("{}: {}", slot.configuration.name, slot.state);
+        }
+        Ok(())
+    }
+
+    /// Lets the partition at `place` go on.
+    pub fn resume(&mut self, place: usize) {
+        if let Some(slot) = self.slots.get_mut(place) {
+            slot.state = PartitionState::Running;
+            log::info!("{}: {}", slot.configuration.name, slot.shown_state());
+        }
+        self.let_run(place);
+    }
+
+    /// Has the virtual processor at `place` run if it may. Where it may not, it is held.
+    pub fn let_run(&self, place: usize) {
+        if let (Some(slot), Some(seat)) = (self.slots.get(place), seat::all().get(place)) {
+            seat.set_runs(slot.may_run());
+            seat.ring();
         }
     }
 
@@ -107,275 +293,38 @@ impl<'m> World<'m> {
         (&mut self.resources.frames, &self.resources.memory)
     }
 
-    /// Whether a partition is running or paused.
-    pub fn any_alive(&self) -> bool {
-        self.slots.iter().any(|slot| slot.state.is_alive())
-    }
-
-    /// Who has the thread after a turn of the partition at place `last`.
-    pub fn decide(&mut self, last: usize) -> Decision {
-        let (loaded, slots) = (self.loaded, &mut self.slots);
-        let now = Hardware::timebase();
-        schedule::decide(last, slots.len(), |place| {
-            let Some(Slot {
-                state: PartitionState::Running,
-                held: false,
-                guest: Some(guest),
-                away,
-                ..
-            }) = slots.get_mut(place)
-            else {
-                return Readiness::Absent;
-            };
-            let ceded = away.is_some_and(|away| away.reason == PreemptReason::Cede);
-            guest.occupied.with(|vcpu| {
-                let left = if loaded == Some(place) {
-                    Hardware::decrementer()
-                } else {
-                    vcpu.parked
-                        .decrementer_expiry
-                        .wrapping_sub(now)
-                        .cast_signed()
-                };
-                let woken = || {
-                    vcpu.presenter.pending(&HwInterrupts)
-                        || core::mem::replace(&mut vcpu.prod, Prod::None) == Prod::Prodded
-                };
-                schedule::readiness_of(ceded, left, woken, now)
-            })
-        })
-    }
-
-    /// Puts the virtual processor at `place` on the thread, ready to enter its guest.
-    pub fn dispatch(&mut self, place: usize) {
-        if self.loaded != Some(place) {
-            self.unload();
-            self.load(place);
-        }
-        let Some(Slot {
-            guest: Some(guest),
-            away,
-            ..
-        }) = self.slots.get_mut(place)
-        else {
-            return;
-        };
-        if let Some(away) = away.take() {
-            guest.occupied.with(|vcpu| back_in_guest(vcpu, away));
-        }
-    }
-
-    fn load(&mut self, place: usize) {
-        let thread = self.thread;
-        let Some(Slot {
-            guest: Some(guest), ..
-        }) = self.slots.get_mut(place)
-        else {
-            return;
-        };
-        let first = core::mem::replace(&mut guest.first_entry, FirstEntry::No);
-        guest.occupied.with(|vcpu| {
-            let lpid = vcpu.partition.mmu.lpid();
-            // LPCR is the guest's before HDEC is written: with HDICE clear, POWER9 drops what HDEC
-            // raises.
-            switch::enter(&thread, &vcpu.parked, vcpu.hardware_lpcr(), lpid, first);
-            vcpu.presenter.push(&HwInterrupts);
-        });
-        self.loaded = Some(place);
-    }
-
-    /// Takes whoever is on the thread off it, to come back later. The next one must be loaded, or
-    /// the thread [parked](Self::park).
-    fn unload(&mut self) {
-        let thread = self.thread;
-        let Some(place) = self.loaded.take() else {
-            return;
-        };
-        let Some(Slot {
-            guest: Some(guest),
-            away,
-            ..
-        }) = self.slots.get_mut(place)
-        else {
-            return;
-        };
-        guest.occupied.with(|vcpu| {
-            vcpu.presenter.pull(&HwInterrupts);
-            switch::leave(&thread, &mut vcpu.parked);
-            if away.is_none() {
-                *away = Some(left_guest(vcpu, PreemptReason::TimeSlice));
-            }
-        });
-        entry::set_context(self.machine.idle);
-    }
-
-    /// Takes the virtual processor at `place` off the thread, if it is on it, and leaves the thread
-    /// without any.
-    fn park(&mut self, place: usize, come_back: ComeBack) {
-        if self.loaded != Some(place) {
-            return;
-        }
-        match come_back {
-            ComeBack::Yes => self.unload(),
-            ComeBack::No => {
-                self.loaded = None;
-                if let Some(guest) = self.slots.get(place).and_then(|slot| slot.guest.as_ref()) {
-                    guest.occupied.vcpu().presenter.pull(&HwInterrupts);
-                }
-                entry::set_context(self.machine.idle);
-            }
-        }
-        switch::park(&self.thread);
-    }
-
-    /// Enters the guest at `place`, which was [dispatched](Self::dispatch), until its next full
-    /// exit; what comes then.
-    pub fn enter(&mut self, place: usize) -> Next {
-        let machine = self.machine;
-        let Some(Slot {
-            guest: Some(guest), ..
-        }) = self.slots.get_mut(place)
-        else {
-            return Next::Enter;
-        };
-        guest.occupied.with(|vcpu| {
-            // With one thread, nobody can hide anything between this look and the entry.
-            let lpcr = vcpu.hardware_lpcr();
-            if (spr::read::<{ sprn::LPCR }>() ^ lpcr.bits()) & Lpcr::VPM1.bits() != 0 {
-                Hardware::set_lpcr(lpcr);
-            }
-            // The light handlers get the whole of it back from its first field.
-            let lent = core::ptr::from_mut(vcpu).cast();
-            // SAFETY: `dispatch` has put it on the thread, with its interrupt context, and the loop
-            // has set HDEC; `vcpu` is not used until the call returns.
-            let reason = unsafe { entry::run_guest(lent) };
-            let exit = GuestExit::decode(reason);
-            if let Some(count) = vcpu.exits.get_mut(exit.index()) {
-                *count += 1;
-            }
-            if let Some(at) = vcpu.stray.take() {
-                exits::complain(vcpu, format_args!("no memory at guest address {at}"));
-            }
-            exits::handle(vcpu, exit, machine)
-        })
-    }
-
-    /// H_CEDE: the virtual processor at `place` waits.
-    pub fn cede(&mut self, place: usize) {
-        if let Some(Slot {
-            guest: Some(guest),
-            away,
-            ..
-        }) = self.slots.get_mut(place)
-        {
-            let reason = PreemptReason::Cede;
-            *away = Some(guest.occupied.with(|vcpu| left_guest(vcpu, reason)));
-        }
-    }
-
-    /// What LPCR and LPIDR must be at the moment.
-    pub fn loaded_vcpu(&self) -> Option<&Vcpu<'_, Hardware>> {
-        let slot = self.slots.get(self.loaded?)?;
-        Some(slot.guest.as_ref()?.occupied.vcpu())
-    }
-
-    /// Makes the partition at `place`, which is shut off, and has it run.
-    ///
-    /// # Errors
-    /// Why it cannot be made.
-    pub fn start(&mut self, place: usize) -> Result<(), CreateError> {
-        let Some(slot) = self.slots.get_mut(place) else {
-            return Ok(());
-        };
-        let guest = create::create(&mut self.resources, slot.id, &slot.configuration)?;
-        slot.guest = Some(guest);
-        slot.state = PartitionState::Running;
-        slot.away = None;
-        slot.started = spr::timebase();
-        slot.ended = None;
-        slot.bytes_in = 0;
-        slot.last_run = None;
-        self.last_end = None;
-        Ok(())
-    }
-
-    /// The guest at `place` starts over.
-    pub fn restart(&mut self, place: usize) {
-        self.park(place, ComeBack::No);
-        self.forget_tools(place);
-        let Some(Slot {
-            guest: Some(guest),
-            configuration,
-            away,
-            ..
-        }) = self.slots.get_mut(place)
-        else {
-            return;
-        };
-        *away = None;
-        if let Err(error) = guest.restart(configuration) {
-            log::error!("{error}");
-            self.end(place, End::Failed);
-        }
-    }
-
-    /// Holds the partition at `place`.
-    pub fn pause(&mut self, place: usize, reason: PauseReason) {
-        self.park(place, ComeBack::Yes);
-        if let Some(slot) = self.slots.get_mut(place) {
-            slot.state = PartitionState::Paused(reason);
-            log::info!("{}: {}", slot.configuration.name, slot.state);
-        }
-    }
-
-    /// Lets the partition at `place` go on.
-    pub fn resume(&mut self, place: usize) {
-        if let Some(slot) = self.slots.get_mut(place) {
-            slot.state = PartitionState::Running;
-            log::info!("{}: {}", slot.configuration.name, slot.state);
-        }
-    }
-
     /// Has something go wrong in the partition at `place`, which is running.
     ///
     /// # Errors
-    /// It cannot: no large pages were ever promised.
-    pub fn provoke(&mut self, place: usize, trouble: Trouble) -> Result<(), &'static str> {
-        self.park(place, ComeBack::Yes);
-        let Some(guest) = self
-            .slots
-            .get_mut(place)
-            .and_then(|slot| slot.guest.as_mut())
-        else {
-            return Ok(());
-        };
+    /// It cannot, for no large pages were ever promised; or its thread does not answer.
+    pub fn provoke(&mut self, place: usize, trouble: Trouble) -> Result<(), String> {
+        self.hold(place)?;
+        let guest = self.slots.get(place).and_then(|slot| slot.guest.as_ref());
+        let done = guest.map_or(Ok(()), |guest| provoke(guest, trouble));
+        self.let_go(place);
+        done?;
         match trouble {
-            Trouble::Backing => {
-                let mmu = &guest.occupied.partition().mmu;
-                if mmu.memory().ram().largest() != PageSize::P16M {
-                    return Err("its guest has no pages larger than 64 KiB");
-                }
-                let pieces_per_block = PageSize::P16M.bytes() / PIECE;
-                for block in 0..mmu.memory().size() / PageSize::P16M.bytes() {
-                    let first = block * pieces_per_block;
-                    // `None`: it is in pieces already.
-                    let _ = mmu.scatter(first, first + 1);
-                }
-            }
-            Trouble::Error => {
-                guest
-                    .occupied
-                    .with(|vcpu| exits::post_mortem(vcpu, GuestExit::Unknown(0)));
-                self.end(place, End::Failed);
-            }
+            Trouble::Backing => Ok(()),
+            Trouble::Error => self.end(place, End::Failed),
         }
-        Ok(())
     }
 
     /// Stops the partition at `place`. It keeps what it has only if it failed. Where it was the
     /// last, and nobody is at the console, the machine is powered off.
-    pub fn end(&mut self, place: usize, end: End) {
-        self.park(place, ComeBack::No);
+    ///
+    /// # Errors
+    /// Its thread does not answer; then it runs on.
+    pub fn end(&mut self, place: usize, end: End) -> Result<(), String> {
+        self.hold(place)?;
+        if let Some(seat) = seat::all().get(place) {
+            seat.set_runs(false);
+        }
+        self.end_held(place, end);
+        self.let_go(place);
+        Ok(())
+    }
+
+    fn end_held(&mut self, place: usize, end: End) {
         self.forget_tools(place);
         let Some(slot) = self.slots.get_mut(place) else {
             return;
@@ -387,7 +336,6 @@ impl<'m> World<'m> {
         };
         let was_alive = slot.state.is_alive();
         slot.state = state;
-        slot.away = None;
         if was_alive {
             slot.ended = Some(spr::timebase());
         }
@@ -453,6 +401,9 @@ impl<'m> World<'m> {
             return;
         };
         slot.last_run = Some(Counts::of(&guest));
+        if let Some(seat) = seat::all().get(place) {
+            seat.empty();
+        }
         guest.destroy(&mut self.resources);
         log::info!(
             "{}: gave its memory back: {} KiB are free, {} bytes of the heap in use",
@@ -483,10 +434,28 @@ impl<'m> World<'m> {
     }
 }
 
-/// Whether a virtual processor is to be put on a thread again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ComeBack {
-    Yes,
-    /// What it has in the machine is thrown away.
-    No,
+fn count(of: impl Iterator) -> u32 {
+    u32::try_from(of.count()).unwrap_or(u32::MAX)
+}
+
+/// Has something go wrong in a guest that is on no thread.
+fn provoke(guest: &create::Guest, trouble: Trouble) -> Result<(), String> {
+    match trouble {
+        Trouble::Backing => {
+            let mmu = &guest.occupied.partition().mmu;
+            if mmu.memory().ram().largest() != PageSize::P16M {
+                return Err(String::from("its guest has no pages larger than 64 KiB"));
+            }
+            let pieces_per_block = PageSize::P16M.bytes() / PIECE;
+            for block in 0..mmu.memory().size() / PageSize::P16M.bytes() {
+                let first = block * pieces_per_block;
+                // `None`: it is in pieces already.
+                let _ = mmu.scatter(first, first + 1);
+            }
+        }
+        Trouble::Error => guest
+            .occupied
+            .with(|vcpu| exits::post_mortem(vcpu, GuestExit::Unknown(0))),
+    }
+    Ok(())
 }

@@ -314,7 +314,7 @@ fn a_partition_starts_in_big_endian_real_mode_with_the_tree_in_r3() {
     let vcpu = &mut rig.vcpu;
     vcpu.ctx.gpr = [7; 32];
     (vcpu.ctx.lr, vcpu.ctx.cr, vcpu.ctx.trap) = (1, 2, 3);
-    (vcpu.ctx.host_sp, vcpu.ctx.host_toc, vcpu.ctx.emergency_sp) = (0x100, 0x200, [1, 2, 3]);
+    (vcpu.ctx.host_sp, vcpu.ctx.host_toc, vcpu.ctx.thread) = (0x100, 0x200, 0x300);
     vcpu.lpcr |= Lpcr::ILE | Lpcr::AIL3;
     vcpu.prod = Prod::Prodded;
     vcpu.set_start_state(GuestReal::new(0x40_0000), GuestReal::new(0xf0_0000));
@@ -330,5 +330,5 @@ fn a_partition_starts_in_big_endian_real_mode_with_the_tree_in_r3() {
     assert_eq!(vcpu.prod, Prod::None);
     // The hypervisor's own stay.
     assert_eq!((vcpu.ctx.host_sp, vcpu.ctx.host_toc), (0x100, 0x200));
-    assert_eq!(vcpu.ctx.emergency_sp, [1, 2, 3]);
+    assert_eq!(vcpu.ctx.thread, 0x300);
 }

@@ -108,6 +108,12 @@ pub enum GuestFault {
 }
 
 impl HpteFault {
+    /// Whether the guest's own translation is on for the access.
+    #[must_use]
+    pub const fn uses_translation(&self) -> bool {
+        !self.uses_real_mode()
+    }
+
     const fn uses_real_mode(&self) -> bool {
         let relocation = match self.kind {
             AccessKind::Load | AccessKind::Store => Msr::DR.bits(),

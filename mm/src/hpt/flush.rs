@@ -2,8 +2,8 @@
 //! The one sequence that makes processors forget translations.
 //!
 //! ptesync, tlbie for each, eieio, tlbsync, ptesync; on POWER9 with what its errata ask for, once
-//! after a batch. Afterwards no processor uses the translations, and all R and C that they set are
-//! in memory.
+//! after a batch. Where no other thread can have them: ptesync, tlbiel for each, ptesync, cp_abort.
+//! Afterwards no processor uses the translations, and all R and C that they set are in memory.
 //!
 //! Power ISA 3.0B, Book III, Page Table Update Synchronization Requirements, "Deleting a Page
 //! Table Entry", "Resetting the Reference Bit".
@@ -24,20 +24,79 @@ fn flush_batch(
     operands: impl IntoIterator<Item = Option<TlbieRb>>,
 ) {
     tlb.ptesync();
-    let mut last = None;
+    let mut batch = Batch::new(tlb, lpid);
     for rb in operands {
-        invalidate(tlb, lpid, rb);
-        last = rb;
+        batch.invalidate(rb);
     }
-    complete(tlb, lpid, last);
+    batch.complete();
 }
 
 /// Invalidates one translation whose entry stays valid with R cleared: no ptesync before, for the
-/// order of that store and the tlbie does not matter.
+/// order of that store and the tlbie does not matter. Nor does that to a thread which uses the entry
+/// for the first time just now: whether it has found R set or clear is all the same.
 #[inline]
 fn flush_after_r_clear(tlb: &impl TlbMaintenance, lpid: Lpid, rb: Option<TlbieRb>) {
-    invalidate(tlb, lpid, rb);
-    complete(tlb, lpid, rb);
+    let mut batch = Batch::new(tlb, lpid);
+    batch.invalidate(rb);
+    batch.complete();
+}
+
+/// Invalidations that are completed together.
+struct Batch<'a, T: TlbMaintenance> {
+    tlb: &'a T,
+    lpid: Lpid,
+    /// Single ones concern no other thread.
+    local: bool,
+    /// There was one that does.
+    broadcast: bool,
+    last: Option<TlbieRb>,
+}
+
+impl<'a, T: TlbMaintenance> Batch<'a, T> {
+    #[inline]
+    fn new(tlb: &'a T, lpid: Lpid) -> Self {
+        let local = tlb.is_local(lpid);
+        Self {
+            tlb,
+            lpid,
+            local,
+            broadcast: !local,
+            last: None,
+        }
+    }
+
+    #[inline]
+    fn invalidate(&mut self, rb: Option<TlbieRb>) {
+        match rb {
+            Some(rb) if self.local => self.tlb.tlbiel(rb),
+            Some(_) => invalidate(self.tlb, self.lpid, rb),
+            // All of a partition at once is rare, and on POWER9 would be an instruction for each set.
+            None => {
+                self.broadcast = true;
+                invalidate(self.tlb, self.lpid, None);
+            }
+        }
+        self.last = rb;
+    }
+
+    #[inline]
+    fn complete(self) {
+        let tlb = self.tlb;
+        if self.broadcast {
+            // tlbie's errata do not concern tlbiel.
+            let errata = tlb.errata();
+            if !errata.is_empty() {
+                let last = if self.local { None } else { self.last };
+                work_around(tlb, self.lpid, errata, last);
+            }
+            tlb.eieio();
+            tlb.tlbsync();
+        }
+        tlb.ptesync();
+        if self.local {
+            tlb.cp_abort();
+        }
+    }
 }
 
 #[inline]
@@ -46,17 +105,6 @@ fn invalidate(tlb: &impl TlbMaintenance, lpid: Lpid, rb: Option<TlbieRb>) {
         Some(rb) => tlb.tlbie(rb, lpid),
         None => tlb.tlbie_lpid(lpid),
     }
-}
-
-#[inline]
-fn complete(tlb: &impl TlbMaintenance, lpid: Lpid, last: Option<TlbieRb>) {
-    let errata = tlb.errata();
-    if !errata.is_empty() {
-        work_around(tlb, lpid, errata, last);
-    }
-    tlb.eieio();
-    tlb.tlbsync();
-    tlb.ptesync();
 }
 
 #[inline]

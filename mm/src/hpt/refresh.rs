@@ -345,6 +345,9 @@ impl<'a, M: Machine> Obligation<'a, M> {
     ) -> Self {
         let mmu = self.mmu;
         let mut chosen = 0_u64;
+        // Threads leave the guest before a lock is taken here: one that waits for that lock, in a
+        // call of its guest's, would never leave.
+        mmu.veil_more(1);
         mmu.walk(slot, offset, len, heads, &mut |guard, place| {
             if !which(&guard, &place) {
                 return;
@@ -359,6 +362,7 @@ impl<'a, M: Machine> Obligation<'a, M> {
                 self.unflushed += 1;
             }
         });
+        mmu.veil_less(1);
         if chosen != 0 {
             self.remember(Range { slot, offset, len });
         }

@@ -61,14 +61,14 @@ impl Place {
         let Parts { mut partition, .. } = make_partition(options);
         partition.id = GuestId(self.number.try_into().unwrap());
         self.occupied = Occupied::new(partition).ok();
-        let start = |vcpu: &mut Vcpu<'_, _>| {
+        let start = |vcpu: &mut crate::vcpu::Vcpu<'_, _>| {
             vcpu.set_start_state(GuestReal::new(0), GuestReal::new(0x10_0000));
         };
         self.occupied.as_mut().unwrap().with(start);
         self.seat.state = PartitionState::Running;
     }
 
-    fn with<R>(&mut self, act: impl FnOnce(&Target<'_, '_, FakePlatform>) -> R) -> R {
+    fn with<R>(&mut self, act: impl FnOnce(&Target<'_, FakePlatform>) -> R) -> R {
         let definition = Definition {
             number: self.number,
             name: "place",
@@ -76,7 +76,7 @@ impl Place {
             hpt_entries: HPT_ENTRIES,
             session: &self.session,
         };
-        with_target(definition, self.occupied.as_mut(), &mut self.seat, act)
+        with_target(definition, self.occupied.as_ref(), &mut self.seat, act)
     }
 
     fn partition(&self) -> &Partition<FakePlatform> {
@@ -350,7 +350,7 @@ fn a_refused_piece_changes_nothing_and_says_where_it_is_wrong() {
 #[test]
 fn registers_come_out_and_go_in_again() {
     let mut world = World::new();
-    let occupied = world.target().occupied.as_mut().unwrap();
+    let occupied = world.target().occupied.as_ref().unwrap();
     occupied.with(|vcpu| {
         vcpu.ctx.gpr = core::array::from_fn(|number| 0x1_0000 + number as u64);
         (vcpu.ctx.pc, vcpu.ctx.lr, vcpu.ctx.ctr) = (0x1234, 0x5678, 0x9abc);
@@ -413,8 +413,7 @@ fn registers_come_out_and_go_in_again() {
     // To another state, and back to what was read.
     let snapshot = |world: &mut World| {
         let occupied = world.target().occupied.as_ref().unwrap();
-        let vcpu = occupied.vcpu();
-        (vcpu.ctx.gpr, vcpu.ctx.pc, vcpu.lpcr, vcpu.parked.clone())
+        occupied.with(|vcpu| (vcpu.ctx.gpr, vcpu.ctx.pc, vcpu.lpcr, vcpu.parked.clone()))
     };
     let before = snapshot(&mut world);
     let mut other = state;
@@ -424,10 +423,12 @@ fn registers_come_out_and_go_in_again() {
     other.slb[3] = [U64::new(0); 2];
     assert_eq!(world.set_vcpu(&other).status, H::SUCCESS);
     assert_eq!(world.target().seat.activity, Activity::Runs);
-    let vcpu = world.target().occupied.as_ref().unwrap().vcpu();
-    assert_eq!(vcpu.ctx.pc, 0x2222);
-    assert!(!vcpu.lpcr.intersects(Lpcr::ILE | Lpcr::AIL3));
-    assert_eq!(vcpu.parked.slb[3], SlbEntry::default());
+    let occupied = world.target().occupied.as_ref().unwrap();
+    occupied.with(|vcpu| {
+        assert_eq!(vcpu.ctx.pc, 0x2222);
+        assert!(!vcpu.lpcr.intersects(Lpcr::ILE | Lpcr::AIL3));
+        assert_eq!(vcpu.parked.slb[3], SlbEntry::default());
+    });
     let reply = world.put(0, Function::VcpuSet, &bytes, &[0]);
     assert_eq!(reply.status, H::SUCCESS, "{:x?}", reply.results());
     assert_eq!(world.target().seat.activity, Activity::Ceded);
@@ -437,7 +438,7 @@ fn registers_come_out_and_go_in_again() {
 #[test]
 fn vector_registers_are_written_by_halves() {
     let mut world = World::new();
-    let occupied = world.target().occupied.as_mut().unwrap();
+    let occupied = world.target().occupied.as_ref().unwrap();
     occupied.with(|vcpu| vcpu.parked.vectors.vsr = [u128::MAX; 64]);
     world.suspend();
     let mut state = world.vcpu();
@@ -446,9 +447,11 @@ fn vector_registers_are_written_by_halves() {
     bytes.extend_from_slice(VectorState::blank().as_bytes());
     let reply = world.put(0, Function::VcpuSet, &bytes, &[0]);
     assert_eq!(reply.status, H::SUCCESS);
-    let vcpu = world.target().occupied.as_ref().unwrap().vcpu();
-    assert_eq!(vcpu.parked.vectors.vsr[31], u128::from(u64::MAX));
-    assert_eq!(vcpu.parked.vectors.vsr[32], u128::MAX);
+    let occupied = world.target().occupied.as_ref().unwrap();
+    occupied.with(|vcpu| {
+        assert_eq!(vcpu.parked.vectors.vsr[31], u128::from(u64::MAX));
+        assert_eq!(vcpu.parked.vectors.vsr[32], u128::MAX);
+    });
 }
 
 #[test]
@@ -515,9 +518,11 @@ fn what_no_guest_of_this_partition_can_have_is_refused_by_its_place() {
         assert_eq!(reply.results(), [8, wrong]);
     }
     // Nothing of those was taken.
-    let vcpu = world.target().occupied.as_ref().unwrap().vcpu();
-    assert_eq!(vcpu.parked.spr(VcpuSpr::Sprg0), 0);
-    assert_eq!(vcpu.areas.vpa(), None);
+    let occupied = world.target().occupied.as_ref().unwrap();
+    occupied.with(|vcpu| {
+        assert_eq!(vcpu.parked.spr(VcpuSpr::Sprg0), 0);
+        assert_eq!(vcpu.areas.vpa(), None);
+    });
     let good = VcpuState {
         vpa: U64::new(0x8000),
         vpa_bytes: U64::new(640),

@@ -148,6 +148,61 @@ fn bulk_remove_flushes_once() {
     assert_eq!(steps.len(), 4 + expected.len() + 4);
 }
 
+/// A partition that runs on this thread only: nothing is broadcast, but what concerns all of it.
+#[test]
+fn local_invalidations_are_not_broadcast() {
+    let errata = TlbieErrata::P9_ERAT.union(TlbieErrata::P9_STQ);
+    let p = partition_with(Backing::Eager, small(PageSize::P16M), errata);
+    for at in 8..10 {
+        p.h_enter(EXACT, at, PAGE.v(), PAGE.r(0)).unwrap();
+    }
+    let operands = [8, 9].map(|at| {
+        let entry = p.table().entry(HpteIndex::new(at));
+        TlbieRb::of(entry.load_v(), entry.load_r(), HpteIndex::new(at)).unwrap()
+    });
+    p.machine.tlb.set_local(true);
+    p.steps();
+    let mut specs = [0x40 << 56 | 8, 0, 0x40 << 56 | 9, 0, 0xc0 << 56, 0, 0, 0];
+    p.h_bulk_remove(&mut specs);
+    let steps: Vec<_> = p
+        .steps()
+        .into_iter()
+        .filter(|step| !matches!(step, Step::Store(_)))
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            Step::Ptesync,
+            Step::Tlbiel(operands[0]),
+            Step::Tlbiel(operands[1]),
+            Step::Ptesync,
+            Step::CpAbort,
+        ]
+    );
+    p.flush_partition();
+    let lpid = Step::TlbieLpid(LPID);
+    assert_eq!(
+        p.steps(),
+        [
+            Step::Ptesync,
+            lpid,
+            Step::Ptesync,
+            Step::EratFixup,
+            Step::Ptesync,
+            lpid,
+            Step::Eieio,
+            Step::Tlbsync,
+            Step::Ptesync,
+            Step::CpAbort,
+        ]
+    );
+    p.h_enter(EXACT, 8, PAGE.v(), PAGE.r(0)).unwrap();
+    p.h_protect(3, 8, 0).unwrap();
+    p.h_clear_mod(0, 8).unwrap();
+    p.h_remove(0, 8, 0).unwrap();
+    assert_eq!(broken_rules(&p.steps()), vec![]);
+}
+
 #[test]
 fn power9_errata_once_after_a_batch() {
     let errata = TlbieErrata::P9_ERAT.union(TlbieErrata::P9_STQ);
@@ -295,6 +350,15 @@ pub(super) fn broken_rules(steps: &[Step]) -> Vec<usize> {
                     }
                 }
             }
+            // A ptesync alone completes it.
+            Step::Tlbiel(_) => {
+                for (index, state) in &mut states {
+                    if *state == State::Hidden {
+                        *state = State::Invalidated;
+                        synced.insert(*index);
+                    }
+                }
+            }
             Step::Tlbsync => {
                 for (index, state) in &states {
                     if *state == State::Invalidated {
@@ -307,7 +371,11 @@ pub(super) fn broken_rules(steps: &[Step]) -> Vec<usize> {
                     states.insert(index, State::Quiet);
                 }
             }
-            Step::Eieio | Step::PateStore(_) | Step::TlbiePate(_) | Step::EratFixup => {}
+            Step::Eieio
+            | Step::PateStore(_)
+            | Step::TlbiePate(_)
+            | Step::EratFixup
+            | Step::CpAbort => {}
         }
     }
     broken

@@ -49,7 +49,7 @@ fn rivals(number: u64) -> [Page; 2] {
 /// Enters a page into slot 1 of its group, where it maps guest page `at`, neither used nor written.
 fn enter(p: &HashMmu<TestMachine>, page: Page, at: u64) -> u64 {
     let (v, r) = (page.v(), page.r(at << 12) & !(R | C));
-    p.h_enter(EXACT, page.group(p) + 1, v, r).unwrap().into()
+    p.h_enter(EXACT, page.group(p) + 1, v, r).unwrap()
 }
 
 fn everything(p: &HashMmu<TestMachine>) -> Vec<[u64; 2]> {

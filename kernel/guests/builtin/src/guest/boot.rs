@@ -280,7 +280,11 @@ fn tree_function_sets(env: &mut Env) -> Outcome {
         "hcall-clr-hpt",
         "hcall-copy",
         "hcall-term",
-        "hcall-interrupt",
+        if super::xive::is_on(env) {
+            "hcall-int-exploitation"
+        } else {
+            "hcall-interrupt"
+        },
         "hcall-set-mode",
         "hcall-sprg0",
         "hcall-random",

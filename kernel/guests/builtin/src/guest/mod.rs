@@ -25,6 +25,7 @@ mod timers;
 mod translation;
 mod turns;
 mod xics;
+mod xive;
 
 use env::Env;
 use penstock_guest_rt::clock;
@@ -55,6 +56,28 @@ const GROUPS: [&[Check<Env>]; 20] = [
     rtas::CHECKS,
     screen::CHECKS,
     resize::CHECKS,
+    clear_hpt::CHECKS,
+];
+
+/// The same for a partition in exploitation mode: without what makes XICS calls.
+const EXPLOITATION_GROUPS: [&[Check<Env>]; 18] = [
+    services::CHECKS,
+    enter::CHECKS,
+    change::CHECKS,
+    clear::CHECKS,
+    bulk::CHECKS,
+    block::CHECKS,
+    pages::CHECKS,
+    translation::CHECKS,
+    model::CHECKS,
+    memory::CHECKS,
+    instructions::CHECKS,
+    registers::CHECKS,
+    turns::CHECKS,
+    xive::CHECKS,
+    modes::CHECKS,
+    rtas::CHECKS,
+    screen::CHECKS,
     clear_hpt::CHECKS,
 ];
 
@@ -89,7 +112,12 @@ fn first_life(env: &mut Env) -> Tally {
     if control::target(env).is_some() {
         add(suite::run(control::CHECKS, env, Env::tidy));
     }
-    for group in GROUPS {
+    let groups: &[_] = if xive::is_on(env) {
+        &EXPLOITATION_GROUPS
+    } else {
+        &GROUPS
+    };
+    for group in groups {
         add(suite::run(group, env, Env::tidy));
     }
     sum

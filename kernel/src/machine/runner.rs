@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a thread does: it runs the virtual processors that have their home on it, in turn.
+//!
+//! At most one of them is aboard, that is, has its registers in the machine. It stays there while it
+//! sleeps or waits for the hypervisor: only another one, or somebody who [holds](super::seat) it,
+//! takes it off.
+
+// UNSAFETY: entering a guest, and the thread's registers.
+#![expect(unsafe_code)]
+
+use super::console;
+use super::exits::{self, Next};
+use super::hardware::{Hardware, HwInterrupts, scope_of};
+use super::seat::{self, Seat, Seated};
+use super::sleep::sleep;
+use super::slot::{back_in_guest, left_guest};
+use super::start::Machine;
+use super::thread::Thread;
+use crate::exit::GuestExit;
+use crate::platform::Platform;
+use crate::schedule::{self, Decision, Readiness};
+use crate::smp::Boarding;
+use crate::vcpu::Prod;
+use crate::vpa::PreemptReason;
+use penstock_arch::hash::Lpid;
+use penstock_arch::hw_thread::HwThread;
+use penstock_arch::regs::{Lpcr, sprn};
+use penstock_arch::switch::{self, FirstEntry};
+use penstock_arch::{entry, spr};
+use penstock_xive::native::OffThread;
+
+/// Turns a second where several virtual processors share a thread.
+pub const TURN_HZ: u64 = 100;
+
+/// How long a thread that has one virtual processor leaves it alone at most, in seconds. Who wants the
+/// thread's attention interrupts it; this is for the case that an interrupt is lost.
+const BACKSTOP_SECONDS: u64 = 1;
+
+/// The longest sleep in ticks: well within the decrementer, whose sign counts.
+const LONGEST_SLEEP: u64 = 1 << 48;
+
+/// A thread at work.
+pub struct Runner {
+    machine: &'static Machine,
+    me: &'static Thread,
+    thread: HwThread,
+    loaded: Option<usize>,
+    last: usize,
+    /// The thread has slept since somebody asked.
+    slept: bool,
+}
+
+/// What became of an attempt to enter a guest.
+enum Entered {
+    /// It was in, and this comes next.
+    Next(Next),
+    /// Somebody has rung: the thread looks first.
+    Rung,
+}
+
+impl Runner {
+    /// The calling thread, with nobody aboard.
+    pub fn new(machine: &'static Machine, me: &'static Thread) -> Self {
+        Self {
+            machine,
+            me,
+            // SAFETY: interrupts are off, and the processor is the PVR's.
+            thread: unsafe { HwThread::new(machine.processor) },
+            loaded: None,
+            // The first one begins.
+            last: seat::all().len().wrapping_sub(1),
+            slept: false,
+        }
+    }
+
+    /// Whether the thread has slept since the last call.
+    pub fn take_slept(&mut self) -> bool {
+        core::mem::take(&mut self.slept)
+    }
+
+    /// One turn of a virtual processor, or sleep, until somebody rings or it is `deadline`.
+    pub fn step(&mut self, deadline: u64) {
+        self.me.answer();
+        self.let_go_of_held();
+        let now = spr::timebase();
+        let hz = self.machine.info.cpu.timebase_hz;
+        let mine = seat::all().iter().filter(|seat| seat.is_for(self.me));
+        let share = mine.count() > 1;
+        let span = if share {
+            hz / TURN_HZ
+        } else {
+            BACKSTOP_SECONDS * hz
+        };
+        let until = deadline.min(now.saturating_add(span));
+        match self.decide() {
+            Decision::Run(place) => {
+                self.last = place;
+                self.turn(place, until);
+            }
+            // Interrupts for one that is not aboard do not end the thread's sleep.
+            Decision::Sleep { until: first } if share => self.sleep_until(first.min(until)),
+            Decision::Sleep { until: first } => {
+                if self.loaded.is_none() {
+                    self.bring_aboard_alone();
+                }
+                self.sleep_until(first.min(deadline));
+            }
+            Decision::Nothing => self.sleep_until(deadline),
+        }
+    }
+
+    /// Who has the thread next.
+    fn decide(&mut self) -> Decision {
+        let seats = seat::all();
+        let now = Hardware::timebase();
+        let (me, loaded) = (self.me, self.loaded);
+        schedule::decide(self.last, seats.len(), |place| {
+            let Some(seat) = seats.get(place).filter(|seat| seat.is_for(me)) else {
+                return Readiness::Absent;
+            };
+            // Somebody who holds it rings when he has let go.
+            let Some(mut inside) = seat.try_inside() else {
+                return Readiness::Absent;
+            };
+            let Some(seated) = inside.as_mut() else {
+                return Readiness::Absent;
+            };
+            let away = seated.away;
+            let ceded = away.is_some_and(|away| away.reason == PreemptReason::Cede);
+            seated.occupant.with(|vcpu| {
+                let left = if loaded == Some(place) {
+                    Hardware::decrementer()
+                } else {
+                    vcpu.parked
+                        .decrementer_expiry
+                        .wrapping_sub(now)
+                        .cast_signed()
+                };
+                let woken = || {
+                    vcpu.presenter.pending(&HwInterrupts)
+                        || core::mem::replace(&mut vcpu.prod, Prod::None) == Prod::Prodded
+                };
+                schedule::readiness_of(ceded, left, woken, now)
+            })
+        })
+    }
+
+    fn turn(&mut self, place: usize, until: u64) {
+        let Some(seat) = seat::all().get(place) else {
+            return;
+        };
+        if !self.dispatch(place, seat) {
+            return;
+        }
+        loop {
+            let left = until.wrapping_sub(spr::timebase()).cast_signed();
+            if left <= 0 {
+                return;
+            }
+            // SAFETY: the hypervisor's own timer; left is positive, so it is not entered expired.
+            unsafe { spr::write::<{ sprn::HDEC }>(left.unsigned_abs()) };
+            let entered = self.enter(seat);
+            self.me.check_stack();
+            match entered {
+                Entered::Next(next) if self.follow(place, seat, next) => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// Puts the virtual processor of this seat on the thread, ready to enter its guest; false if
+    /// somebody holds it.
+    fn dispatch(&mut self, place: usize, seat: &Seat) -> bool {
+        if !self.bring_aboard(place, seat) {
+            return false;
+        }
+        if let Some(seated) = seat.inside().as_mut()
+            && let Some(away) = seated.away.take()
+        {
+            seated.occupant.with(|vcpu| back_in_guest(vcpu, away));
+        }
+        true
+    }
+
+    /// The same for the only one that the thread has, and that waits: aboard, its interrupts end the
+    /// thread's sleep.
+    fn bring_aboard_alone(&mut self) {
+        let mut seats = seat::all().iter().enumerate();
+        if let Some((place, seat)) = seats.find(|(_, seat)| seat.is_for(self.me)) {
+            self.bring_aboard(place, seat);
+        }
+    }
+
+    fn bring_aboard(&mut self, place: usize, seat: &Seat) -> bool {
+        if self.loaded == Some(place) {
+            return true;
+        }
+        self.unload();
+        if seat.board() == Boarding::Aboard {
+            let mut inside = seat.inside();
+            if let Some(seated) = inside.as_mut()
+                && seat.is_for(self.me)
+            {
+                self.load(place, seated);
+                return true;
+            }
+            drop(inside);
+            seat.alight();
+        }
+        switch::park(&self.thread);
+        false
+    }
+
+    fn load(&mut self, place: usize, seated: &mut Seated) {
+        let (thread, me) = (self.thread, self.me);
+        let first = core::mem::replace(&mut seated.first_entry, FirstEntry::No);
+        seated.occupant.with(|vcpu| {
+            vcpu.ctx.thread = me.address();
+            let lpid = vcpu.partition.mmu.lpid();
+            // Before this thread can have a translation: whoever invalidates one must reach it.
+            if let Some(scope) = scope_of(lpid) {
+                scope.enter(me.address());
+            }
+            // LPCR is the guest's before HDEC is written: with HDICE clear, POWER9 drops what HDEC
+            // raises.
+            switch::enter(&thread, &vcpu.parked, vcpu.hardware_lpcr(), lpid, first);
+            vcpu.presenter.push(&HwInterrupts);
+        });
+        self.loaded = Some(place);
+    }
+
+    /// Takes whoever is on the thread off it, to come back later. The next one must be loaded, or
+    /// the thread parked.
+    fn unload(&mut self) {
+        let thread = self.thread;
+        let Some(seat) = self.loaded.take().and_then(|place| seat::all().get(place)) else {
+            return;
+        };
+        if let Some(seated) = seat.inside().as_mut() {
+            let away = &mut seated.away;
+            seated.occupant.with(|vcpu| {
+                let waits = away.is_some_and(|away| away.reason == PreemptReason::Cede);
+                let becomes = if waits {
+                    OffThread::Waiting
+                } else {
+                    OffThread::Ready
+                };
+                vcpu.presenter.pull(&HwInterrupts, becomes);
+                switch::leave(&thread, &mut vcpu.parked);
+                if away.is_none() {
+                    *away = Some(left_guest(vcpu, PreemptReason::TimeSlice));
+                }
+            });
+        }
+        self.me.use_idle_context();
+        seat.alight();
+    }
+
+    /// Takes the virtual processor at `place` off the thread, if it is on it, and leaves the thread
+    /// without any.
+    pub fn park(&mut self, place: usize) {
+        if self.loaded == Some(place) {
+            self.unload();
+            switch::park(&self.thread);
+        }
+    }
+
+    /// Takes whoever is on the thread off it, so that the thread has no interrupt context.
+    pub fn park_anybody(&mut self) {
+        if let Some(place) = self.loaded {
+            self.park(place);
+        }
+    }
+
+    /// Lets whoever waits for the virtual processor that is aboard have it.
+    fn let_go_of_held(&mut self) {
+        if let Some(place) = self.loaded
+            && seat::all().get(place).is_some_and(Seat::is_held)
+        {
+            self.park(place);
+        }
+    }
+
+    /// Enters the guest of a seat that was [dispatched](Self::dispatch), until its next full exit.
+    fn enter(&mut self, seat: &Seat) -> Entered {
+        let me = self.me;
+        let mut inside = seat.inside();
+        let Some(seated) = inside.as_mut() else {
+            return Entered::Rung;
+        };
+        seated.occupant.with(|vcpu| {
+            if !me.bell.leave() {
+                return Entered::Rung;
+            }
+            // Whoever hides something from now on waits for this thread, or is seen here.
+            me.presence.enter(vcpu.partition.mmu.lpid().get());
+            let lpcr = vcpu.hardware_lpcr();
+            if (spr::read::<{ sprn::LPCR }>() ^ lpcr.bits()) & Lpcr::VPM1.bits() != 0 {
+                Hardware::write_lpcr(lpcr);
+            }
+            if lpcr.contains(Lpcr::VPM1) {
+                me.presence.virtualized();
+            }
+            // The light handlers get the whole of it back from its first field.
+            let lent = core::ptr::from_mut(vcpu).cast();
+            // SAFETY: `dispatch` has put it on the thread, with its interrupt context, and the caller
+            // has set HDEC; `vcpu` is not used until the call returns.
+            let reason = unsafe { entry::run_guest(lent) };
+            me.presence.leave();
+            me.bell.come_back();
+            let exit = GuestExit::decode(reason);
+            if let Some(count) = vcpu.exits.get_mut(exit.index()) {
+                *count += 1;
+            }
+            if let Some(at) = vcpu.stray.take() {
+                exits::complain(vcpu, format_args!("no memory at guest address {at}"));
+            }
+            Entered::Next(exits::handle(vcpu, exit))
+        })
+    }
+
+    /// Does what an exit asks for; whether the guest goes on at once.
+    fn follow(&mut self, place: usize, seat: &Seat, next: Next) -> bool {
+        match next {
+            Next::Enter => true,
+            Next::Drain => {
+                if let Some(seated) = seat.inside().as_ref() {
+                    let partition = seated.occupant.partition();
+                    console::make_room(partition.id, &partition.output);
+                }
+                true
+            }
+            Next::Cede => {
+                if let Some(seated) = seat.inside().as_mut() {
+                    let reason = PreemptReason::Cede;
+                    seated.away = Some(seated.occupant.with(|vcpu| left_guest(vcpu, reason)));
+                }
+                false
+            }
+            Next::Control | Next::Restart | Next::Pause(_) | Next::End(_) => {
+                self.park(place);
+                seat.report(next);
+                false
+            }
+        }
+    }
+
+    /// Stops the thread until it is time, or somebody rings, or an interrupt comes for who is aboard.
+    fn sleep_until(&mut self, until: u64) {
+        let left = until.wrapping_sub(spr::timebase()).cast_signed();
+        if left <= 0 || !self.me.bell.leave() {
+            return;
+        }
+        sleep(left.unsigned_abs().min(LONGEST_SLEEP));
+        self.me.bell.come_back();
+        // What is not taken in hypervisor state ends each stop at once, until it is served.
+        self.me.acknowledge();
+        self.slept = true;
+    }
+
+    /// Looks after the hypervisor itself: the vectors, and what this thread's guest runs with, which
+    /// no access of ours would check.
+    pub fn check(&self) {
+        if entry::vectors_checksum() != self.machine.vectors {
+            panic!("the vectors in low memory have changed");
+        }
+        let (lpcr, lpid) = (
+            spr::read::<{ sprn::LPCR }>(),
+            spr::read::<{ sprn::LPIDR }>(),
+        );
+        let seat = self.loaded.and_then(|place| seat::all().get(place));
+        let (wanted_lpcr, wanted_lpid) = seat
+            .and_then(|seat| {
+                let inside = seat.inside();
+                let occupant = &inside.as_ref()?.occupant;
+                Some(occupant.with(|vcpu| (vcpu.hardware_lpcr(), vcpu.partition.mmu.lpid())))
+            })
+            .unwrap_or((Lpcr::HYPERVISOR, Lpid::HYPERVISOR));
+        // Hints apart, which a processor may not implement, and VPM1, which is set before the next
+        // entry, and may be set for longer than it must be.
+        let matters = !(Lpcr::DPFD | Lpcr::ONL | Lpcr::VPM1).bits();
+        if (lpcr ^ wanted_lpcr.bits()) & matters != 0 || lpid != u64::from(wanted_lpid.get()) {
+            panic!("LPCR {lpcr:#x} and LPIDR {lpid:#x} are not the partition's");
+        }
+    }
+}

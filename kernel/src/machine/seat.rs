@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Where a partition's virtual processor meets the thread that runs it.
+//!
+//! There is a seat for each partition of the tree, known to all threads. The boot thread owns all
+//! else of a partition (its `Slot`): it fills the seat at `start`, chooses the thread, and empties the
+//! seat at the end. That thread runs the virtual processor whenever it may, and reports back what it
+//! cannot settle itself. While the boot thread works on a virtual processor it [holds](Hold) it.
+//!
+//! Lock order: the seat, the virtual processor inside, then the partition's own locks, then the
+//! console's multiplexer. A thread has its guest's seat locked while it is in the guest; so nobody else
+//! locks a seat whose virtual processor is aboard.
+
+use super::create::Occupant;
+use super::exits::Next;
+use super::slot::Away;
+use super::thread::{self, Thread};
+use crate::smp::{Boarding, Hold};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use penstock_arch::spr;
+use penstock_arch::switch::FirstEntry;
+use spin::{Mutex, Once};
+
+/// A virtual processor in its seat.
+pub struct Seated {
+    /// The virtual processor, and its partition.
+    pub occupant: Occupant,
+    /// Whether it has been on its thread since it was made or started again.
+    pub first_entry: FirstEntry,
+    /// Set while it is running, but not in the guest.
+    pub away: Option<Away>,
+    /// What its last exit asks the boot thread for.
+    report: Option<Next>,
+}
+
+/// The seat of one partition.
+pub struct Seat {
+    hold: Hold,
+    /// The number of the thread that runs it.
+    home: AtomicUsize,
+    /// Set while it may run: its partition is running, and has nothing to report.
+    runs: AtomicBool,
+    inside: Mutex<Option<Seated>>,
+}
+
+static SEATS: Once<Vec<Seat>> = Once::new();
+
+/// Set when a seat has a report that the boot thread has not seen.
+static REPORTED: AtomicBool = AtomicBool::new(false);
+
+/// The seats of all partitions, in the order of their tree; none before [`make`].
+pub fn all() -> &'static [Seat] {
+    SEATS.get().map_or(&[], Vec::as_slice)
+}
+
+/// Makes `count` empty seats. Once.
+pub fn make(count: usize) {
+    SEATS.call_once(|| (0..count).map(|_| Seat::new()).collect());
+}
+
+/// Whether any seat has a report since the last call.
+pub fn take_reported() -> bool {
+    REPORTED.load(Ordering::Relaxed) && REPORTED.swap(false, Ordering::AcqRel)
+}
+
+/// How long a thread may take to let go of a virtual processor, in seconds: far longer than the
+/// longest hypervisor call, also on an emulator whose host is busy.
+const PATIENCE_SECONDS: u64 = 20;
+
+/// A thread does not let go of a virtual processor.
+#[derive(Clone, Copy, Debug)]
+pub struct Stuck {
+    /// Its number.
+    pub thread: usize,
+}
+
+impl core::fmt::Display for Stuck {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(
+            f,
+            "thread {} has not let go of it within {PATIENCE_SECONDS} s",
+            self.thread
+        )
+    }
+}
+
+impl Seat {
+    fn new() -> Self {
+        Self {
+            hold: Hold::new(),
+            home: AtomicUsize::new(0),
+            runs: AtomicBool::new(false),
+            inside: Mutex::new(None),
+        }
+    }
+
+    /// The thread that runs it.
+    pub fn home(&self) -> Option<&'static Thread> {
+        thread::all().get(self.home.load(Ordering::Relaxed))
+    }
+
+    /// The number of that thread.
+    pub fn home_number(&self) -> usize {
+        self.home.load(Ordering::Relaxed)
+    }
+
+    /// Whether the calling thread, `me`, may run it now. To be asked again once it is aboard: only
+    /// then the answer holds.
+    pub fn is_for(&self, me: &Thread) -> bool {
+        self.runs.load(Ordering::Acquire)
+            && self.home.load(Ordering::Relaxed) == me.number
+            && !self.hold.is_held()
+    }
+
+    /// Whether somebody waits for it to come ashore.
+    pub fn is_held(&self) -> bool {
+        self.hold.is_held()
+    }
+
+    /// By its thread: takes it aboard, if nobody holds it.
+    pub fn board(&self) -> Boarding {
+        self.hold.board()
+    }
+
+    /// By its thread: nothing of it is in the machine any more.
+    pub fn alight(&self) {
+        self.hold.alight();
+    }
+
+    /// What is in it, for its thread, or who holds it.
+    pub fn inside(&self) -> spin::MutexGuard<'_, Option<Seated>> {
+        self.inside.lock()
+    }
+
+    /// What is in it, unless somebody else is looking.
+    pub fn try_inside(&self) -> Option<spin::MutexGuard<'_, Option<Seated>>> {
+        self.inside.try_lock()
+    }
+
+    /// By its thread, after it came ashore: it does not run on before the boot thread has seen this.
+    pub fn report(&self, next: Next) {
+        if let Some(seated) = self.inside().as_mut() {
+            self.runs.store(false, Ordering::Release);
+            seated.report = Some(next);
+        }
+        REPORTED.store(true, Ordering::Release);
+        thread::boot().ring();
+    }
+
+    /// By the boot thread: what it has to report.
+    pub fn take_report(&self) -> Option<Next> {
+        // One that may run has nothing to report, and is perhaps in its guest.
+        if self.runs.load(Ordering::Acquire) {
+            return None;
+        }
+        self.inside().as_mut()?.report.take()
+    }
+
+    /// By the boot thread: keeps it off its thread, which is rung for and waited for, unless that is
+    /// the caller itself.
+    ///
+    /// # Errors
+    /// Its thread does not answer; then it is not held.
+    pub fn hold(&self, hz: u64) -> Result<(), Stuck> {
+        self.hold.hold();
+        let before = spr::timebase();
+        if let Some(home) = self.home() {
+            home.ring();
+        }
+        while !self.hold.is_ashore() {
+            if spr::timebase().wrapping_sub(before) > PATIENCE_SECONDS * hz {
+                self.let_go();
+                return Err(Stuck {
+                    thread: self.home_number(),
+                });
+            }
+            core::hint::spin_loop();
+        }
+        Ok(())
+    }
+
+    /// Ends one [`Self::hold`].
+    pub fn let_go(&self) {
+        self.hold.let_go();
+        self.ring();
+    }
+
+    /// Has its thread look at it.
+    pub fn ring(&self) {
+        if let Some(home) = self.home() {
+            home.ring();
+        }
+    }
+
+    /// By the boot thread, which holds it: puts in a virtual processor that runs on this thread.
+    pub fn fill(&self, occupant: Occupant, home: usize) {
+        self.home.store(home, Ordering::Relaxed);
+        *self.inside() = Some(Seated {
+            occupant,
+            first_entry: FirstEntry::Yes,
+            away: None,
+            report: None,
+        });
+    }
+
+    /// By the boot thread, which holds it: as if it had just been filled.
+    pub fn renew(&self) {
+        if let Some(seated) = self.inside().as_mut() {
+            seated.first_entry = FirstEntry::Yes;
+            seated.away = None;
+        }
+    }
+
+    /// By the boot thread, which holds it: the virtual processor is gone.
+    pub fn empty(&self) {
+        self.runs.store(false, Ordering::Release);
+        *self.inside() = None;
+    }
+
+    /// By the boot thread, which holds it: whether it may run, should it have nothing to report.
+    pub fn set_runs(&self, runs: bool) {
+        let inside = self.inside();
+        let free = inside
+            .as_ref()
+            .is_some_and(|seated| seated.report.is_none());
+        self.runs.store(runs && free, Ordering::Release);
+    }
+}

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Every interleaving of a few threads, under loom: `RUSTFLAGS='--cfg loom' cargo test -p
+//! penstock-kernel --release --target-dir target/loom --test interleavings`.
+//!
+//! `bell.rs`, `hold.rs`, `presence.rs` and `tlb_scope.rs` are the crate's own, compiled here once more over loom's
+//! atomics. What they guard is a model: relaxed words, so that what the protocols do not order shows
+//! as a stale value, and an interrupt line that stays up until it is taken.
+#![cfg(loom)]
+
+#[path = "../../src/smp/bell.rs"]
+mod bell;
+#[path = "../../src/smp/hold.rs"]
+mod hold;
+#[path = "../../src/smp/presence.rs"]
+mod presence;
+#[path = "../../src/smp/tlb_scope.rs"]
+mod tlb_scope;
+
+/// What the protocols are made of, here.
+mod sync {
+    pub(super) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+}
+
+use bell::{Bell, Ring};
+use hold::{Boarding, Hold};
+use loom::sync::atomic::{AtomicU64, Ordering, fence};
+use loom::sync::{Arc, Notify};
+use loom::thread;
+use presence::Presence;
+use tlb_scope::TlbScope;
+
+/// Runs `model` in every interleaving with at most `preemptions` switches away from a thread that
+/// could go on, and says how many those were. Fails where there are fewer than two.
+fn check(name: &str, preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let runs = std::sync::Arc::new(AtomicU64::new(0));
+    let counted = std::sync::Arc::clone(&runs);
+    let mut builder = loom::model::Builder::new();
+    // From LOOM_MAX_PREEMPTIONS, if that is set.
+    let preemptions = builder.preemption_bound.unwrap_or(preemptions);
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 20_000;
+    builder.check(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    let runs = runs.load(Ordering::Relaxed);
+    println!("{name}: {runs} executions, at most {preemptions} preemptions");
+    assert!(runs > 1, "nothing was interleaved");
+}
+
+/// A thread with its bell, its interrupt line, and what is left for it: a word from each of two.
+struct Thread {
+    bell: Bell,
+    line: Notify,
+    left: [AtomicU64; 2],
+}
+
+impl Thread {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            bell: Bell::new(),
+            line: Notify::new(),
+            left: [AtomicU64::new(0), AtomicU64::new(0)],
+        })
+    }
+
+    /// Leaves something, and rings.
+    fn leave_something(&self, number: usize) {
+        // Loom may put a plain store before a swap that did not see it, which no machine does.
+        self.left[number].swap(1, Ordering::Relaxed);
+        if self.bell.ring() == Ring::Interrupt {
+            self.line.notify();
+        }
+    }
+
+    /// The thread's loop, until it has found `count` things. A wake-up that is lost is a wait for
+    /// ever, which loom reports.
+    fn run(&self, count: u64) {
+        let mut found = 0;
+        loop {
+            self.bell.answer();
+            for left in &self.left {
+                found += left.swap(0, Ordering::Relaxed);
+            }
+            if found == count {
+                return;
+            }
+            if self.bell.leave() {
+                self.line.wait();
+                self.bell.come_back();
+            }
+        }
+    }
+}
+
+#[test]
+fn loom_bell_one_that_rings_and_one_that_sleeps() {
+    check("bell, one that rings", 3, || {
+        let thread = Thread::new();
+        let ringer = Arc::clone(&thread);
+        let ringer = thread::spawn(move || ringer.leave_something(0));
+        thread.run(1);
+        ringer.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_bell_two_that_ring_and_one_that_sleeps() {
+    check("bell, two that ring", 2, || {
+        let thread = Thread::new();
+        let ringers = [0, 1].map(|number| {
+            let ringer = Arc::clone(&thread);
+            thread::spawn(move || ringer.leave_something(number))
+        });
+        thread.run(2);
+        for ringer in ringers {
+            ringer.join().unwrap();
+        }
+    });
+}
+
+/// A virtual processor: only its thread, or who holds it, may touch the word. Each leaves it as it
+/// was.
+struct Vcpu {
+    hold: Hold,
+    word: AtomicU64,
+}
+
+impl Vcpu {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            hold: Hold::new(),
+            word: AtomicU64::new(0),
+        })
+    }
+
+    fn touch(&self) {
+        let before = self.word.load(Ordering::Relaxed);
+        assert_eq!(before, 0, "somebody else is at it");
+        self.word.store(1, Ordering::Relaxed);
+        assert_eq!(self.word.load(Ordering::Relaxed), 1);
+        self.word.store(0, Ordering::Relaxed);
+    }
+
+    /// Its thread: aboard once, if it is let.
+    fn run(&self) -> bool {
+        if self.hold.board() == Boarding::Held {
+            return false;
+        }
+        self.touch();
+        self.hold.alight();
+        true
+    }
+
+    fn work_on(&self) {
+        self.hold.hold();
+        while !self.hold.is_ashore() {
+            thread::yield_now();
+        }
+        self.touch();
+        self.hold.let_go();
+    }
+}
+
+#[test]
+fn loom_hold_against_its_thread() {
+    check("hold, one that holds", 3, || {
+        let vcpu = Vcpu::new();
+        let runner = Arc::clone(&vcpu);
+        let runner = thread::spawn(move || {
+            runner.run();
+            runner.run();
+        });
+        vcpu.work_on();
+        runner.join().unwrap();
+        assert!(vcpu.run(), "nobody holds it, and it does not come aboard");
+    });
+}
+
+/// A partition with a count of what is hidden, and one entry that the hardware sees while it is 1.
+struct Partition {
+    hidden: AtomicU64,
+    entry: AtomicU64,
+    threads: [Presence; 2],
+}
+
+impl Partition {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            hidden: AtomicU64::new(0),
+            entry: AtomicU64::new(1),
+            threads: [Presence::new(), Presence::new()],
+        })
+    }
+
+    /// In the guest once, on this thread.
+    fn run(&self, thread: usize) {
+        let presence = &self.threads[thread];
+        presence.enter(7);
+        if self.hidden.load(Ordering::SeqCst) != 0 {
+            presence.virtualized();
+        } else {
+            let seen = self.entry.load(Ordering::Relaxed);
+            assert_eq!(seen, 1, "in the guest without VPM1, and an entry is hidden");
+        }
+        presence.leave();
+    }
+
+    /// Hides the entry; `own` is the thread that does, if it is in the guest.
+    fn hide(&self, own: Option<usize>) {
+        self.hidden.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if let Some(own) = own {
+            self.threads[own].virtualized();
+        }
+        for thread in &self.threads {
+            while thread.is_without_vpm(7) {
+                thread::yield_now();
+            }
+        }
+        self.entry.store(0, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn loom_presence_one_that_hides_and_two_that_enter() {
+    check("presence, two that enter", 2, || {
+        let partition = Partition::new();
+        let guests = [0, 1].map(|number| {
+            let partition = Arc::clone(&partition);
+            thread::spawn(move || partition.run(number))
+        });
+        partition.hide(None);
+        for guest in guests {
+            guest.join().unwrap();
+        }
+    });
+}
+
+/// Two threads of one guest hide something in calls of that guest, each waiting for the other.
+#[test]
+fn loom_presence_two_that_hide_from_inside() {
+    check("presence, two that hide from inside", 2, || {
+        let partition = Partition::new();
+        let other = Arc::clone(&partition);
+        let other = thread::spawn(move || {
+            other.threads[1].enter(7);
+            other.hide(Some(1));
+            other.threads[1].leave();
+        });
+        partition.threads[0].enter(7);
+        partition.hide(Some(0));
+        partition.threads[0].leave();
+        other.join().unwrap();
+    });
+}
+
+/// A thread that has run a partition hides an entry and invalidates it, while another one runs the
+/// partition for the first time.
+#[test]
+fn loom_tlb_scope_against_a_first_entry() {
+    check("TLB scope, a first entry", 3, || {
+        let state = Arc::new((TlbScope::new(), AtomicU64::new(1)));
+        state.0.enter(8);
+        let other = Arc::clone(&state);
+        let other = thread::spawn(move || {
+            let (scope, entry) = &*other;
+            scope.enter(9);
+            // Whether its TLB holds the entry now.
+            entry.load(Ordering::Relaxed) == 1
+        });
+        let (scope, entry) = &*state;
+        entry.store(0, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let local = scope.is_only(8);
+        let holds = other.join().unwrap();
+        assert!(!(local && holds), "a translation outlives its invalidation");
+    });
+}
