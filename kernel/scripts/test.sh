@@ -96,7 +96,7 @@ run_tests() {
 		mkdir -p "$FILES"
 		rm -f "$TEST_LOGS"/*.log
 	fi
-	for cases in host usage boot partitions; do
+	for cases in host usage boot partitions control; do
 		# shellcheck source=/dev/null
 		source "$ROOT/kernel/tests/$cases.sh"
 	done
@@ -105,6 +105,7 @@ run_tests() {
 	usage_cases
 	boot_cases
 	partition_cases
+	control_cases
 	[[ $OPT_ALL == 0 ]] || long_cases
 	[[ $OPT_DRY_RUN == 0 ]] || return 0
 	say "tests took $((SECONDS - start)) s; logs are in ${TEST_LOGS#"$ROOT"/}"

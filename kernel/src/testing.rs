@@ -6,7 +6,7 @@ extern crate std;
 
 use crate::config::Authority;
 use crate::console::{GuestId, InputRing, OutputRing};
-use crate::control::{ControlPort, Session};
+use crate::control::{ControlPort, Streams};
 use crate::hcall::UndefinedFlags;
 use crate::partition::{
     Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, Watchpoints, complaint_budget,
@@ -368,7 +368,7 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
             Authority::None => None,
             Authority::Control => Some(ControlPort::new()),
         },
-        session: spin::Mutex::new(Session::new()),
+        streams: spin::Mutex::new(Streams::new()),
         complaints: spin::Mutex::new(complaint_budget(TIMEBASE_HZ)),
     });
     Parts {

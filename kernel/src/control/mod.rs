@@ -7,6 +7,7 @@ pub mod invalidation;
 pub mod operator;
 pub mod partition;
 pub mod records;
+mod registers;
 mod serve;
 pub mod session;
 pub mod target;
@@ -25,6 +26,7 @@ pub mod fuzzing;
 mod tests;
 
 pub use error::ControlError;
+pub use partition::Streams;
 pub use serve::{
     Call, Caller, ControlPort, DONE, Done, ENTRIES_PER_CALL, MAX_ABSENT_ENTRIES, MAX_BUFFER_BYTES,
     Reply, WRITER, ask, ask_in, counts, open_flags, serve,

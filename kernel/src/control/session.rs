@@ -254,6 +254,12 @@ impl Session {
         }
     }
 
+    /// Whether `who` holds the partition, or is about to.
+    #[must_use]
+    pub fn is_held_by(&self, who: Holder) -> bool {
+        self.holder() == Some(who)
+    }
+
     fn set_holder(&mut self, new: Option<Holder>) {
         match &mut self.hold {
             Hold::Running => {}

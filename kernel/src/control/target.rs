@@ -149,7 +149,7 @@ pub enum Harvest {
 /// What a harvest found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Harvested {
-    /// The entry to go on with; `None` at the end.
+    /// The cursor to go on with; `None` at the end.
     pub next: Option<u64>,
     /// Pages that became dirty by this.
     pub found: u64,
@@ -270,12 +270,16 @@ pub trait Controlled {
     /// The partition cannot now.
     fn set_dirty_log(&self, slot: u32, logging: Logging) -> Answer;
 
-    /// Moves what the hardware noted about a logged slot into its log, by looking at up to
-    /// `entries` entries of the page table from number `from` on.
+    /// Cursors of [`harvest`](Self::harvest) are below this.
+    fn harvest_end(&self, slot: u32) -> u64;
+
+    /// Moves what the hardware noted about a part of a logged slot into its log. `cursor` is 0, or
+    /// what the call before gave; what it counts is the implementation's business. About `entries`
+    /// entries of the page table should be looked at.
     ///
     /// # Errors
     /// The partition cannot now.
-    fn harvest(&self, slot: u32, how: Harvest, from: u64, entries: u64) -> Answer<Harvested>;
+    fn harvest(&self, slot: u32, how: Harvest, cursor: u64, entries: u64) -> Answer<Harvested>;
 
     /// Tells which pages of a logged slot are dirty, from a page that is a multiple of 64 on, as a
     /// bitmap in the order of [`super::records::DirtyReply`]; how many bits are set. `bitmap` is

@@ -8,7 +8,7 @@
 
 pub mod clear_hpt;
 mod console;
-mod control;
+pub mod control;
 mod cpu;
 mod exploitation;
 mod interrupt;

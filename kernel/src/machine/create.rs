@@ -8,7 +8,7 @@ use super::interrupts::{self, Forgotten, Ground, Interrupts};
 use super::start::Machine;
 use crate::config::{self, Authority, MemoryBacking, Partitions};
 use crate::console::{GuestId, InputRing, OutputRing};
-use crate::control::{ControlPort, Session};
+use crate::control::{ControlPort, Streams};
 use crate::guest_dt::{
     self, CpuKind, FdtPlace, Framebuffer, GuestCpu, GuestDtParams, GuestInterrupts, GuestRtas,
     RandomDevice, Vty,
@@ -200,7 +200,7 @@ pub fn create(
             Authority::None => None,
             Authority::Control => Some(ControlPort::new()),
         },
-        session: spin::Mutex::new(Session::new()),
+        streams: spin::Mutex::new(Streams::new()),
         complaints: spin::Mutex::new(complaint_budget(resources.clock.timebase_hz)),
     });
     // Its one page serves all virtual processors, each of which sees its own context there.

@@ -39,6 +39,8 @@ pub enum Next {
     Drain,
     /// The virtual processor waits for an interrupt, a prod or its decrementer.
     Cede,
+    /// A call of the control interface.
+    Control,
     /// The partition is held.
     #[expect(dead_code, reason = "no exit pauses a partition yet")]
     Pause(PauseReason),
@@ -55,6 +57,7 @@ pub fn handle(vcpu: &mut Vcpu<Hardware>, exit: GuestExit) -> Next {
         GuestExit::HypervisorDecrementer | GuestExit::Doorbell => Next::Enter,
         GuestExit::Cede => Next::Cede,
         GuestExit::DrainConsole => Next::Drain,
+        GuestExit::Control => Next::Control,
         GuestExit::BackingTooSmall => {
             if let Some(error) = vcpu.too_small {
                 log::error!("{}: {error}", name(vcpu));

@@ -4,17 +4,22 @@
 use super::console;
 use super::world::World;
 use crate::console::{Focus, GuestId};
-use crate::control::operator::{HeapStore, Job, STEP_TEXT_BYTES, Step};
+use crate::control::operator::{FrameStore, Job, STEP_TEXT_BYTES, Step};
 use crate::monitor::{DirtyCommand, HptCommand};
 use alloc::format;
 use alloc::string::String;
 use core::fmt::Write;
+use penstock_arch::spr;
+use penstock_mm::real::Frames;
 
-/// Most bytes of a page table's stream that `hpt reload` keeps: a quarter of the heap.
-const RELOAD_BYTES: usize = 512 << 10;
+/// How long a job goes on before the guests do, in parts of a second.
+const TURN_HZ: u64 = 1000;
+
+/// What a job's memory is aligned to.
+const FRAME_ALIGN: u64 = 4096;
 
 /// At most one job, and the partition that it is about.
-pub struct Jobs(Option<(GuestId, Job<HeapStore>)>);
+pub struct Jobs(Option<(GuestId, Job<FrameStore>)>);
 
 impl Jobs {
     /// Nothing is being done.
@@ -32,11 +37,7 @@ impl Jobs {
     /// # Errors
     /// What is in the way, for the operator.
     pub fn hpt(&mut self, world: &World, place: usize, command: HptCommand) -> Result<(), String> {
-        self.begin(
-            world,
-            place,
-            Job::hpt(command, HeapStore::new(RELOAD_BYTES)),
-        )
+        self.begin(world, place, Job::hpt(command, FrameStore::new()))
     }
 
     /// Begins a command about the memory that the partition at `place` wrote.
@@ -52,7 +53,7 @@ impl Jobs {
         self.begin(world, place, Job::dirty(command))
     }
 
-    fn begin(&mut self, world: &World, place: usize, job: Job<HeapStore>) -> Result<(), String> {
+    fn begin(&mut self, world: &World, place: usize, job: Job<FrameStore>) -> Result<(), String> {
         if self.any() {
             return Err(String::from("another command is being done (^C ends it)"));
         }
@@ -66,27 +67,29 @@ impl Jobs {
         Ok(())
     }
 
-    /// A step, if there is one to do, the monitor has the line, and the line has room. Whether that
-    /// was the last one.
+    /// Goes on for a while, if there is something to do, and as long as the monitor has the line and
+    /// the line has room. Whether that was the last of it.
     pub fn go_on(&mut self, world: &mut World) -> bool {
-        let Some((id, job)) = &mut self.0 else {
-            return false;
-        };
-        {
-            let multiplexer = console::multiplexer().lock();
-            if multiplexer.focus() != Focus::Monitor || multiplexer.own_room() < STEP_TEXT_BYTES {
+        let begin = spr::timebase();
+        let turn = world.machine.info.cpu.timebase_hz / TURN_HZ;
+        loop {
+            let Some((id, job)) = &mut self.0 else {
+                return false;
+            };
+            if !has_line() {
                 return false;
             }
+            if step(world, *id, job) == Ok(Step::Again) {
+                if spr::timebase().wrapping_sub(begin) < turn {
+                    continue;
+                }
+                return false;
+            }
+            if let Some((_, job)) = self.0.take() {
+                give_back(world, job);
+            }
+            return true;
         }
-        // Not straight into the multiplexer, which messages of what is called may need.
-        let mut text = String::new();
-        let step = step_of(world, *id, job, &mut text);
-        let _ = console::multiplexer().lock().text().write_str(&text);
-        let ended = step != Ok(Step::Again);
-        if ended {
-            self.0 = None;
-        }
-        ended
     }
 
     /// Ends the command that is being done, if there is one.
@@ -94,34 +97,77 @@ impl Jobs {
         let Some((id, mut job)) = self.0.take() else {
             return;
         };
-        if let Some(guest) = world.slot_mut(id).and_then(|slot| slot.guest.as_ref()) {
+        if let Some(place) = place_of(world, id) {
             let mut text = String::new();
-            let _ = job.end(guest.occupied.partition(), &mut text);
+            let _ = world.with_target(place, |target| job.end(target, &mut text));
             let _ = console::multiplexer().lock().text().write_str(&text);
         }
+        give_back(world, job);
     }
 }
 
-/// A step, with the partition on no thread.
-fn step_of(
+fn has_line() -> bool {
+    let multiplexer = console::multiplexer().lock();
+    multiplexer.focus() == Focus::Monitor && multiplexer.own_room() >= STEP_TEXT_BYTES
+}
+
+/// The place of a partition that is not shut off.
+fn place_of(world: &World, id: GuestId) -> Option<usize> {
+    world
+        .slots
+        .iter()
+        .position(|slot| slot.id == id && slot.guest.is_some())
+}
+
+fn step(
     world: &mut World,
     id: GuestId,
-    job: &mut Job<HeapStore>,
-    out: &mut String,
+    job: &mut Job<FrameStore>,
 ) -> Result<Step, core::fmt::Error> {
-    let ended =
-        |out: &mut String| writeln!(out, "error: the partition has ended").map(|()| Step::Finished);
-    let Some(place) = world.place_of_id(id) else {
-        return ended(out);
+    make_room(world, job);
+    // Not straight into the multiplexer, which messages of what is called may need.
+    let mut text = String::new();
+    let step = match place_of(world, id) {
+        Some(place) => match world.with_target(place, |target| job.step(target, &mut text)) {
+            Ok(step) => step,
+            Err(stuck) => writeln!(text, "error: {stuck}").map(|()| Step::Finished),
+        },
+        None => writeln!(text, "error: the partition has ended").map(|()| Step::Finished),
     };
-    if let Err(stuck) = world.hold(place) {
-        return writeln!(out, "error: {stuck}").map(|()| Step::Finished);
-    }
-    let guest = world.slots.get(place).and_then(|slot| slot.guest.as_ref());
-    let step = match guest {
-        Some(guest) => job.step(guest.occupied.partition(), out),
-        None => ended(out),
-    };
-    world.let_go(place);
+    let _ = console::multiplexer().lock().text().write_str(&text);
     step
+}
+
+/// Gives a job the memory that it may need in its next step. Where there is none, it says so itself.
+fn make_room(world: &mut World, job: &mut Job<FrameStore>) {
+    let Some(store) = job.store_mut() else {
+        return;
+    };
+    let Some(bytes) = store.wants() else {
+        return;
+    };
+    let (frames, memory) = world.frames();
+    let Ok(piece) = frames.alloc(bytes, FRAME_ALIGN) else {
+        return;
+    };
+    if let Err(piece) = store.add(piece, memory) {
+        free(world, piece);
+    }
+}
+
+/// Takes back the memory of a job that is done.
+fn give_back(world: &mut World, job: Job<FrameStore>) {
+    for piece in job
+        .into_store()
+        .into_iter()
+        .flat_map(FrameStore::into_frames)
+    {
+        free(world, piece);
+    }
+}
+
+fn free(world: &mut World, piece: Frames) {
+    if let Err(error) = world.frames().0.free(piece) {
+        log::error!("memory of a command is lost: {error}");
+    }
 }

@@ -10,6 +10,7 @@
 
 mod builtin;
 mod console;
+mod control;
 mod create;
 mod exits;
 mod firmware;

@@ -42,8 +42,8 @@ pub struct Operator {
     jobs: Jobs,
 }
 
-/// Bytes read at a time.
-const READ_BYTES: usize = 64;
+/// Most keys that are read at a time.
+const KEYS_PER_SERVICE: usize = 64;
 
 impl Operator {
     /// Nobody has typed anything.
@@ -65,18 +65,15 @@ impl Operator {
     /// Reads what was typed, hands it out or does it, and moves output.
     pub fn service(&mut self, world: &mut World) {
         self.tell_end(world);
-        let mut buffer = [0u8; READ_BYTES];
-        let limit = self.room(world).min(buffer.len());
-        let len = match buffer.get_mut(..limit) {
-            Some(space) if !space.is_empty() => console::read(space),
-            _ => 0,
-        };
-        if len > 0 {
-            self.last_key = spr::timebase();
-        }
         let mut typed_to: Option<GuestId> = None;
-        for byte in buffer.iter().take(len) {
-            let routed = console::multiplexer().lock().route(*byte);
+        // One at a time, for what one key begins may leave the next one in the line.
+        for _ in 0..KEYS_PER_SERVICE {
+            let mut key = [0];
+            if !self.reads_on(world) || console::read(&mut key) == 0 {
+                break;
+            }
+            self.last_key = spr::timebase();
+            let routed = console::multiplexer().lock().route(key[0]);
             let (guest, byte) = match routed {
                 Routed::ToGuest(guest, byte) => (guest, byte),
                 Routed::ReturnedToGuest { guest, pass } => {
@@ -115,19 +112,19 @@ impl Operator {
         self.show(world);
     }
 
-    /// How much can be read now. A guest that does not read leaves the rest in the line's own
+    /// Whether the next key is read now. A guest that does not read leaves the rest in the line's own
     /// buffer, so that nothing that is piped in is lost, and so does a command that takes its time.
     /// Somebody at a terminal must reach the monitor all the same, and `^C` the command: there, what
     /// does not fit is dropped.
-    fn room(&self, world: &mut World) -> usize {
+    fn reads_on(&self, world: &mut World) -> bool {
         let focus = console::multiplexer().lock().focus();
         match (self.attendance, focus) {
-            (Attendance::Unattended, _) if self.jobs.any() => 0,
+            (Attendance::Unattended, _) if self.jobs.any() => false,
             (Attendance::Unattended, Focus::Guest(id)) => world
                 .slot_mut(id)
                 .and_then(|slot| slot.guest.as_ref())
-                .map_or(READ_BYTES, |guest| guest.occupied.partition().input.room()),
-            (Attendance::Unattended, Focus::Monitor) | (Attendance::Interactive, _) => READ_BYTES,
+                .is_none_or(|guest| guest.occupied.partition().input.room() > 0),
+            (Attendance::Unattended, Focus::Monitor) | (Attendance::Interactive, _) => true,
         }
     }
 
@@ -277,7 +274,11 @@ impl Operator {
             Command::Resume(name) => {
                 let place = find(world, Some(name), "resume")?;
                 check(world, place, Verb::Resume)?;
-                world.resume(place);
+                if world.allows(place, Verb::Resume) {
+                    world.resume(place);
+                } else {
+                    world.take_back(place)?;
+                }
                 Ok(())
             }
             Command::Hpt(name, Some(command)) => {
@@ -492,9 +493,11 @@ fn default_console(world: &World) -> Result<usize, String> {
 /// Whether the partition at `place` is in a state for `verb`.
 fn check(world: &World, place: usize, verb: Verb) -> Result<(), String> {
     match world.slots.get(place) {
-        Some(slot) if !slot.state.allows(verb) => {
-            Err(format!("{} is {}", slot.configuration.name, slot.state))
-        }
+        Some(slot) if !slot.shown_state().allows(verb) => Err(format!(
+            "{} is {}",
+            slot.configuration.name,
+            slot.shown_state()
+        )),
         _ => Ok(()),
     }
 }
@@ -503,7 +506,7 @@ fn row(slot: &Slot) -> PartitionRow<'_> {
     PartitionRow {
         id: slot.state.is_alive().then_some(slot.id.0),
         name: slot.configuration.name,
-        state: slot.state,
+        state: slot.shown_state(),
     }
 }
 

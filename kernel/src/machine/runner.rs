@@ -337,7 +337,7 @@ impl Runner {
                 }
                 false
             }
-            Next::Restart | Next::Pause(_) | Next::End(_) => {
+            Next::Control | Next::Restart | Next::Pause(_) | Next::End(_) => {
                 self.park(place);
                 seat.report(next);
                 false

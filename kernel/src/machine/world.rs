@@ -8,6 +8,7 @@
 
 use super::create::{self, CreateError, Resources};
 use super::exits::{self, End, Next};
+use super::hardware::HwMemory;
 use super::last_words::{ExitStatus, finish};
 use super::runner::Runner;
 use super::seat;
@@ -26,6 +27,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use penstock_arch::hash::PageSize;
 use penstock_arch::spr;
+use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::PIECE;
 
 /// How the last partition that ran came to its end.
@@ -124,6 +126,7 @@ impl World {
         for (place, seat) in seat::all().iter().enumerate() {
             let done = match seat.take_report() {
                 Some(Next::Restart) => self.restart(place),
+                Some(Next::Control) => self.control(place),
                 Some(Next::Pause(reason)) => self.pause(place, reason),
                 Some(Next::End(end)) => self.end(place, end),
                 Some(Next::Enter | Next::Drain | Next::Cede) | None => Ok(()),
@@ -197,6 +200,7 @@ impl World {
         seat.fill(guest.occupied.clone(), home);
         slot.guest = Some(guest);
         slot.state = PartitionState::Running;
+        slot.held = false;
         slot.started = spr::timebase();
         slot.ended = None;
         slot.bytes_in = 0;
@@ -221,6 +225,7 @@ impl World {
     /// Its thread does not answer.
     pub fn restart(&mut self, place: usize) -> Result<(), String> {
         self.hold(place)?;
+        self.forget_tools(place);
         // Its interrupt context is put on this thread for a moment, which must have none then.
         self.runner.park_anybody();
         let restarted = match (self.slots.get_mut(place), seat::all().get(place)) {
@@ -234,6 +239,7 @@ impl World {
                 Some(seat),
             ) => guest.restart(configuration).map(|()| {
                 seat.renew();
+                // No tool holds it any more.
                 seat.set_runs(*state == PartitionState::Running);
             }),
             _ => Ok(()),
@@ -269,12 +275,22 @@ impl World {
     pub fn resume(&mut self, place: usize) {
         if let Some(slot) = self.slots.get_mut(place) {
             slot.state = PartitionState::Running;
-            log::info!("{}: {}", slot.configuration.name, slot.state);
+            log::info!("{}: {}", slot.configuration.name, slot.shown_state());
         }
-        if let Some(seat) = seat::all().get(place) {
-            seat.set_runs(true);
+        self.let_run(place);
+    }
+
+    /// Has the virtual processor at `place` run if it may. Where it may not, it is held.
+    pub fn let_run(&self, place: usize) {
+        if let (Some(slot), Some(seat)) = (self.slots.get(place), seat::all().get(place)) {
+            seat.set_runs(slot.may_run());
             seat.ring();
         }
+    }
+
+    /// Free memory, and what pages are zeroed by.
+    pub fn frames(&mut self) -> (&mut FrameAllocator, &HwMemory) {
+        (&mut self.resources.frames, &self.resources.memory)
     }
 
     /// Has something go wrong in the partition at `place`, which is running.
@@ -309,6 +325,7 @@ impl World {
     }
 
     fn end_held(&mut self, place: usize, end: End) {
+        self.forget_tools(place);
         let Some(slot) = self.slots.get_mut(place) else {
             return;
         };

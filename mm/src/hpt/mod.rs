@@ -70,8 +70,8 @@ pub use block_remove::BLOCK_PAGES_LOG2;
 pub use check::{HptStats, Rule, Violation};
 pub use fault::{AccessKind, BackingTooSmall, FaultAction, GuestFault, HpteFault};
 pub use flush::FlushCounts;
-pub use refresh::{Flushed, Obligation};
-pub use stream_io::{HptReader, RestoreError};
+pub use refresh::{FLUSH_ALL_ABOVE, Flushed, Obligation};
+pub use stream_io::{HptReader, OpenReader, RestoreError};
 pub use watch::VcpusAre;
 
 use self::changes::ChangeLog;

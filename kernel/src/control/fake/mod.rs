@@ -262,6 +262,10 @@ impl Controlled for Fake {
         Ok(())
     }
 
+    fn harvest_end(&self, _: u32) -> u64 {
+        FAKE_ENTRIES as u64
+    }
+
     fn harvest(
         &self,
         slot: u32,
@@ -271,7 +275,7 @@ impl Controlled for Fake {
     ) -> Result<Harvested, TargetError> {
         self.may_fail()?;
         let mut state = self.state();
-        let end = (from + entries).min(FAKE_ENTRIES as u64);
+        let end = from.saturating_add(entries).min(FAKE_ENTRIES as u64);
         let mut found = 0;
         let state = &mut *state;
         let log = state.logs[slot as usize]

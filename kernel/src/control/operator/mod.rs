@@ -8,12 +8,13 @@ mod dirty;
 mod dump;
 pub mod line;
 mod reload;
+mod store;
 mod walk;
 
 #[cfg(test)]
 mod tests;
 
-pub use reload::{HeapStore, StreamStore};
+pub use store::{FrameStore, StreamStore};
 
 use self::dirty::DirtyPages;
 use self::dump::Dump;
@@ -99,6 +100,22 @@ impl<S: StreamStore> Job<S> {
     pub fn dirty(command: DirtyCommand) -> Self {
         Self {
             kind: Kind::Dirty(DirtyPages::new(command)),
+        }
+    }
+
+    /// What keeps the stream, where the job has one.
+    pub fn store_mut(&mut self) -> Option<&mut S> {
+        match &mut self.kind {
+            Kind::Reload(job) => Some(job.store_mut()),
+            Kind::Walk(_) | Kind::Dump(_) | Kind::Dirty(_) => None,
+        }
+    }
+
+    /// Gives back what kept the stream, at the end.
+    pub fn into_store(self) -> Option<S> {
+        match self.kind {
+            Kind::Reload(job) => Some(job.into_store()),
+            Kind::Walk(_) | Kind::Dump(_) | Kind::Dirty(_) => None,
         }
     }
 

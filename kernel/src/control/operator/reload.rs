@@ -2,7 +2,7 @@
 //! `hpt reload`: the page table is streamed out, dropped, and streamed in, while the partition
 //! waits; then it goes on, if it went before.
 
-use super::{Progress, Step, Stop, buffer, call, patient, plain};
+use super::{Progress, Step, Stop, StreamStore, buffer, call, patient, plain};
 use crate::control::error::{ControlError, Reason, RecordError};
 use crate::control::function::Function;
 use crate::control::records::{self, BYTE_ORDER_BIG, Record, StreamChunk};
@@ -13,69 +13,6 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::big_endian::{U32, U64};
-
-/// Where a stream is kept in between.
-pub trait StreamStore {
-    /// Bytes that it holds.
-    fn len(&self) -> usize;
-
-    /// Whether it holds none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Adds bytes at the end; whether there was room for them.
-    #[must_use]
-    fn push(&mut self, bytes: &[u8]) -> bool;
-
-    /// Bytes from `at` on: `into` is filled, if there are as many.
-    #[must_use]
-    fn copy(&self, at: usize, into: &mut [u8]) -> bool;
-}
-
-/// A stream on the heap, up to a limit.
-#[derive(Debug)]
-pub struct HeapStore {
-    bytes: Vec<u8>,
-    limit: usize,
-}
-
-impl HeapStore {
-    /// Nothing yet, and never more than `limit` bytes.
-    #[must_use]
-    pub const fn new(limit: usize) -> Self {
-        Self {
-            bytes: Vec::new(),
-            limit,
-        }
-    }
-}
-
-impl StreamStore for HeapStore {
-    fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    fn push(&mut self, bytes: &[u8]) -> bool {
-        let fits = bytes.len() <= self.limit.saturating_sub(self.bytes.len());
-        if !fits || self.bytes.try_reserve(bytes.len()).is_err() {
-            return false;
-        }
-        self.bytes.extend_from_slice(bytes);
-        true
-    }
-
-    fn copy(&self, at: usize, into: &mut [u8]) -> bool {
-        let end = at.saturating_add(into.len());
-        match self.bytes.get(at..end) {
-            Some(bytes) => {
-                into.copy_from_slice(bytes);
-                true
-            }
-            None => false,
-        }
-    }
-}
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +43,14 @@ impl<S: StreamStore> Reload<S> {
             buffer: Vec::new(),
             ran: false,
         }
+    }
+
+    pub(super) const fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
+    pub(super) fn into_store(self) -> S {
+        self.store
     }
 
     pub(super) fn step<T: Controlled>(&mut self, target: &T, out: &mut dyn Write) -> Progress {
@@ -262,6 +207,7 @@ impl<S: StreamStore> Reload<S> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::HeapStore;
     use super::*;
 
     #[test]

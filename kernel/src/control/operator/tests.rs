@@ -10,6 +10,50 @@ use crate::control::session::State;
 use crate::control::target::TargetError;
 use crate::monitor::command::{DirtyCommand, HptCommand};
 use std::string::String;
+use std::vec::Vec;
+
+/// A stream on the heap, up to a limit.
+#[derive(Debug)]
+pub(super) struct HeapStore {
+    bytes: Vec<u8>,
+    limit: usize,
+}
+
+impl HeapStore {
+    /// Nothing yet, and never more than `limit` bytes.
+    pub(super) const fn new(limit: usize) -> Self {
+        Self {
+            bytes: Vec::new(),
+            limit,
+        }
+    }
+}
+
+impl StreamStore for HeapStore {
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> bool {
+        let fits = bytes.len() <= self.limit.saturating_sub(self.bytes.len());
+        if !fits || self.bytes.try_reserve(bytes.len()).is_err() {
+            return false;
+        }
+        self.bytes.extend_from_slice(bytes);
+        true
+    }
+
+    fn copy(&self, at: usize, into: &mut [u8]) -> bool {
+        let end = at.saturating_add(into.len());
+        match self.bytes.get(at..end) {
+            Some(bytes) => {
+                into.copy_from_slice(bytes);
+                true
+            }
+            None => false,
+        }
+    }
+}
 
 type TestJob = Job<HeapStore>;
 

@@ -7,6 +7,7 @@ mod bulk;
 mod change;
 mod clear;
 mod clear_hpt;
+mod control;
 mod enter;
 mod env;
 mod instructions;
@@ -102,16 +103,22 @@ pub fn main(boot: Boot) {
 
 fn first_life(env: &mut Env) -> Tally {
     let mut sum = suite::run(boot::CHECKS, env, Env::tidy);
-    turns::wait_if_asked(env);
+    let mut add = |tally: Tally| {
+        sum.passed += tally.passed;
+        sum.failed += tally.failed;
+    };
+    control::hold_if_asked(env);
+    add(turns::wait_if_asked(env));
+    if control::target(env).is_some() {
+        add(suite::run(control::CHECKS, env, Env::tidy));
+    }
     let groups: &[_] = if xive::is_on(env) {
         &EXPLOITATION_GROUPS
     } else {
         &GROUPS
     };
     for group in groups {
-        let tally = suite::run(group, env, Env::tidy);
-        sum.passed += tally.passed;
-        sum.failed += tally.failed;
+        add(suite::run(group, env, Env::tidy));
     }
     sum
 }
