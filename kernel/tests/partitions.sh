@@ -7,6 +7,7 @@ partition_cases() {
 	local machine smp
 	for machine in "${TEST_MACHINES[@]}"; do
 		run_case "partitions-builtin-$machine" partitions_builtin_case "$machine"
+		run_case "partitions-xive-$machine" partitions_xive_case "$machine"
 		run_case "partitions-restart-$machine" partitions_restart_case "$machine"
 		run_case "threads-selftest-$machine" threads_selftest_case "$machine"
 		run_case "threads-builtin-$machine" threads_builtin_case "$machine"
@@ -68,6 +69,18 @@ partitions_builtin_case() {
 	expect_count "$log" '^kernel: (one|two): restarts$' 2
 	expect_line "$log" '^kernel: one: shut off$'
 	expect_line "$log" '^kernel: two: shut off$'
+}
+
+# Two guests in exploitation mode and one that makes XICS calls: no context inherits anything of the
+# one that was on the thread before it.
+partitions_xive_case() {
+	local log
+	log=$(console_of "partitions-xive-$1")
+	builtin_partitions "$FILES/three.dts" 'one::interrupt-mode = "xive";' 'two::interrupt-mode = "xics";' \
+		'three::interrupt-mode = "xive";'
+	boot_to_end "$1" --partitions "$FILES/three.dts"
+	expect_count "$log" '^builtin: [0-9]+ passed, 0 failed$' 3
+	expect_count "$log" '^ok xive-reset$' 2
 }
 
 # One partition is busy all the time; the other is destroyed in the middle of its work and started
