@@ -4,6 +4,7 @@
 use super::super::flags::{ANDCOND, AVPN, EXACT};
 use super::order::broken_rules;
 use super::*;
+use penstock_arch::addr::GuestReal;
 use penstock_arch::regs::Srr1;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -374,6 +375,16 @@ fn operations() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Whether the hardware has a valid entry for a page.
+fn is_valid(p: &Fixture, model: &Model, page: Page, groups: [u64; 2]) -> bool {
+    let without_rc = |(v, r)| (v, r | 0x180);
+    let wanted = model.translate(page, groups).map(without_rc);
+    groups.iter().flat_map(|&group| group..group + 8).any(|at| {
+        let seen = p.h_read(0, at).ok().map(|[v, r]| without_rc((v, r)));
+        p.real(at).0 & 1 != 0 && seen == wanted
+    })
+}
+
 fn run(p: &Fixture, ops: Vec<Op>) -> Result<(), TestCaseError> {
     let everything = |p: &Fixture| -> Guest {
         (0..p.entries())
@@ -448,24 +459,20 @@ fn run(p: &Fixture, ops: Vec<Op>) -> Result<(), TestCaseError> {
                 kind,
                 problem,
             } => {
-                let absent = !p.memory().is_fully_backed();
-                let mut fault = if absent {
-                    page.miss(kind)
-                } else {
+                let groups = [page.group(p), page.other_group(p)];
+                // The processor sees valid entries only, and says whether it found one.
+                let mut fault = if is_valid(p, &model, page, groups) {
                     page.fault(kind)
+                } else {
+                    page.miss(kind)
                 };
                 if problem {
                     fault.msr = fault.msr.union(Msr::PR);
                 }
-                let groups = [page.group(p), page.other_group(p)];
                 let expected = model.fault(page, groups, kind, problem);
                 prop_assert_eq!(p.resolve(&fault), expected);
                 if expected == FaultAction::Retry {
-                    let valid = groups.iter().flat_map(|&group| group..group + 8).any(|at| {
-                        p.real(at).0 & 1 != 0
-                            && p.h_read(0, at).ok().map(|[v, r]| (v, r | 0x180))
-                                == model.translate(page, groups).map(|(v, r)| (v, r | 0x180))
-                    });
+                    let valid = is_valid(p, &model, page, groups);
                     prop_assert!(valid, "the access would fault again");
                 }
             }
@@ -502,4 +509,40 @@ proptest! {
             run(PARTITION.get_or_init(lazy_partition), ops)?;
         }
     }
+}
+
+/// Where the one absent entry is removed nothing is hidden, and the processor's word that it found
+/// nothing is believed, though there is memory that was never touched.
+#[test]
+fn half_touched_memory_agrees_with_the_model() {
+    let p = lazy_partition();
+    let touch = |at, len| p.memory().populate(GuestReal::new(at), len).unwrap();
+    touch(0, 1);
+    touch(16 << 20, 16 << 20);
+    let page = Page { ea: 0, ..PAGE };
+    let ptex = page.group(&p);
+    let load = |problem| Op::Fault {
+        page,
+        kind: AccessKind::Load,
+        problem,
+    };
+    let ops = vec![
+        Op::Remove {
+            flags: 0,
+            ptex: 0x7ff * 8 + 7,
+            avpn: 0,
+        },
+        load(false),
+        Op::Enter {
+            exact: true,
+            ptex,
+            v: page.v(),
+            r: page.r(0) & 0xffff_0000 | 0x1010,
+        },
+        load(false),
+        load(true),
+    ];
+    run(&p, ops).unwrap();
+    assert_eq!(p.hidden(), 0);
+    assert!(!p.memory().is_fully_backed());
 }
