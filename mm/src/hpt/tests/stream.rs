@@ -122,8 +122,7 @@ fn enter(p: &Fixture, entries: &[(u64, Page, u64, u64)]) {
 }
 
 proptest! {
-    // The recorder looks at all of the table for each invalidation, which takes seconds a case.
-    #![proptest_config(ProptestConfig { cases: config().cases.div_ceil(8), ..config() })]
+    #![proptest_config(config())]
 
     #[test]
     fn stream_roundtrip(
