@@ -6,6 +6,7 @@
 //!
 //! LoPAR, H_PROTECT; Power ISA 3.0B, Book III, Modifying a Page Table Entry, "General Case".
 
+use super::guard::HpteGuard;
 use super::{HashMmu, flags, remove};
 use crate::page_ops::Machine;
 use crate::status::HcallStatus;
@@ -39,7 +40,9 @@ impl<M: Machine> HashMmu<M> {
         guard.set_guest_r(GuestHpteR::new((guest_r & !mask) | bits));
         if self.is_veiled() {
             // What the hardware is told may be less than what the guest asks for.
-            guard.quiesce(r).settle_without(HpteR::R);
+            if !self.is_settled(&guard, r) {
+                guard.quiesce(r).settle_without(HpteR::R);
+            }
         } else if r.get() & mask != bits {
             let mut entry = guard.quiesce(r);
             // C may have been set up to now, and must not be lost.
@@ -48,6 +51,18 @@ impl<M: Machine> HashMmu<M> {
             entry.finish();
         }
         Ok(())
+    }
+
+    /// Whether a valid entry, whose doubleword 1 is `r`, tells the hardware what it shall, with R clear.
+    #[cold]
+    fn is_settled(&self, guard: &HpteGuard<'_, M>, r: HpteR) -> bool {
+        let (v, guest_r) = (guard.v(), guard.guest_r());
+        v.is_valid()
+            && self.place(v, guest_r).is_some_and(|place| {
+                let wanted = place.wanted(guest_r, r.segment(), place.state());
+                let r = r.without(HpteR::C);
+                wanted.visible && r == wanted.r.without(HpteR::R | HpteR::C)
+            })
     }
 }
 

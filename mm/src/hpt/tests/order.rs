@@ -3,6 +3,7 @@
 
 use super::super::flags::EXACT;
 use super::*;
+use crate::guest_memory::SlotId;
 use penstock_arch::hash::TlbieRb;
 use penstock_arch::tlb::HpteStore;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,9 +74,23 @@ fn protect_stores_doubleword_1_after_the_flush() {
     ]);
     p.h_protect(3, AT.get(), 0).unwrap();
     assert_eq!(p.steps(), expected);
-    // Nothing changes: nothing is invalidated.
+    // Nothing changes: nothing is invalidated, not even where something else is hidden.
     p.h_protect(3, AT.get(), 0).unwrap();
     assert_eq!(p.steps(), [store_v(v)]);
+    let _ = p.protect(SlotId::MEMORY, 1 << 20, 1 << 16).flush();
+    p.steps();
+    p.h_protect(3, AT.get(), 0).unwrap();
+    assert_eq!(p.steps(), [store_v(v)]);
+    p.hardware_sets(AT.get(), 0x100);
+    p.h_protect(3, AT.get(), 0).unwrap();
+    assert_eq!(p.steps(), expected);
+    // A guarded page's entry stays read-only.
+    let _ = p.protect(SlotId::MEMORY, 0, 1 << 16).flush();
+    p.steps();
+    p.h_protect(2, AT.get(), 0).unwrap();
+    assert_eq!(p.steps(), [store_v(v)]);
+    assert_eq!(p.h_read(0, AT.get()).unwrap()[1] & 3, 2);
+    assert_eq!(p.real(AT.get()).1 & 3, 3);
 }
 
 #[test]
