@@ -254,8 +254,9 @@ impl<M: Machine> HashMmu<M> {
         let _ = obligation.flush();
         let (a, b) = (slot.pieces().load(first), slot.pieces().load(second));
         first_span.swap_words(second_span);
-        slot.replace(first, b);
-        slot.replace(second, a);
+        // Guards belong to the guest's pages, and stay.
+        slot.replace(first, Piece::at(b.host(), a.get()));
+        slot.replace(second, Piece::at(a.host(), b.get()));
         let obligation = self
             .obligation()
             .and_change(slot, range.0, range.1, |slot, number| {
