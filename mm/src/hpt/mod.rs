@@ -340,6 +340,12 @@ impl<M: Machine> HashMmu<M> {
 
     /// Drops every entry. No vCPU may be in the guest, and nobody may read the table.
     fn empty_table(&self) {
+        // What was written stays written.
+        for (id, slot) in self.memory.slots() {
+            if slot.is_logging() {
+                let _ = self.harvest(id, VcpusAre::Stopped);
+            }
+        }
         for index in (0..self.entries()).map(HpteIndex::new) {
             if self.table.entry(index).load_v().is_absent() {
                 self.veil_less(1);
