@@ -12,6 +12,7 @@ mod model;
 mod order;
 mod page_init;
 mod partition;
+mod processors;
 mod ranges;
 mod stream;
 mod watch;

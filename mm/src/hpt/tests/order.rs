@@ -276,12 +276,12 @@ enum Stage {
 
 /// Where each entry is, and for each stage those that came to it and have not been looked at since.
 #[derive(Default)]
-struct Stages {
+pub(super) struct Rules {
     of: BTreeMap<u64, Stage>,
     waiting: [Vec<u64>; Stage::Quiet as usize],
 }
 
-impl Stages {
+impl Rules {
     fn set(&mut self, index: u64, stage: Stage) {
         self.of.insert(index, stage);
         if let Some(waiting) = self.waiting.get_mut(stage as usize) {
@@ -304,48 +304,57 @@ impl Stages {
     }
 }
 
-/// Follows the steps and says where doubleword 1 was stored though hardware might use the entry.
+/// Where doubleword 1 was stored though hardware might use the entry, in steps from the first on.
 pub(super) fn broken_rules(steps: &[Step]) -> Vec<usize> {
-    let mut stages = Stages::default();
-    let mut broken = Vec::new();
-    for (number, step) in steps.iter().enumerate() {
-        match *step {
-            Step::Store(HpteStore::V(index, v)) => {
-                let stage = stages.get(index);
-                if v.is_valid() {
-                    stages.set(index.get(), Stage::Valid);
-                } else if stage == Stage::Valid {
-                    stages.set(index.get(), Stage::Hidden);
-                } else if stage != Stage::Quiet && v.get() & HpteV::HVLOCK == 0 && !v.is_unflushed()
-                {
-                    // Let go before the flush was complete, and without a mark that says so.
-                    broken.push(number);
+    Rules::default().follow(steps)
+}
+
+impl Rules {
+    /// Follows further steps and says where doubleword 1 was stored though hardware might use the entry.
+    pub(super) fn follow(&mut self, steps: &[Step]) -> Vec<usize> {
+        let stages = self;
+        let mut broken = Vec::new();
+        for (number, step) in steps.iter().enumerate() {
+            match *step {
+                Step::Store(HpteStore::V(index, v)) => {
+                    let stage = stages.get(index);
+                    if v.is_valid() {
+                        stages.set(index.get(), Stage::Valid);
+                    } else if stage == Stage::Valid {
+                        stages.set(index.get(), Stage::Hidden);
+                    } else if stage != Stage::Quiet
+                        && v.get() & HpteV::HVLOCK == 0
+                        && !v.is_unflushed()
+                    {
+                        // Let go before the flush was complete, and without a mark that says so.
+                        broken.push(number);
+                    }
                 }
-            }
-            Step::Store(HpteStore::R(index, _)) => {
-                if stages.get(index) != Stage::Quiet {
-                    broken.push(number);
+                Step::Store(HpteStore::R(index, _)) => {
+                    if stages.get(index) != Stage::Quiet {
+                        broken.push(number);
+                    }
                 }
-            }
-            Step::Store(HpteStore::RByte(index, _)) => {
-                if stages.get(index) != Stage::Valid {
-                    broken.push(number);
+                Step::Store(HpteStore::RByte(index, _)) => {
+                    if stages.get(index) != Stage::Valid {
+                        broken.push(number);
+                    }
                 }
+                // The recorder's tlbie takes all, as QEMU's does; operands have their own tests.
+                Step::Tlbie(..) | Step::TlbieLpid(_) => {
+                    stages.advance(Stage::Ordered, Stage::Invalidated);
+                }
+                Step::Eieio => stages.advance(Stage::Invalidated, Stage::Fenced),
+                Step::Tlbsync => stages.advance(Stage::Fenced, Stage::Synced),
+                Step::Ptesync => {
+                    stages.advance(Stage::Synced, Stage::Quiet);
+                    stages.advance(Stage::Hidden, Stage::Ordered);
+                }
+                Step::TlbiePate(_) | Step::EratFixup => {}
             }
-            // The recorder's tlbie takes all, as QEMU's does; operands have their own tests.
-            Step::Tlbie(..) | Step::TlbieLpid(_) => {
-                stages.advance(Stage::Ordered, Stage::Invalidated);
-            }
-            Step::Eieio => stages.advance(Stage::Invalidated, Stage::Fenced),
-            Step::Tlbsync => stages.advance(Stage::Fenced, Stage::Synced),
-            Step::Ptesync => {
-                stages.advance(Stage::Synced, Stage::Quiet);
-                stages.advance(Stage::Hidden, Stage::Ordered);
-            }
-            Step::TlbiePate(_) | Step::EratFixup => {}
         }
+        broken
     }
-    broken
 }
 
 #[test]
