@@ -97,7 +97,7 @@ fn engine_and_model_agree_over_a_long_run() {
     let mut tally = Vec::new();
     while story.step < steps {
         // Every other partition begins with memory that was never touched.
-        let lazy = story.step / STEPS_OF_A_PARTITION % 2 == 0;
+        let lazy = (story.step / STEPS_OF_A_PARTITION).is_multiple_of(2);
         let (p, ..) = with_slots(if lazy { Backing::Lazy } else { Backing::Eager });
         let mut world = World::new(&p);
         for _ in 0..STEPS_OF_A_PARTITION.min(steps - story.step) {

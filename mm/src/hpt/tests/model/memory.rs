@@ -163,7 +163,7 @@ impl Memory {
 
     /// The host's page for page `number` of a device, in one of a few places.
     pub(super) fn device_host(number: u64, place: u64) -> u64 {
-        DEVICE_HOST + (place * DEVICE_PIECES + number << 16)
+        DEVICE_HOST + ((place * DEVICE_PIECES + number) << 16)
     }
 }
 

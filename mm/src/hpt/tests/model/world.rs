@@ -350,7 +350,7 @@ impl<'a> World<'a> {
         let entry = self.model.guest.get_mut(&ptex).ok_or("no such entry")?;
         let actual = sizes(entry.0, entry.1).unwrap().1;
         let page = page_of(entry.1, actual);
-        let offset = granule % (actual >> 12) << 12;
+        let offset = (granule % (actual >> 12)) << 12;
         let at = page + offset;
         let real = (p.real(ptex).1 & HpteR::RPN & !(actual - 1)) + offset;
         let bits = if store { 0x180 } else { 0x100 };
