@@ -6,7 +6,8 @@
 # big-endian, so that a forgotten byte order is found too. Where Miri cannot be had it says so and
 # ends with 0.
 #
-# Miri comes with nightly toolchains only; PENSTOCK_MIRI_TOOLCHAIN names another one than "nightly".
+# Miri comes with nightly toolchains only, as a component (rustup component add --toolchain nightly miri
+# rust-src); PENSTOCK_MIRI_TOOLCHAIN names another one than "nightly".
 # It is some hundred times slower than the machine: each property test tries PENSTOCK_CASES cases,
 # by default 1, tests that read a whole tree thousands of times are left out, and a crate is stopped
 # after PENSTOCK_MIRI_SECONDS, by default 900, which is told.

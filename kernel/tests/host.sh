@@ -17,6 +17,8 @@ host_cases() {
 	cargo_test_cases
 	run_case loom-hpt loom_case penstock-mm
 	run_case loom-smp loom_case penstock-kernel
+	run_case model-hpt model_case
+	run_case model-processors processors_case
 }
 
 build_cases() {
@@ -120,6 +122,22 @@ cargo_test_cases() {
 loom_case() {
 	RUSTFLAGS='--cfg loom' cargo_at_root test -p "$1" --release --target-dir "$TARGET_DIR/loom" \
 		--test interleavings -- --nocapture
+}
+
+# The page table against its models, for long: optimised, and with all assertions. The seed is in the
+# log; PENSTOCK_MODEL_SEED sets it.
+model_test() {
+	cargo_at_root test -p penstock-mm --profile model --lib -- --nocapture "$1"
+}
+
+# A million operations, everything that must be true checked after every eighth.
+model_case() {
+	PENSTOCK_MODEL_STEPS=${PENSTOCK_MODEL_STEPS:-1000000} model_test engine_and_model_agree
+}
+
+# Processors that set R and C late and see stores late, against the dirty log.
+processors_case() {
+	PENSTOCK_MODEL_SCHEDULES=${PENSTOCK_MODEL_SCHEDULES:-10000} model_test no_write_of_late_processors
 }
 
 # Guests' floating-point and vector registers stay in the machine across exits, so an instruction of

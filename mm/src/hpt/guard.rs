@@ -410,7 +410,7 @@ impl<M: Machine> Quiesced<'_, M> {
 
     /// Takes the entry out of the ring of its page, and notes what its final R and C, in `r`, say of
     /// the page.
-    #[inline]
+    #[inline(always)]
     fn unlink(&self, r: HpteR, guest_r: GuestHpteR) {
         let Some((slot, offset)) = self.mmu.ring_of(self.v, guest_r) else {
             return;
@@ -426,7 +426,8 @@ impl<M: Machine> Quiesced<'_, M> {
 
     /// Removes what the guest had here: the entry leaves its ring, and is as if free, but locked.
     /// Returns the guest's doubleword 1 with its final R and C.
-    #[inline]
+    // A call would save and load more registers than there is to do.
+    #[inline(always)]
     pub(super) fn retire(&mut self) -> GuestHpteR {
         let (r, guest_r) = (self.r(), self.guest_r());
         self.unlink(r, guest_r);

@@ -9,7 +9,10 @@
 //! # What is always true
 //! * Doubleword 0 of an entry that the guest does not have is 0, or only the lock bit.
 //! * An entry that the guest has is either valid (V=1) or absent (V=0 and the ABSENT bit): hidden
-//!   from the hardware because its memory was never touched, or for a moment while it changes.
+//!   from the hardware because its memory was never touched, or for a moment while it changes; or
+//!   because it maps a page of a device that is not there. The last is a kind of its own, told by the
+//!   entry's slot: no fault makes it valid, the fault's answer is [`FaultAction::NotMemory`] with the
+//!   guest real address, and the entry becomes valid when the device gets a page.
 //! * Doubleword 1 is stored only while V=0 and after the tlbie for it has completed, for the
 //!   processor writes R and C by byte stores made from stale copies, as long as it may use the
 //!   entry. The one exception is the one-byte store that clears R, which the architecture allows.
@@ -382,6 +385,12 @@ impl<M: Machine> HashMmu<M> {
 
     /// Drops every entry. No vCPU may be in the guest, and nobody may read the table.
     fn empty_table(&self) {
+        // What was written stays written.
+        for (id, slot) in self.memory.slots() {
+            if slot.is_logging() {
+                let _ = self.harvest(id, VcpusAre::Stopped);
+            }
+        }
         for index in (0..self.entries()).map(HpteIndex::new) {
             if self.table().entry(index).load_v().is_absent() {
                 self.veil_less(1);

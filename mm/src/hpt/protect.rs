@@ -6,6 +6,7 @@
 //!
 //! LoPAR, H_PROTECT; Power ISA 3.0B, Book III, Modifying a Page Table Entry, "General Case".
 
+use super::guard::HpteGuard;
 use super::{HashMmu, flags, remove};
 use crate::page_ops::Machine;
 use crate::status::HcallStatus;
@@ -38,8 +39,7 @@ impl<M: Machine> HashMmu<M> {
         let guest_r = guard.guest_r().get();
         guard.set_guest_r(GuestHpteR::new((guest_r & !mask) | bits));
         if self.is_veiled() {
-            // What the hardware is told may be less than what the guest asks for.
-            guard.quiesce(r).settle_without(HpteR::R);
+            self.settle_protected(guard, r);
         } else if r.get() & mask != bits {
             let mut entry = guard.quiesce(r);
             // C may have been set up to now, and must not be lost.
@@ -48,6 +48,23 @@ impl<M: Machine> HashMmu<M> {
             entry.finish();
         }
         Ok(())
+    }
+
+    /// Tells the hardware what it shall know of an entry, whose doubleword 1 is `r`, with R clear: it may
+    /// be less than what the guest asks for.
+    #[cold]
+    #[inline(never)]
+    fn settle_protected(&self, guard: HpteGuard<'_, M>, r: HpteR) {
+        let (v, guest_r) = (guard.v(), guard.guest_r());
+        let is_settled = v.is_valid()
+            && self.place(v, guest_r).is_some_and(|place| {
+                let wanted = place.wanted(guest_r, r.segment(), place.state());
+                let r = r.without(HpteR::C);
+                wanted.visible && r == wanted.r.without(HpteR::R | HpteR::C)
+            });
+        if !is_settled {
+            guard.quiesce(r).settle_without(HpteR::R);
+        }
     }
 }
 

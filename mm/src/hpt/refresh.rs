@@ -240,14 +240,11 @@ impl<M: Machine> HashMmu<M> {
         {
             return None;
         }
-        self.memory.populate_slot(
-            slot,
-            block * PIECES_PER_BLOCK * PIECE,
-            PIECE * PIECES_PER_BLOCK,
-        );
+        let span = |number| slot.pieces().span(number * PIECE, PIECE);
+        let (first_span, second_span) = (span(first)?, span(second)?);
+        let range = (block * PIECES_PER_BLOCK * PIECE, PIECES_PER_BLOCK * PIECE);
+        self.memory.populate_slot(slot, range.0, range.1);
         self.veil_more(1);
-        let start = block * PIECES_PER_BLOCK;
-        let range = (start * PIECE, PIECE * PIECES_PER_BLOCK);
         // Nobody stores to the block while its pieces move.
         let obligation = self
             .obligation()
@@ -256,13 +253,10 @@ impl<M: Machine> HashMmu<M> {
             });
         let _ = obligation.flush();
         let (a, b) = (slot.pieces().load(first), slot.pieces().load(second));
-        let (first_span, second_span) = (
-            slot.pieces().span(first * PIECE, PIECE)?,
-            slot.pieces().span(second * PIECE, PIECE)?,
-        );
         first_span.swap_words(second_span);
-        slot.replace(first, b);
-        slot.replace(second, a);
+        // Guards belong to the guest's pages, and stay.
+        slot.replace(first, Piece::at(b.host(), a.get()));
+        slot.replace(second, Piece::at(a.host(), b.get()));
         let obligation = self
             .obligation()
             .and_change(slot, range.0, range.1, |slot, number| {

@@ -35,7 +35,7 @@ impl<M: Machine> HashMmu<M> {
 
 impl<M: Machine> Quiesced<'_, M> {
     /// Removes the entry; the guest's doubleword 1 with its final R and C.
-    #[inline]
+    #[inline(always)]
     pub(super) fn remove(mut self) -> GuestHpteR {
         let r = self.retire();
         self.clear();

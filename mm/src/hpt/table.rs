@@ -234,6 +234,12 @@ impl Entry<'_> {
         self.r.store_byte(BYTE, byte);
     }
 
+    /// Plays hardware: stores byte `number` of doubleword 1.
+    #[cfg(test)]
+    pub(super) fn hardware_stores_byte(self, number: usize, byte: u8) {
+        self.r.store_byte(number, byte);
+    }
+
     /// Plays hardware: sets bits of doubleword 1.
     #[cfg(test)]
     pub(super) fn hardware_sets(self, bits: u64) {

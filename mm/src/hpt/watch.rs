@@ -113,8 +113,9 @@ impl<M: Machine> HashMmu<M> {
         let offset = part.saturating_mul(BYTES_PER_PART);
         let _ = self
             .obligation()
+            // An absent entry may have C from before it was hidden, or from the guest: told once, too.
             .and_hide(slot, offset, BYTES_PER_PART, Heads::Occupied, |guard, _| {
-                guard.v().is_valid() && guard.r().get() & HpteR::C != 0
+                guard.r().get() & HpteR::C != 0
             })
             .flush();
         Some(next_part(slot, part))

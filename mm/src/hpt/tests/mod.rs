@@ -12,6 +12,7 @@ mod model;
 mod order;
 mod page_init;
 mod partition;
+mod processors;
 mod ranges;
 mod resize;
 mod resize_effects;

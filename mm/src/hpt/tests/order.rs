@@ -3,6 +3,7 @@
 
 use super::super::flags::EXACT;
 use super::*;
+use crate::guest_memory::SlotId;
 use penstock_arch::hash::TlbieRb;
 use penstock_arch::tlb::HpteStore;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,9 +74,23 @@ fn protect_stores_doubleword_1_after_the_flush() {
     ]);
     p.h_protect(3, AT.get(), 0).unwrap();
     assert_eq!(p.steps(), expected);
-    // Nothing changes: nothing is invalidated.
+    // Nothing changes: nothing is invalidated, not even where something else is hidden.
     p.h_protect(3, AT.get(), 0).unwrap();
     assert_eq!(p.steps(), [store_v(v)]);
+    let _ = p.protect(SlotId::MEMORY, 1 << 20, 1 << 16).flush();
+    p.steps();
+    p.h_protect(3, AT.get(), 0).unwrap();
+    assert_eq!(p.steps(), [store_v(v)]);
+    p.hardware_sets(AT.get(), 0x100);
+    p.h_protect(3, AT.get(), 0).unwrap();
+    assert_eq!(p.steps(), expected);
+    // A guarded page's entry stays read-only.
+    let _ = p.protect(SlotId::MEMORY, 0, 1 << 16).flush();
+    p.steps();
+    p.h_protect(2, AT.get(), 0).unwrap();
+    assert_eq!(p.steps(), [store_v(v)]);
+    assert_eq!(p.h_read(0, AT.get()).unwrap()[1] & 3, 2);
+    assert_eq!(p.real(AT.get()).1 & 3, 3);
 }
 
 #[test]
@@ -300,85 +315,103 @@ fn r_c_reread_after_tlbie() {
     assert_eq!(p.h_read(0, AT.get()).unwrap()[1], clean | 0x100);
 }
 
-/// Follows the steps and says where doubleword 1 was stored though hardware might use the entry.
-pub(super) fn broken_rules(steps: &[Step]) -> Vec<usize> {
-    #[derive(Clone, Copy, PartialEq)]
-    enum State {
-        Valid,
-        Hidden,
-        Invalidated,
-        Quiet,
-    }
-    let mut states = BTreeMap::<u64, State>::new();
-    let mut synced = BTreeSet::new();
-    let mut broken = Vec::new();
-    for (number, step) in steps.iter().enumerate() {
-        match *step {
-            Step::Store(HpteStore::V(index, v)) => {
-                let state = states.entry(index.get()).or_insert(State::Quiet);
-                if v.is_valid() {
-                    *state = State::Valid;
-                } else if *state == State::Valid {
-                    *state = State::Hidden;
-                } else if *state != State::Quiet
-                    && v.get() & HpteV::HVLOCK == 0
-                    && !v.is_unflushed()
-                {
-                    // Let go before the flush was complete, and without a mark that says so.
-                    broken.push(number);
-                }
-            }
-            Step::Store(HpteStore::R(index, _)) => {
-                if states
-                    .get(&index.get())
-                    .is_some_and(|state| *state != State::Quiet)
-                {
-                    broken.push(number);
-                }
-            }
-            Step::Store(HpteStore::RByte(index, _)) => {
-                if states.get(&index.get()) != Some(&State::Valid) {
-                    broken.push(number);
-                }
-            }
-            // The recorder's tlbie takes all, as QEMU's does; operands have their own tests.
-            Step::Tlbie(..) | Step::TlbieLpid(_) => {
-                for (index, state) in &mut states {
-                    if *state == State::Hidden {
-                        *state = State::Invalidated;
-                        synced.remove(index);
-                    }
-                }
-            }
-            // A ptesync alone completes it.
-            Step::Tlbiel(_) => {
-                for (index, state) in &mut states {
-                    if *state == State::Hidden {
-                        *state = State::Invalidated;
-                        synced.insert(*index);
-                    }
-                }
-            }
-            Step::Tlbsync => {
-                for (index, state) in &states {
-                    if *state == State::Invalidated {
-                        synced.insert(*index);
-                    }
-                }
-            }
-            Step::Ptesync => {
-                for index in core::mem::take(&mut synced) {
-                    states.insert(index, State::Quiet);
-                }
-            }
-            Step::Eieio
-            | Step::PateStore(_)
-            | Step::TlbiePate(_)
-            | Step::EratFixup
-            | Step::CpAbort => {}
+/// How far an entry is from valid to used by nobody, by the steps that lead there.
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    Valid,
+    Hidden,
+    /// The store of V=0 is ordered before what follows.
+    Ordered,
+    Invalidated,
+    /// The tlbie is ordered before the tlbsync.
+    Fenced,
+    Synced,
+    Quiet,
+}
+
+/// Where each entry is, and for each stage those that came to it and have not been looked at since.
+#[derive(Default)]
+pub(super) struct Rules {
+    of: BTreeMap<u64, Stage>,
+    waiting: [Vec<u64>; Stage::Quiet as usize],
+}
+
+impl Rules {
+    fn set(&mut self, index: u64, stage: Stage) {
+        self.of.insert(index, stage);
+        if let Some(waiting) = self.waiting.get_mut(stage as usize) {
+            waiting.push(index);
         }
     }
-    broken
+
+    /// All entries in a stage go on to the next one.
+    fn advance(&mut self, from: Stage, to: Stage) {
+        for index in core::mem::take(&mut self.waiting[from as usize]) {
+            if self.of.get(&index) == Some(&from) {
+                self.set(index, to);
+            }
+        }
+    }
+
+    /// Entries that have not been seen are free.
+    fn get(&self, index: HpteIndex) -> Stage {
+        self.of.get(&index.get()).copied().unwrap_or(Stage::Quiet)
+    }
+}
+
+/// Where doubleword 1 was stored though hardware might use the entry, in steps from the first on.
+pub(super) fn broken_rules(steps: &[Step]) -> Vec<usize> {
+    Rules::default().follow(steps)
+}
+
+impl Rules {
+    /// Follows further steps and says where doubleword 1 was stored though hardware might use the entry.
+    pub(super) fn follow(&mut self, steps: &[Step]) -> Vec<usize> {
+        let stages = self;
+        let mut broken = Vec::new();
+        for (number, step) in steps.iter().enumerate() {
+            match *step {
+                Step::Store(HpteStore::V(index, v)) => {
+                    let stage = stages.get(index);
+                    if v.is_valid() {
+                        stages.set(index.get(), Stage::Valid);
+                    } else if stage == Stage::Valid {
+                        stages.set(index.get(), Stage::Hidden);
+                    } else if stage != Stage::Quiet
+                        && v.get() & HpteV::HVLOCK == 0
+                        && !v.is_unflushed()
+                    {
+                        // Let go before the flush was complete, and without a mark that says so.
+                        broken.push(number);
+                    }
+                }
+                Step::Store(HpteStore::R(index, _)) => {
+                    if stages.get(index) != Stage::Quiet {
+                        broken.push(number);
+                    }
+                }
+                Step::Store(HpteStore::RByte(index, _)) => {
+                    if stages.get(index) != Stage::Valid {
+                        broken.push(number);
+                    }
+                }
+                // The recorder's tlbie takes all, as QEMU's does; operands have their own tests.
+                Step::Tlbie(..) | Step::TlbieLpid(_) => {
+                    stages.advance(Stage::Ordered, Stage::Invalidated);
+                }
+                // A ptesync alone completes it.
+                Step::Tlbiel(_) => stages.advance(Stage::Ordered, Stage::Synced),
+                Step::Eieio => stages.advance(Stage::Invalidated, Stage::Fenced),
+                Step::Tlbsync => stages.advance(Stage::Fenced, Stage::Synced),
+                Step::Ptesync => {
+                    stages.advance(Stage::Synced, Stage::Quiet);
+                    stages.advance(Stage::Hidden, Stage::Ordered);
+                }
+                Step::PateStore(_) | Step::TlbiePate(_) | Step::EratFixup | Step::CpAbort => {}
+            }
+        }
+        broken
+    }
 }
 
 /// As if each valid entry had just been stored: for [`broken_rules`] of what follows.
@@ -402,23 +435,31 @@ fn dword1_never_stored_while_valid() {
     p.h_enter(EXACT, 8, PAGE.v(), PAGE.r(0)).unwrap();
     let steps = p.steps();
     assert!(broken_rules(&steps).is_empty());
-    // The rule itself sees what is wrong: any step of a flush left out, or a store too early.
+    // The rule itself sees what is wrong: where V=0 or any step of the flush after it is left out.
+    let mut needed = BTreeSet::new();
+    for (first, steps) in steps.windows(6).enumerate() {
+        if let [
+            Step::Store(HpteStore::V(..)),
+            Step::Ptesync,
+            Step::Tlbie(..),
+            Step::Eieio,
+            Step::Tlbsync,
+            Step::Ptesync,
+        ] = steps
+        {
+            needed.extend(first..first + 6);
+        }
+    }
+    assert_eq!(needed.len(), 3 * 6);
     for left_out in 0..steps.len() {
         let mut fewer = steps.clone();
         let step = fewer.remove(left_out);
-        let is_v_hidden = matches!(step, Step::Store(HpteStore::V(_, v))
-            if v.get() & HpteV::HVLOCK != 0);
-        if matches!(step, Step::Tlbsync) || is_v_hidden {
-            // The flush after the R byte protects no store.
-            let after_byte = steps[..left_out]
-                .iter()
-                .rposition(|step| matches!(step, Step::Store(_)))
-                .is_some_and(|at| matches!(steps[at], Step::Store(HpteStore::RByte(..))));
-            assert_eq!(
-                broken_rules(&fewer).is_empty(),
-                after_byte,
-                "{left_out}: {step:?}"
-            );
+        let is_broken = !broken_rules(&fewer).is_empty();
+        // Without V=1 there is nothing to hide afterwards.
+        if needed.contains(&left_out) {
+            assert!(is_broken, "{left_out}: {step:?}");
+        } else if !matches!(step, Step::Store(_)) {
+            assert!(!is_broken, "{left_out}: {step:?}");
         }
     }
 }

@@ -27,7 +27,12 @@ fn page_at(number: u64, encoding: PageEncoding) -> Page {
 }
 
 /// A partition with a slot of 64 pages of devices and a framebuffer of four pieces.
-fn with_slots(backing: Backing) -> (Fixture, SlotId, SlotId) {
+pub(super) fn with_slots(backing: Backing) -> (Fixture, SlotId, SlotId) {
+    with_slots_and(backing, small(PageSize::P16M))
+}
+
+/// The same with this table.
+pub(super) fn with_slots_and(backing: Backing, config: HptConfig) -> (Fixture, SlotId, SlotId) {
     let host = TestMemory::new(3 << 24);
     let mut allocator = host.frames();
     let machine = TestMachine::new();
@@ -38,7 +43,7 @@ fn with_slots(backing: Backing) -> (Fixture, SlotId, SlotId) {
     let screen = memory
         .add_framebuffer(screen, 4 << 16, &mut allocator)
         .unwrap();
-    let mmu = HashMmu::new(LPID, memory, small(PageSize::P16M), &mut allocator).unwrap();
+    let mmu = HashMmu::new(LPID, memory, config, &mut allocator).unwrap();
     machine.tlb.take();
     let fixture = Fixture {
         mmu: Arc::new(mmu),
@@ -240,6 +245,20 @@ fn who_meets_a_hidden_entry_flushes_it() {
     p.h_enter(EXACT, at, PAGE.v(), PAGE.r(0x5_0000)).unwrap();
     let _ = obligation.flush();
     assert_eq!(p.real(at).1 & 3, 3);
+    p.check().unwrap();
+}
+
+#[test]
+fn guards_stay_with_the_guests_pages_when_these_change_places() {
+    let p = partition();
+    let _ = p.protect(RAM, 2 << 16, 0x1_0000).flush();
+    let entries = [2, 7].map(|piece| {
+        let page = page_at(piece, PageEncoding::Base64KActual64K);
+        p.h_enter(0, page.group(&p), page.v(), page.r(piece << 16))
+            .unwrap()
+    });
+    let _ = p.scatter(2, 7).unwrap();
+    assert_eq!(entries.map(|at| p.real(at).1 & 3), [3, 2]);
     p.check().unwrap();
 }
 

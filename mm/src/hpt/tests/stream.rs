@@ -23,13 +23,13 @@ fn everything(p: &Fixture) -> Vec<[u64; 2]> {
 }
 
 /// One reader of a table, and where it is.
-struct Reading<'a> {
+pub(super) struct Reading<'a> {
     source: HptReader<'a, TestMachine>,
     stream: StreamReader,
 }
 
 impl<'a> Reading<'a> {
-    fn new(p: &'a Fixture) -> Self {
+    pub(super) fn new(p: &'a Fixture) -> Self {
         let source = p.reader().unwrap();
         let options = StreamOptions {
             // Calls end in the middle of a group.
@@ -40,7 +40,7 @@ impl<'a> Reading<'a> {
         Self { source, stream }
     }
 
-    fn pass(&mut self) -> Vec<u8> {
+    pub(super) fn pass(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         loop {
             let mut buffer = [0; 200];
@@ -59,11 +59,11 @@ impl<'a> Reading<'a> {
     }
 }
 
-fn parsed(bytes: &[u8], starts_from: StartsFrom) -> ParsedStream<'_> {
+pub(super) fn parsed(bytes: &[u8], starts_from: StartsFrom) -> ParsedStream<'_> {
     ParsedStream::parse(bytes, LITTLE, 1 << 14, starts_from).unwrap()
 }
 
-fn told(bytes: &[u8]) -> Vec<(u64, Option<[u64; 2]>)> {
+pub(super) fn told(bytes: &[u8]) -> Vec<(u64, Option<[u64; 2]>)> {
     let mut told = Vec::new();
     for (_, change) in parsed(bytes, StartsFrom::CurrentTable).changes() {
         match change {
@@ -78,7 +78,7 @@ fn told(bytes: &[u8]) -> Vec<(u64, Option<[u64; 2]>)> {
     told
 }
 
-fn first_pass(p: &Fixture) -> Vec<u8> {
+pub(super) fn first_pass(p: &Fixture) -> Vec<u8> {
     Reading::new(p).pass()
 }
 
@@ -122,8 +122,7 @@ fn enter(p: &Fixture, entries: &[(u64, Page, u64, u64)]) {
 }
 
 proptest! {
-    // The recorder looks at all of the table for each invalidation, which takes seconds a case.
-    #![proptest_config(ProptestConfig { cases: config().cases.div_ceil(8), ..config() })]
+    #![proptest_config(config())]
 
     #[test]
     fn stream_roundtrip(

@@ -154,6 +154,28 @@ fn dirty_when_no_vcpu_runs_does_tlbie() {
 }
 
 #[test]
+fn what_was_written_before_a_partition_starts_over_is_told() {
+    let p = logging();
+    let at = enter(&p, 5);
+    p.hardware_sets(at, 0x180);
+    p.clear_all();
+    assert_eq!(taken(&p), BTreeSet::from([5]));
+}
+
+#[test]
+fn the_change_bit_of_an_absent_entry_is_told_once() {
+    let p = lazy_partition();
+    p.start_log(RAM).unwrap();
+    // Both pages of real mode are absent, with C.
+    p.harvest(RAM, VcpusAre::Running).unwrap();
+    assert_eq!(taken(&p).len(), 8192);
+    let fault = real_mode(0, PageSize::P16M, AccessKind::Load);
+    assert_eq!(p.resolve(&fault), FaultAction::Retry);
+    p.harvest(RAM, VcpusAre::Running).unwrap();
+    assert!(taken(&p).is_empty());
+}
+
+#[test]
 fn c_bit_survives_page_fault_refill() {
     let p = lazy_partition();
     let at = PAGE.group(&p);

@@ -71,13 +71,45 @@ pub fn first_touch(bench: &mut Bench) -> Cost {
 /// A load without entry, which comes to the guest's own data storage vector; that goes on behind
 /// it.
 pub fn own_fault(bench: &mut Bench) -> Cost {
+    reflected(bench, &Program::new().ld(4, 19, 0))
+}
+
+/// A store to a page that the guest has read-only, which comes there too: at once where the hardware sees
+/// all entries, and by the hypervisor where some are hidden.
+pub fn protection_fault(bench: &mut Bench) -> Cost {
+    let page = bench.mapping(P4K, 0);
+    let read_only = Mapping {
+        bits: page.bits | 3,
+        ..page
+    };
+    if let Err(status) = bench.hpt.enter(&read_only) {
+        return Cost::Status(status);
+    }
+    // Its memory is backed, and the entry valid, before the first batch.
+    let program = walk();
+    cpu::set_segment(page.slb_vsid(SLB_KP), page.slb_esid(2));
+    let context = bench
+        .context(&program)
+        .with_gpr(14, 1)
+        .with_gpr(19, page.ea);
+    let touched = run(context, &program, DATA);
+    let cost = match touched {
+        Ok(_) => reflected(bench, &Program::new().std(4, 19, 0)),
+        Err(cost) => cost,
+    };
+    bench.hpt.remove_mapping(&read_only);
+    cost
+}
+
+/// An access to the first page that ends in the guest's own data storage vector.
+fn reflected(bench: &Bench, access: &Program) -> Cost {
     let mut words = [insn::nop(); 8];
     words[..2].copy_from_slice(&[insn::mtspr(spr::SRR0, 24), insn::rfid()]);
     patch_vector(vector::DSI, words);
     let page = bench.mapping(P4K, 0);
     cpu::set_segment(page.slb_vsid(SLB_KP), page.slb_esid(2));
     // A branch to itself stands behind the load: it must not be reached.
-    let program = timed_loop(&Program::new().ld(4, 19, 0).spin().li(3, 0));
+    let program = timed_loop(&(*access).spin().li(3, 0));
     let cost = median(BATCH, |_| {
         let mut context = bench.context(&program).with_gpr(19, page.ea);
         context.gpr[24] = context.pc + 12;

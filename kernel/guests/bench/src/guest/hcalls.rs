@@ -9,8 +9,8 @@ use penstock_guest_rt::hcall;
 use penstock_guest_rt::hpt::{P4K, P64K, PageSize};
 use penstock_guest_rt::insn::{self, Program};
 use penstock_guest_rt::number::hcall::{
-    BULK_REMOVE, CLEAR_MOD, CLEAR_REF, CPPR, ENTER, EOI, IPI, PAGE_INIT, PROTECT, PUT_TERM_CHAR,
-    READ, REMOVE, XIRR,
+    BLOCK_REMOVE, BULK_REMOVE, CLEAR_MOD, CLEAR_REF, CPPR, ENTER, EOI, IPI, PAGE_INIT, PROTECT,
+    PUT_TERM_CHAR, READ, REMOVE, XIRR,
 };
 use penstock_guest_rt::number::{flag, msr, vector};
 
@@ -165,6 +165,43 @@ pub fn bulk_remove(bench: &mut Bench) -> Cost {
     median(BATCH / 4, |_| {
         bench.enter_all();
         let context = bench.context(&program).with_gpr(14, BATCH / 4);
+        let ticks = run(
+            context.with_gpr(16, specifiers.base()),
+            &program,
+            msr::KERNEL,
+        );
+        if bench.hpt.read(table.read(0)).values[0] & 1 != 0 {
+            return Err(Cost::Status(0xbad));
+        }
+        ticks
+    })
+}
+
+/// H_BLOCK_REMOVE of the eight 4K pages of a block, without the AVPN condition.
+pub fn block_remove(bench: &mut Bench) -> Cost {
+    bench.fill_table(P4K);
+    let table = bench.table();
+    let specifiers = bench.work.part(BATCH * RECORD, BATCH * 8);
+    for number in 0..BATCH {
+        specifiers.write(8 * number, 0x40 << 56 | table.read(number * RECORD));
+    }
+    let body = Program::new()
+        .li(3, immediate(BLOCK_REMOVE))
+        .li(4, 0)
+        .ld(5, 16, 0)
+        .ld(6, 16, 8)
+        .ld(7, 16, 16)
+        .ld(8, 16, 24)
+        .ld(9, 16, 32)
+        .ld(10, 16, 40)
+        .ld(11, 16, 48)
+        .ld(12, 16, 56)
+        .sc(1)
+        .addi(16, 16, 64);
+    let program = timed_loop(&body);
+    median(BATCH / 8, |_| {
+        bench.enter_all();
+        let context = bench.context(&program).with_gpr(14, BATCH / 8);
         let ticks = run(
             context.with_gpr(16, specifiers.base()),
             &program,

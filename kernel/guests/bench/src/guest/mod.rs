@@ -23,7 +23,7 @@ struct Operation {
     run: fn(&mut Bench) -> Cost,
 }
 
-const OPERATIONS: [Operation; 17] = [
+const OPERATIONS: [Operation; 20] = [
     Operation {
         name: "cheapest hcall (H_CPPR)",
         target: 120,
@@ -84,6 +84,13 @@ const OPERATIONS: [Operation; 17] = [
         kvm: "6315",
         run: hcalls::bulk_remove,
     },
+    // Twice what four entries may cost.
+    Operation {
+        name: "H_BLOCK_REMOVE of 8",
+        target: 2000,
+        kvm: "-",
+        run: hcalls::block_remove,
+    },
     Operation {
         name: "H_PAGE_INIT, zero 4K",
         target: 350,
@@ -101,6 +108,19 @@ const OPERATIONS: [Operation; 17] = [
         target: 3000,
         kvm: "10131",
         run: faults::first_touch,
+    },
+    // The same fault twice: in the table of backed memory without an exit, in the other with one.
+    Operation {
+        name: "hypervisor fault, true protection",
+        target: 450,
+        kvm: "-",
+        run: faults::protection_fault,
+    },
+    Operation {
+        name: "guest's own protection fault",
+        target: 450,
+        kvm: "-",
+        run: faults::protection_fault,
     },
     Operation {
         name: "guest's own page fault, no HPTE",
