@@ -56,6 +56,17 @@ pub enum HpteStore {
     RByte(HpteIndex, u8),
 }
 
+/// A store to the partition table, told to [`TlbMaintenance::pate_store`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PateStore {
+    /// Whose entry.
+    pub lpid: Lpid,
+    /// Which doubleword: 0 or 1.
+    pub dword: u32,
+    /// What is stored.
+    pub value: u64,
+}
+
 /// One processor's access to the TLBs of all.
 pub trait TlbMaintenance {
     /// Orders all that precedes, page table updates included; after tlbsync, waits until every
@@ -107,6 +118,12 @@ pub trait TlbMaintenance {
     /// recorder keeps it in one sequence with the instructions.
     #[inline(always)]
     fn hpte_store(&self, store: HpteStore) {
+        let _ = store;
+    }
+
+    /// The same for each store to the partition table.
+    #[inline(always)]
+    fn pate_store(&self, store: PateStore) {
         let _ = store;
     }
 }
@@ -170,5 +187,10 @@ impl<T: TlbMaintenance + ?Sized> TlbMaintenance for &T {
     #[inline(always)]
     fn hpte_store(&self, store: HpteStore) {
         (**self).hpte_store(store);
+    }
+
+    #[inline(always)]
+    fn pate_store(&self, store: PateStore) {
+        (**self).pate_store(store);
     }
 }

@@ -9,7 +9,8 @@ usage() {
 Penstock: a bare-metal hypervisor for OpenPOWER, under QEMU
 
   ./run-qemu.sh [OPTIONS] [-- QEMU-ARGS...]         boot it, by default with a Debian guest to a shell
-  ./run-qemu.sh test [--all] [OPTIONS] [-- ...]     run the tests (--all: also every kernel and the long ones)
+  ./run-qemu.sh test [--all] [OPTIONS] [-- ...]     run the tests (--all: also every kernel and the long ones;
+                                                    --case NAME: only cases of this name, * for any)
   ./run-qemu.sh bench [OPTIONS] [-- ...]            print what operations cost, in instructions
 
 What is missing (QEMU, dtc, Rust's library sources, Debian's guest kernel) is set up first.
@@ -32,6 +33,7 @@ The guests (for boot): one partition described by options, a file of partitions,
   --guest-memory SIZE            its memory (default 512M), a multiple of 16M
   --guest-vcpus N                its CPUs (default 1)
   --framebuffer WxHxD            something to draw on: pixels of a row, rows, bits of a pixel (default: none)
+  --interrupts xics|xive         how it works with interrupts: by calls, or on the controller (default xics)
   --partitions FILE.dts|.dtb     a partition tree
   --builtin                      no partition tree: the guest that is part of the hypervisor
 
@@ -56,9 +58,9 @@ usage_error() { die "$* (see --help)"; }
 
 option_defaults() {
 	COMMAND=boot
-	OPT_ALL=0 OPT_MACHINE='' OPT_SMP=1 OPT_MEMORY=2G OPT_ICOUNT=0 OPT_TIMEOUT=''
+	OPT_ALL=0 OPT_CASE='' OPT_MACHINE='' OPT_SMP=1 OPT_MEMORY=2G OPT_ICOUNT=0 OPT_TIMEOUT=''
 	OPT_KERNEL='' OPT_INITRD='' OPT_APPEND='console=hvc0' OPT_LOAD_ADDRESS='' OPT_GUEST_MEMORY=512M OPT_GUEST_VCPUS=1
-	OPT_FRAMEBUFFER=''
+	OPT_FRAMEBUFFER='' OPT_INTERRUPTS=''
 	OPT_PARTITIONS='' OPT_BUILTIN=0 OPT_GDB=0 OPT_NO_SETUP=0 OPT_DRY_RUN=0
 	QEMU_EXTRA=()
 	# The first option that described a one-off partition; for the messages.
@@ -108,7 +110,7 @@ parse_options() {
 known_with_value() {
 	case $1 in
 	--machine | --smp | --memory | --timeout | --kernel | --initrd | --append | --load-address | \
-		--guest-memory | --guest-vcpus | --framebuffer | --partitions) return 0 ;;
+		--guest-memory | --guest-vcpus | --framebuffer | --interrupts | --partitions | --case) return 0 ;;
 	*) return 1 ;;
 	esac
 }
@@ -134,17 +136,24 @@ set_option() {
 			usage_error "--framebuffer $value: it is like 640x480x32"
 		OPT_FRAMEBUFFER=$value
 		;;
+	--interrupts)
+		[[ $value == xics || $value == xive ]] || usage_error "--interrupts $value: it is xics or xive"
+		OPT_INTERRUPTS=$value
+		;;
 	--guest-vcpus) OPT_GUEST_VCPUS=$(a_count "$option" "$value") ;;
 	--partitions) OPT_PARTITIONS=$value ;;
+	--case) OPT_CASE=$value ;;
 	*) usage_error "unknown option $option" ;;
 	esac
 	case $option in
-	--kernel | --initrd | --append | --load-address | --guest-memory | --guest-vcpus | --framebuffer)
+	--kernel | --initrd | --append | --load-address | --guest-memory | --guest-vcpus | --framebuffer | \
+		--interrupts)
 		ONE_OFF=${ONE_OFF:-$option}
 		;;
 	esac
 	case $option in
 	--kernel | --initrd | --partitions) [[ -n $value ]] || usage_error "$option needs a file" ;;
+	--case) [[ -n $value ]] || usage_error "$option needs a name" ;;
 	esac
 }
 
@@ -186,6 +195,8 @@ check_options() {
 		usage_error "--load-address needs --kernel: Debian's kernel has its own address"
 	elif [[ $COMMAND != test && $OPT_ALL == 1 ]]; then
 		usage_error "--all belongs to test"
+	elif [[ $COMMAND != test && -n $OPT_CASE ]]; then
+		usage_error "--case belongs to test"
 	fi
 	if [[ $COMMAND != boot ]]; then
 		for file in "$ONE_OFF" ${OPT_PARTITIONS:+--partitions}; do

@@ -73,6 +73,7 @@ write_partition() {
 		printf '\t\t\tvcpus = <%s>;\n\t\t\tkernel = <&kernel>;\n' "$OPT_GUEST_VCPUS"
 		[[ -z $initrd ]] || printf '\t\t\tinitrd = <&initrd>;\n'
 		[[ -z $OPT_FRAMEBUFFER ]] || printf '\t\t\tframebuffer = <%s>;\n' "$(framebuffer_cells "$OPT_FRAMEBUFFER")"
+		[[ -z $OPT_INTERRUPTS ]] || printf '\t\t\tinterrupt-mode = "%s";\n' "$OPT_INTERRUPTS"
 		[[ -z ${PARTITION_BACKING:-} ]] || printf '\t\t\tmemory-backing = "%s";\n' "$PARTITION_BACKING"
 		printf '\t\t\tbootargs = %s;\n\t\t};\n\t};\n};\n' "$(dts_string "$OPT_APPEND")"
 	} >"$dir/partitions.dts"

@@ -18,10 +18,17 @@ skip() {
 	exit 77
 }
 
+# wanted NAME: whether this case is to run; what is built, the others need.
+wanted() {
+	# shellcheck disable=SC2053 # a pattern
+	[[ -z $OPT_CASE || $1 == $OPT_CASE ]] || [[ $1 == build-* && $OPT_DRY_RUN == 0 ]]
+}
+
 # run_case NAME COMMAND...: one case in a subshell, its output in its log.
 run_case() {
 	local name=$1 log=$TEST_LOGS/$1.log status why
 	shift
+	wanted "$name" || return 0
 	if [[ $OPT_DRY_RUN == 1 ]]; then
 		printf '%s\n' "$name"
 		return
@@ -68,6 +75,9 @@ setup_for_tests() {
 	setup_qemu
 	setup_rust
 	setup_tool dtc device-tree-compiler
+	# What only some cases need: without it they are skipped, by name.
+	(setup_tool shellcheck shellcheck) || true
+	(setup_tool python3 python3) || true
 	NO_GUEST=
 	if ! setup_debian_guest debian13-64k || ! setup_test_initrd; then
 		NO_GUEST="Debian's guest kernel cannot be had here"
@@ -86,7 +96,7 @@ run_tests() {
 		mkdir -p "$FILES"
 		rm -f "$TEST_LOGS"/*.log
 	fi
-	for cases in host usage boot partitions; do
+	for cases in host usage boot partitions control; do
 		# shellcheck source=/dev/null
 		source "$ROOT/kernel/tests/$cases.sh"
 	done
@@ -95,6 +105,7 @@ run_tests() {
 	usage_cases
 	boot_cases
 	partition_cases
+	control_cases
 	[[ $OPT_ALL == 0 ]] || long_cases
 	[[ $OPT_DRY_RUN == 0 ]] || return 0
 	say "tests took $((SECONDS - start)) s; logs are in ${TEST_LOGS#"$ROOT"/}"

@@ -21,6 +21,7 @@ pub mod monitor;
 pub mod occupied;
 pub mod partition;
 pub mod platform;
+pub mod presentation;
 pub mod rtas;
 pub mod rtas_memory;
 pub mod schedule;

@@ -80,7 +80,7 @@ impl<P: Platform> Occupied<P> {
         // SAFETY: just leaked; it lives until `into_partition` or `drop`, which first drop the
         // only holder of this reference, and it is never borrowed mutably.
         let shared: &'static Partition<P> = unsafe { pointer.as_ref() };
-        match shared.presenters.first() {
+        match shared.presentation(0) {
             Some(presenter) => Ok(Self {
                 vcpu: ManuallyDrop::new(Box::new(Mutex::new(Vcpu::new(shared, presenter)))),
                 partition: pointer,

@@ -4,14 +4,15 @@
 //! Built once from its node in the partition tree and never moved. What changes while its
 //! virtual processor runs is atomic (page table, rings, interrupt presenter) or behind a lock.
 //! Lock order: its seat on a thread (`machine/seat.rs`), the virtual processor
-//! ([`crate::occupied`]), `control` and `session`, which hypervisor calls only try, then `rtas`, then
-//! `complaints`, then the console's multiplexer (inside the log). Other threads read the partition
-//! while its virtual processor runs.
+//! ([`crate::occupied`]), a session of the control interface and `control`, which calls only try,
+//! then `streams`, then `rtas`, then `complaints`, then the console's multiplexer (inside the log).
+//! Other threads read the partition while its virtual processor runs.
 
 use crate::console::{GuestId, InputRing, OutputRing, RateLimit};
-use crate::control::{ControlPort, Session};
+use crate::control::{ControlPort, Streams};
 use crate::hcall::UndefinedFlags;
 use crate::platform::Platform;
+use crate::presentation::Exploited;
 use crate::rtas::{PartitionFacts, Rtas};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -68,11 +69,13 @@ pub struct Partition<P: Platform> {
     pub machine_cpus: u32,
     /// Page sizes that its device tree tells.
     pub page_sizes: ArrayVec<SegmentPageSize, MAX_PAGE_SIZES>,
-    /// Interrupt presentation, one per virtual processor.
+    /// Presentation by XICS calls, one per virtual processor.
     pub presenters: Box<[Presenter]>,
     /// Sources of the hypervisor's own devices, from [`FIRST_DEVICE_LISN`] on. The first is the
     /// vty's input.
     pub sources: Box<[Source]>,
+    /// The controller of a partition in exploitation mode, which has neither presenters nor sources.
+    pub exploited: Option<Exploited>,
     /// For H_GET_CPU_CHARACTERISTICS.
     pub characteristics: CpuCharacteristics,
     /// Data address watchpoints may be given out.
@@ -85,8 +88,8 @@ pub struct Partition<P: Platform> {
     pub framebuffer_row_bytes: u32,
     /// What lets it control others; none has it whose node does not say `control`.
     pub control: Option<ControlPort>,
-    /// Whose its own state is.
-    pub session: Mutex<Session>,
+    /// Streams of its page table that tools read.
+    pub streams: Mutex<Streams>,
     /// Log lines that the guest can provoke: all share this budget.
     pub complaints: Mutex<RateLimit>,
 }

@@ -4,6 +4,7 @@
 //! All of it is static: a platform is a type, chosen once where the hypervisor is put together.
 //! On the machine it is `machine::Hardware`, in tests a recording stand-in.
 
+use penstock_arch::hash::{Lpid, Pate};
 use penstock_arch::regs::{Lpcr, Processor};
 use penstock_xive::{QueueMemory, XiveFirmware, XiveMmio};
 
@@ -69,6 +70,9 @@ pub trait Platform: Sized + 'static {
     fn set_guest_register(register: GuestRegister, value: u64);
     /// Makes `lpcr` the partition's control register on this thread.
     fn set_lpcr(lpcr: Lpcr);
+    /// Tells the hardware of a partition's page table. No virtual processor of it is in the guest;
+    /// what processors knew of the partition before is gone when this returns.
+    fn set_partition_entry(lpid: Lpid, pate: Option<Pate>);
     /// A random number of the hardware's generator.
     fn random() -> Option<u64>;
     /// Ticks until the guest's decrementer expires; zero or less where it has.

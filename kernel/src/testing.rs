@@ -6,12 +6,13 @@ extern crate std;
 
 use crate::config::Authority;
 use crate::console::{GuestId, InputRing, OutputRing};
-use crate::control::{ControlPort, Session};
+use crate::control::{ControlPort, Streams};
 use crate::hcall::UndefinedFlags;
 use crate::partition::{
     Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, Watchpoints, complaint_budget,
 };
 use crate::platform::{GuestRegister, HDSISR_CANARY, Platform, StorageFaultRegisters};
+use crate::presentation::{Exploited, InterruptMode, Windows, own_sources};
 use crate::rtas::{Rtas, UnixTime};
 use crate::vcpu::Vcpu;
 use alloc::boxed::Box;
@@ -19,17 +20,18 @@ use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 use core::cell::{Cell, RefCell};
 use penstock_arch::addr::{GuestReal, HostReal};
-use penstock_arch::hash::{Lpid, PageSize};
+use penstock_arch::hash::{Lpid, PageSize, Pate};
 use penstock_arch::regs::Lpcr;
 use penstock_mm::fake::{TestMachine, TestMemory};
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::{Backing, GuestMemory};
 use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
-use penstock_xive::fake::{FakeXive, Quirks};
+use penstock_xive::fake::{FakeXive, Quirks, TIMA_OS_PAGE};
 use penstock_xive::fw::{
     FirmwareError, IrqConfig, IrqInfo, QueueFlags, QueueInfo, QueueState, SyncKind, VpFlags,
     VpInfo, XiveMode,
 };
+use penstock_xive::native::{NativeSetup, NativeSource, NativeState, NativeVcpu, OffThread};
 use penstock_xive::{
     ChipId, Girq, Level, Lisn, Presenter, PresenterSetup, Priority, QueueMemory, ServerNumber,
     Source, Trigger, VpBlock, VpId, XiveFirmware, XiveMmio,
@@ -47,6 +49,7 @@ struct Processor {
     random: Cell<Option<u64>>,
     writes: RefCell<Vec<(GuestRegister, u64)>>,
     lpcr: RefCell<Vec<Lpcr>>,
+    partition_entries: RefCell<Vec<(Lpid, Option<[u64; 2]>)>>,
 }
 
 thread_local! {
@@ -60,6 +63,7 @@ thread_local! {
             random: Cell::new(None),
             writes: RefCell::new(Vec::new()),
             lpcr: RefCell::new(Vec::new()),
+            partition_entries: RefCell::new(Vec::new()),
         }
     };
 }
@@ -95,6 +99,11 @@ pub(crate) fn take_writes() -> Vec<(GuestRegister, u64)> {
 /// The values of the control register since the last call, in order.
 pub(crate) fn take_lpcr() -> Vec<Lpcr> {
     PROCESSOR.with(|p| p.lpcr.take())
+}
+
+/// The partition table entries since the last call, in order.
+pub(crate) fn take_partition_entries() -> Vec<(Lpid, Option<[u64; 2]>)> {
+    PROCESSOR.with(|p| p.partition_entries.take())
 }
 
 /// The platform of the tests.
@@ -142,6 +151,11 @@ impl Platform for FakePlatform {
 
     fn set_lpcr(lpcr: Lpcr) {
         PROCESSOR.with(|p| p.lpcr.borrow_mut().push(lpcr));
+    }
+
+    fn set_partition_entry(lpid: Lpid, pate: Option<Pate>) {
+        let dwords = pate.map(Pate::dwords);
+        PROCESSOR.with(|p| p.partition_entries.borrow_mut().push((lpid, dwords)));
     }
 
     fn processor() -> penstock_arch::regs::Processor {
@@ -250,8 +264,10 @@ pub(crate) struct RigOptions {
     pub(crate) watchpoints: Watchpoints,
     pub(crate) keys: StorageKeys,
     pub(crate) undefined_flags: UndefinedFlags,
+    pub(crate) resize: Option<HptOrder>,
     pub(crate) clock: Option<u64>,
     pub(crate) authority: Authority,
+    pub(crate) mode: InterruptMode,
 }
 
 impl Default for RigOptions {
@@ -261,8 +277,10 @@ impl Default for RigOptions {
             watchpoints: Watchpoints::Available,
             keys: StorageKeys::Offered,
             undefined_flags: UndefinedFlags::Ignored,
+            resize: None,
             clock: Some(BOOT_SECONDS),
             authority: Authority::None,
+            mode: InterruptMode::Xics,
         }
     }
 }
@@ -307,16 +325,23 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
     let machine: &'static TestMachine = Box::leak(Box::new(TestMachine::new()));
     let mut frames = memory.frames();
     let free_before = frames.left();
-    let ram = GuestMemory::new(machine, GUEST_BYTES, options.backing, &mut frames).unwrap();
+    let mut ram = GuestMemory::new(machine, GUEST_BYTES, options.backing, &mut frames).unwrap();
+    let windows = (options.mode == InterruptMode::Xive)
+        .then(|| Windows::add(&mut ram, &mut frames, 1).unwrap());
     let config = HptConfig {
         order: HptOrder::new(18).unwrap(),
         vrma_page: PageSize::P16M,
         keys: options.keys,
         ordering: StrongAccessOrder::NotOffered,
+        resize: options.resize,
     };
     let mmu = HashMmu::new(Lpid::new(1), ram, config, &mut frames).unwrap();
     assert_eq!(mmu.entries(), HPT_ENTRIES);
-    let (presenters, sources) = interrupts(xive);
+    let exploited = windows.map(|windows| exploited(xive, windows));
+    let (presenters, sources) = match options.mode {
+        InterruptMode::Xics => interrupts(xive),
+        InterruptMode::Xive => (Box::default(), Box::default()),
+    };
     let partition = Box::new(Partition {
         id: GuestId(1),
         name: "test".into(),
@@ -329,6 +354,7 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
         page_sizes: ArrayVec::new(),
         presenters,
         sources,
+        exploited,
         characteristics: CHARACTERISTICS,
         watchpoints: options.watchpoints,
         undefined_flags: options.undefined_flags,
@@ -342,7 +368,7 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
             Authority::None => None,
             Authority::Control => Some(ControlPort::new()),
         },
-        session: spin::Mutex::new(Session::new()),
+        streams: spin::Mutex::new(Streams::new()),
         complaints: spin::Mutex::new(complaint_budget(TIMEBASE_HZ)),
     });
     Parts {
@@ -364,7 +390,7 @@ impl Rig {
     pub(crate) fn with(options: RigOptions) -> Self {
         let parts = make_partition(options);
         let partition = Box::leak(parts.partition);
-        let presenter = &partition.presenters[0];
+        let presenter = partition.presentation(0).unwrap();
         let mut vcpu = Box::new(Vcpu::new(partition, presenter));
         vcpu.set_start_state(GuestReal::new(0), GuestReal::new(0x10_0000));
         presenter.push(&FakePlatform::interrupts());
@@ -383,9 +409,8 @@ impl Rig {
         let hw = FakePlatform::interrupts();
         let partition = self.vcpu.partition;
         let _ = self.vcpu.areas.release_all();
-        partition.sources().reset(&hw, &hw).unwrap();
-        self.vcpu.presenter.pull(&hw);
-        self.vcpu.presenter.reset(&hw);
+        self.vcpu.presenter.pull(&hw, OffThread::Ready);
+        partition.reset_interrupts().unwrap();
         self.vcpu.presenter.push(&hw);
         partition.mmu.clear_all();
         self.vcpu
@@ -397,9 +422,7 @@ impl Rig {
     /// Makes the vty's source raise its interrupt.
     pub(crate) fn trigger_vty(&self) {
         let partition = self.vcpu.partition;
-        partition
-            .sources()
-            .trigger(&FakePlatform::interrupts(), FIRST_DEVICE_LISN);
+        partition.raise(&FakePlatform::interrupts(), FIRST_DEVICE_LISN);
     }
 
     /// Sets the level of the second source, which is level-sensitive.
@@ -464,4 +487,27 @@ fn interrupts(xive: &'static FakeXive) -> (Box<[Presenter]>, Box<[Source]>) {
     let sources = [(FIRST_DEVICE_LISN, Trigger::Edge), (second, Trigger::Level)]
         .map(|(lisn, trigger)| Source::set_up(xive, xive, lisn, trigger, vp, None).unwrap());
     (Box::new([presenter]), Box::new(sources))
+}
+
+fn exploited(xive: &'static FakeXive, windows: Windows) -> Exploited {
+    let block = VpBlock::allocate(xive, &[], &mut |_| None, 0).unwrap();
+    let vp = block.vp(0).unwrap();
+    let source = |lisn| NativeSource::set_up(xive, xive, lisn, Trigger::Edge, vp, None).unwrap();
+    let setup = NativeSetup {
+        vp,
+        server: ServerNumber::new(0),
+        tima: xive.tima(),
+        escalation: None,
+    };
+    let vcpu = NativeVcpu::set_up(xive, xive, &setup).unwrap();
+    vcpu.set_online(true);
+    Exploited {
+        ipis: (0..own_sources(1))
+            .map(|lisn| source(Lisn::new(lisn)))
+            .collect(),
+        devices: Box::new([source(FIRST_DEVICE_LISN)]),
+        vcpus: Box::new([vcpu]),
+        state: NativeState::new(TIMA_OS_PAGE),
+        windows,
+    }
 }

@@ -9,6 +9,7 @@ use crate::hcall;
 use crate::hcall::clear_hpt::ClearHpt;
 use crate::partition::Partition;
 use crate::platform::{HDSISR_CANARY, Platform};
+use crate::presentation::Presentation;
 use crate::vpa::VcpuAreas;
 use penstock_arch::addr::{EffectiveAddr, GuestReal};
 use penstock_arch::context::GuestContext;
@@ -17,7 +18,6 @@ use penstock_arch::regs::{Dsisr, Lpcr, Msr, Srr1};
 use penstock_arch::switch::ParkedState;
 use penstock_mm::hpt::{AccessKind, BackingTooSmall, FaultAction, GuestFault, HpteFault};
 use penstock_mm::status::HcallStatus;
-use penstock_xive::Presenter;
 
 /// Whether another virtual processor has prodded this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct Vcpu<'p, P: Platform> {
     /// The partition it belongs to.
     pub partition: &'p Partition<P>,
     /// Its interrupt presentation.
-    pub presenter: &'p Presenter,
+    pub presenter: Presentation<'p>,
     /// Its number: H_IPI's server, H_PROD's processor.
     pub server: u32,
     /// See [`Prod`].
@@ -80,11 +80,11 @@ const _: () = assert!(core::mem::offset_of!(GuestContext, gpr) == 0);
 impl<'p, P: Platform> Vcpu<'p, P> {
     /// A virtual processor that has not started.
     #[must_use]
-    pub fn new(partition: &'p Partition<P>, presenter: &'p Presenter) -> Self {
+    pub fn new(partition: &'p Partition<P>, presenter: Presentation<'p>) -> Self {
         Self {
             ctx: GuestContext::new(),
             lpcr: Lpcr::GUEST,
-            handlers: hcall::Table::of(partition.undefined_flags),
+            handlers: hcall::Table::of(partition.interrupt_mode(), partition.undefined_flags),
             partition,
             presenter,
             server: 0,
@@ -170,7 +170,15 @@ impl<'p, P: Platform> Vcpu<'p, P> {
             }
         };
         self.ctx.msr = fault.msr.bits();
-        match self.partition.mmu.resolve(&fault) {
+        let mut action = self.partition.mmu.resolve(&fault);
+        // In real mode the address is no page's.
+        if let FaultAction::NotMemory(at) = action
+            && fault.uses_translation()
+            && self.partition.fill_device_page(at)
+        {
+            action = self.partition.mmu.resolve(&fault);
+        }
+        match action {
             FaultAction::Retry => self.faults.repaired += 1,
             FaultAction::Reflect(GuestFault::Data(dsisr)) => {
                 self.faults.reflected += 1;

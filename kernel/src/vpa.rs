@@ -60,6 +60,17 @@ pub(crate) fn is_loadable_slb_entry(esid: u64, vsid: u64) -> bool {
         && SLB_PAGE_SIZES.contains(&(vsid & SLB_PAGE_SIZE))
 }
 
+/// Which area of a virtual processor is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AreaKind {
+    /// The virtual processor area itself.
+    Vpa,
+    /// The SLB shadow buffer.
+    SlbShadow,
+    /// The dispatch trace log.
+    DispatchLog,
+}
+
 /// Byte offsets in the VPA of fields that are the hypervisor's.
 mod vpa_offset {
     /// Reserved for firmware (with the shared-processor flag), then two FRU numbers.
@@ -411,6 +422,50 @@ impl VcpuAreas {
         memory.write(dtl.field(slot), &record.entry())?;
         self.dtl_index = self.dtl_index.wrapping_add(1);
         memory.write_be64(vpa.field(vpa_offset::TRACE_INDEX), self.dtl_index)
+    }
+
+    /// The same counters with these areas, each an address and bytes, where 0 and 0 stand for none: as
+    /// a tool puts back what it has read before. Nothing is stored in them until the virtual processor
+    /// is next on a thread.
+    ///
+    /// # Errors
+    /// The first area that could not have been registered so.
+    pub fn with_areas<M: GuestBytes>(
+        &self,
+        [vpa, slb_shadow, dispatch_log]: [[u64; 2]; 3],
+        memory: &mut M,
+    ) -> Result<Self, AreaKind> {
+        let mut area = |[at, bytes]: [u64; 2], least, span, kind| {
+            if (at, bytes) == (0, 0) {
+                return Ok(None);
+            }
+            let at = GuestReal::new(at);
+            let checked = u32::try_from(bytes)
+                .map_err(|_| AreaError::Parameter)
+                .and_then(|bytes| {
+                    aligned(at)?;
+                    checked_area(at, bytes, least, span, memory)
+                });
+            checked.map(Some).map_err(|_| kind)
+        };
+        let vpa = area(vpa, VPA_MIN_BYTES, Span::WithinPage, AreaKind::Vpa)?;
+        let shadow = AreaKind::SlbShadow;
+        let slb_shadow = area(slb_shadow, SLB_SHADOW_MIN_BYTES, Span::WithinPage, shadow)?;
+        let log = AreaKind::DispatchLog;
+        let dtl = area(dispatch_log, DTL_MIN_BYTES, Span::AcrossPages, log)?;
+        // The VPA comes first.
+        match (vpa, slb_shadow, dtl) {
+            (None, Some(_), _) => return Err(shadow),
+            (None, None, Some(_)) => return Err(log),
+            _ => {}
+        }
+        Ok(Self {
+            vpa,
+            slb_shadow,
+            dtl,
+            dtl_index: if dtl == self.dtl { self.dtl_index } else { 0 },
+            ..self.clone()
+        })
     }
 
     /// Forgets everything, for a reboot or the end of the partition; the areas to release.

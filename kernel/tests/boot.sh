@@ -8,6 +8,7 @@ boot_cases() {
 	for machine in "${TEST_MACHINES[@]}"; do
 		run_case "selftest-$machine" selftest_case "$machine"
 		run_case "builtin-$machine" builtin_case "$machine"
+		run_case "builtin-xive-$machine" builtin_xive_case "$machine"
 	done
 	run_case mitigations mitigations_case
 	run_case raw-image raw_image_case "${TEST_MACHINES[0]}"
@@ -21,7 +22,9 @@ boot_cases() {
 	done
 	run_case monitor monitor_case "${TEST_MACHINES[0]}"
 	run_case framebuffer framebuffer_case "${TEST_MACHINES[0]}"
+	run_case "hpt-resize-debian-${TEST_MACHINES[0]}" hpt_resize_case "${TEST_MACHINES[0]}"
 	run_case "debian13-64k-${TEST_MACHINES[0]}" debian_case "${TEST_MACHINES[0]}" debian13-64k
+	run_case "debian-xive-${TEST_MACHINES[-1]}" debian_xive_case "${TEST_MACHINES[-1]}"
 }
 
 # What only test --all runs.
@@ -103,6 +106,27 @@ builtin_case() {
 	expect_builtin "$(console_of "builtin-$1")"
 }
 
+# The same guest in exploitation mode: it works on the interrupt controller itself.
+builtin_xive_case() {
+	local log
+	log=$(console_of "builtin-xive-$1")
+	[[ -f $BUILTIN_ELF ]] || skip "the built-in guest does not build"
+	boot_to_end "$1" --kernel "$BUILTIN_ELF" --guest-memory 256M --interrupts xive
+	expect_builtin "$log"
+	expect_line "$log" '^builtin: 10000 IPIs by XIVE took [0-9]+ ticks$'
+}
+
+# Debian in exploitation mode, to userspace, through mmstress, to power-off.
+debian_xive_case() {
+	local log
+	log=$(console_of "debian-xive-$1")
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	boot_to_end "$1" --kernel "$(guest_kernel debian13-64k)" --initrd "$INITRD_TEST" \
+		--append "console=hvc0 mmstress" --interrupts xive
+	expect_line "$log" '^.*xive: Interrupt handling initialized with spapr backend$'
+	expect_line "$log" '^mmstress: [0-9]+ checks, 0 failures$'
+}
+
 # POWER9 has the instruction that flushes the L1 data cache; QEMU takes it for nothing.
 mitigations_case() {
 	PENSTOCK_APPEND=penstock.mitigations=on boot_to_end powernv9 --builtin
@@ -134,6 +158,26 @@ debian_case() {
 	[[ -s $kernel ]] || skip "the kernel of $guest cannot be had here"
 	boot_to_end "$machine" --kernel "$kernel" --initrd "$INITRD_TEST" --append "console=hvc0 mmstress $word"
 	expect_line "$(console_of "$guest${word:+-$word}-$machine")" '^mmstress: [0-9]+ checks, 0 failures$'
+}
+
+# A Debian guest resizes its page table all the time while it uses it, by its kernel's debugfs file, and its
+# memory is right during that and after it. Its own table is of order 22.
+hpt_resize_case() {
+	local log kernel
+	log=$(console_of "hpt-resize-debian-$1")
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	kernel=$(guest_kernel debian13-64k)
+	write_partitions "$FILES/resize.dts" \
+		"k: kernel { data = /incbin/(\"$kernel\"); }; i: initrd { data = /incbin/(\"$INITRD_TEST\"); };" \
+		"debian:memory = <0 0x20000000>; hpt-order = <22>; hpt-resize-order = <24>; kernel = <&k>; initrd = <&i>;
+		bootargs = \"console=hvc0 hpt_order=24,22,23,20,22,21\";"
+	boot_to_end "$1" --partitions "$FILES/resize.dts"
+	expect_count "$log" '^mmstress: [0-9]+ checks, 0 failures$' 2
+	expect_count "$log" '^penstock-guest: mmstress ended with status 0$' 2
+	# The table grows and shrinks, by the kernel's word too.
+	expect_line "$log" '^hpt_order: 24 of 24$'
+	expect_line "$log" '^hpt_order: 22 of 22$'
+	expect_line "$log" '^hpt_order: 21 of 21$'
 }
 
 # open_session NAME MACHINE OPTIONS...: boots. What is typed goes to descriptor 3; the console is in

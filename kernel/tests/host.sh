@@ -12,6 +12,8 @@ host_cases() {
 	run_case doc doc_case
 	run_case shellcheck shellcheck_case
 	run_case screenshot screenshot_case
+	run_case hptdump hptdump_case
+	run_case control-header control_header_case
 	cargo_test_cases
 	run_case loom-hpt loom_case penstock-mm
 	run_case loom-smp loom_case penstock-kernel
@@ -44,6 +46,28 @@ screenshot_case() {
 	python3 "$ROOT/kernel/tests/screenshot.py" "$TARGET_DIR/debug/examples/screenshots"
 }
 
+# The hypervisor's own tests hold what it prints against the same text.
+hptdump_case() {
+	have python3 || skip "python3 is not installed"
+	python3 "$ROOT/kernel/tests/hptdump.py"
+}
+
+# The control interface's records in C: the header asserts every size and offset, for compilers of
+# 32 and 64 bits and of both byte orders, as far as they are here.
+control_header_case() {
+	local compiler tried=0
+	local -a command
+	for compiler in 'cc -m64' 'cc -m32' powerpc64le-linux-gnu-gcc powerpc64-linux-gnu-gcc powerpc-linux-gnu-gcc; do
+		read -ra command <<<"$compiler"
+		# Not every compiler has both widths.
+		"${command[@]}" -ffreestanding -fsyntax-only -x c /dev/null 2>/dev/null || continue
+		"${command[@]}" -std=c11 -Wall -Wextra -Werror -ffreestanding -fsyntax-only -x c \
+			"$ROOT/kernel/src/control/penstock-control.h" || fail "$compiler lays the records out differently"
+		tried=$((tried + 1))
+	done
+	((tried > 0)) || skip "there is no C compiler"
+}
+
 # The code that only the bare-metal target has. Lints are warnings there, so any is looked for.
 clippy_bare_metal_case() {
 	local bin out
@@ -65,6 +89,7 @@ build_checker_case() {
 # cargo test counts its own tests: its numbers are added to ours, and what it ignored is named.
 cargo_test_cases() {
 	local log=$TEST_LOGS/cargo-test.log status=0 name passed failed ignored
+	wanted cargo-test || return 0
 	if [[ $OPT_DRY_RUN == 1 ]]; then
 		printf 'cargo-test\n'
 		return

@@ -7,11 +7,13 @@ partition_cases() {
 	local machine smp
 	for machine in "${TEST_MACHINES[@]}"; do
 		run_case "partitions-builtin-$machine" partitions_builtin_case "$machine"
+		run_case "partitions-xive-$machine" partitions_xive_case "$machine"
 		run_case "partitions-restart-$machine" partitions_restart_case "$machine"
 		run_case "threads-selftest-$machine" threads_selftest_case "$machine"
 		run_case "threads-builtin-$machine" threads_builtin_case "$machine"
 		run_case "threads-monitor-$machine" threads_monitor_case "$machine"
 	done
+	run_case "partitions-provoked-${TEST_MACHINES[0]}" partitions_provoked_case "${TEST_MACHINES[0]}"
 	for smp in 1 2; do
 		run_case "threads-spin-smp$smp" threads_spin_case "${TEST_MACHINES[0]}" "$smp"
 	done
@@ -35,13 +37,14 @@ write_partitions() {
 	} >"$file"
 }
 
-# builtin_partitions FILE.dts NAME:BOOTARGS...: each runs the built-in guest.
+# builtin_partitions FILE.dts NAME:BOOTARGS[:PROPERTIES]...: each runs the built-in guest.
 builtin_partitions() {
-	local file=$1 partition partitions=()
+	local file=$1 partition name bootargs properties partitions=()
 	[[ -f $BUILTIN_ELF ]] || skip "the built-in guest does not build"
 	shift
 	for partition in "$@"; do
-		partitions+=("${partition%%:*}:memory = <0 0x10000000>; kernel = <&b>; memory-backing = \"lazy\"; bootargs = \"${partition#*:}\";")
+		IFS=: read -r name bootargs properties <<<"$partition"
+		partitions+=("$name:memory = <0 0x10000000>; kernel = <&b>; hpt-resize-order = <22>; memory-backing = \"lazy\"; bootargs = \"$bootargs\"; $properties")
 	done
 	write_partitions "$file" "b: builtin { data = /incbin/(\"$BUILTIN_ELF\"); };" "${partitions[@]}"
 }
@@ -53,17 +56,31 @@ expect_count() {
 	((count == $3)) || fail "the console has $count lines like: $2, not $3"
 }
 
-# Two guests that nobody watches: both pass all their checks, each in the other's turns, and the
-# console is the second's when the first has ended.
+# Two guests that nobody watches: both pass all their checks, resizes of the page table among them,
+# each in the other's turns, and the console is the second's when the first has ended. One is told of
+# pages of 4 KiB only, the other of 64 KiB too; their real modes have such pages.
 partitions_builtin_case() {
 	local log
 	log=$(console_of "partitions-builtin-$1")
-	builtin_partitions "$FILES/two.dts" one: two:
+	builtin_partitions "$FILES/two.dts" 'one:largest=4096:largest-page = <0x1000>;' \
+		'two:largest=65536:largest-page = <0x10000>;'
 	boot_to_end "$1" --partitions "$FILES/two.dts"
 	expect_count "$log" '^builtin: [0-9]+ passed, 0 failed$' 2
 	expect_count "$log" '^kernel: (one|two): restarts$' 2
 	expect_line "$log" '^kernel: one: shut off$'
 	expect_line "$log" '^kernel: two: shut off$'
+}
+
+# Two guests in exploitation mode and one that makes XICS calls: no context inherits anything of the
+# one that was on the thread before it.
+partitions_xive_case() {
+	local log
+	log=$(console_of "partitions-xive-$1")
+	builtin_partitions "$FILES/three.dts" 'one::interrupt-mode = "xive";' 'two::interrupt-mode = "xics";' \
+		'three::interrupt-mode = "xive";'
+	boot_to_end "$1" --partitions "$FILES/three.dts"
+	expect_count "$log" '^builtin: [0-9]+ passed, 0 failed$' 3
+	expect_count "$log" '^ok xive-reset$' 2
 }
 
 # One partition is busy all the time; the other is destroyed in the middle of its work and started
@@ -104,6 +121,30 @@ partitions_restart_case() {
 	printf 'x' >&3
 	end_session 0
 	expect_count "$console" '^builtin: [0-9]+ passed, 0 failed$' 2
+}
+
+# What must not happen is made to happen to one partition: the memory behind the large pages that it
+# was promised is in pieces, then the hypervisor finds an error of its own. It stops, with its
+# registers shown, and the other one goes on.
+partitions_provoked_case() {
+	builtin_partitions "$FILES/provoked.dts" one:wait two:wait 'small:wait:largest-page = <0x10000>;'
+	open_session "partitions-provoked-$1" "$1" --partitions "$FILES/provoked.dts"
+	wait_for 'builtin: waits for a key'
+	printf '\035' >&3
+	wait_for 'penstock> '
+	printf 'provoke small backing\ndestroy small\nprovoke one backing\n' >&3
+	wait_for 'kernel: one: failed'
+	expect_line "$console" '^error: its guest has no pages larger than 64 KiB$'
+	expect_line "$console" \
+		'^kernel: ERROR: one: guest real 0x[0-9a-f_]+: a page of 16384 KiB is wanted, and its backing has pages of 64 KiB$'
+	expect_line "$console" '^kernel: ERROR: one: stopped: BackingTooSmall at 0x[0-9a-f]+$'
+	printf 'destroy one\nprovoke one error\nstart one\nprovoke one error\nlist\nconsole two\n' >&3
+	wait_for 'kernel: one: failed' 2
+	expect_line "$console" '^error: one is shut off$'
+	expect_line "$console" '^ - +one +failed$'
+	printf 'x' >&3
+	end_session 0
+	expect_count "$console" '^builtin: [0-9]+ passed, 0 failed$' 1
 }
 
 # A Debian guest that waits at its prompt, beside one that is always busy: what is typed reaches it.

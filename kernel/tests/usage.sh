@@ -31,6 +31,7 @@ option_cases() {
 	run_case usage-builtin-tree refused '--partitions and --builtin exclude' --builtin --partitions "$FILES/good.dts"
 	run_case usage-tree-append refused '--partitions and --append exclude' --append x --partitions "$FILES/good.dts"
 	run_case usage-test-kernel refused '--kernel has no meaning with test' test --kernel "$FILES/text"
+	run_case usage-case refused '--case belongs to test' --case monitor
 	run_case usage-all refused '--all belongs to test' --all
 }
 

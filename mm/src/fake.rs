@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use penstock_arch::addr::HostReal;
 use penstock_arch::fake::RecordingTlb;
 use penstock_arch::hash::{Lpid, TlbieRb};
-use penstock_arch::tlb::{HpteStore, TlbMaintenance, TlbieErrata};
+use penstock_arch::tlb::{HpteStore, PateStore, TlbMaintenance, TlbieErrata};
 
 /// A processor on the host. Clones share the recording.
 #[derive(Clone, Debug, Default)]
@@ -130,6 +130,10 @@ impl TlbMaintenance for TestMachine {
 
     fn hpte_store(&self, store: HpteStore) {
         self.tlb.hpte_store(store);
+    }
+
+    fn pate_store(&self, store: PateStore) {
+        self.tlb.pate_store(store);
     }
 }
 

@@ -18,6 +18,7 @@ pub mod frame;
 pub mod guest_memory;
 pub mod hpt;
 pub mod page_ops;
+pub mod partition_table;
 pub mod real;
 pub mod slot;
 pub mod status;

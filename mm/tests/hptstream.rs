@@ -349,3 +349,68 @@ fn the_last_entry_of_the_largest_table_has_a_number() {
         "standard input: good: 8 bytes, 1 records, 0 valid, 1 invalid, order 36 or more\n"
     );
 }
+
+/// Streams of a real guest: see `mm/testdata`.
+fn real(name: &str) -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata");
+    format!("{folder}/debian13-64k-{name}.hpt")
+}
+
+#[test]
+fn a_real_guests_stream_is_good_and_its_law_holds() {
+    let (idle, stress) = (real("idle"), real("stress"));
+    assert_eq!(
+        text(&["verify", "--order", "18", &idle], b""),
+        format!("{idle}: good: 83528 bytes, 2063 records, 4189 valid, 12195 invalid, order 18\n")
+    );
+    let stats = text(&["stats", "--order", "18", &stress], b"");
+    for line in [
+        "  bytes             84160 = 8 x 2062 + 16 x 4229",
+        "  bolted             4116",
+        "  secondary             0",
+        "  segment 256M         93",
+        "  segment 1T         4136",
+        "  page 64K/64K       4213",
+        "  page 16M/16M         16",
+        "  R set              3885",
+        "  C set              4137",
+        "real mode area: 16M pages",
+    ] {
+        assert!(stats.lines().any(|found| found == line), "{line}\n{stats}");
+    }
+    let dump = text(&["dump", &idle], b"");
+    assert!(dump.lines().count() > 4189 + 2063);
+}
+
+#[test]
+fn a_real_guests_streams_differ_by_what_it_did() {
+    let (idle, stress) = (real("idle"), real("stress"));
+    assert_eq!(text(&["diff", "--order", "18", &idle, &idle], b""), "");
+    let output = run(&["diff", "--order", "18", &idle, &stress], b"");
+    assert_eq!(output.status.code(), Some(3));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let count = |sign| lines.lines().filter(|line| line.starts_with(sign)).count();
+    // As many more as the second one has.
+    assert_eq!(count('+') - count('-'), 4229 - 4189, "{lines}");
+}
+
+#[test]
+fn a_real_guests_stream_is_the_same_in_every_form() {
+    let idle = real("idle");
+    let original = std::fs::read(&idle).unwrap();
+    let common = ["--order", "18"];
+    let convert = |from: &str, to: &str, input: &[u8]| {
+        let arguments = ["convert", "--from", from, "--to", to, "-", "-"];
+        printed(&[&arguments[..1], &common, &arguments[1..]].concat(), input)
+    };
+    let big = convert("le", "be", &original);
+    assert_eq!(big.len(), original.len());
+    assert_ne!(big, original);
+    assert_eq!(convert("be", "le", &big), original);
+    let framed = convert("le", "qemu", &original);
+    assert_eq!(convert("qemu", "le", &framed), original);
+    let path = file("real-framed", &framed);
+    let path = path.to_str().unwrap();
+    let arguments = ["diff", "--order", "18", "--format-b", "qemu", &idle, path];
+    assert_eq!(text(&arguments, b""), "");
+}

@@ -7,13 +7,27 @@
 use crate::fw::FirmwareError;
 use crate::ids::Girq;
 
-/// How an XICS hcall failed (LoPAR, Hypervisor Call Return Codes).
+/// How an interrupt hcall failed (LoPAR, Hypervisor Call Return Codes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HcallError {
     /// `H_HARDWARE`: the machine refused.
     Hardware,
     /// `H_PARAMETER`: an argument is not legal.
     Parameter,
+    /// `H_P2`: the second argument is not legal.
+    P2,
+    /// `H_P3`: the third is not.
+    P3,
+    /// `H_P4`: the fourth is not.
+    P4,
+    /// `H_P5`: the fifth is not.
+    P5,
+    /// `H_STATE`: an H_INT_RESET is not finished.
+    State,
+    /// `H_NOT_AVAILABLE`: the virtual processor is not online.
+    NotAvailable,
+    /// `H_LONG_BUSY_ORDER_1_MSEC`: the call has to be made again; until then nothing is lost.
+    LongBusy,
 }
 
 impl HcallError {
@@ -23,6 +37,23 @@ impl HcallError {
         match self {
             Self::Hardware => -1,
             Self::Parameter => -4,
+            Self::P2 => -55,
+            Self::P3 => -56,
+            Self::P4 => -57,
+            Self::P5 => -58,
+            Self::State => -75,
+            Self::NotAvailable => 3,
+            Self::LongBusy => 9900,
+        }
+    }
+}
+
+/// What a call that was tried often enough within an hcall means for the guest.
+impl From<FirmwareError> for HcallError {
+    fn from(error: FirmwareError) -> Self {
+        match error {
+            FirmwareError::BUSY | FirmwareError::BUSY_EVENT => Self::LongBusy,
+            _ => Self::Hardware,
         }
     }
 }
@@ -63,6 +94,8 @@ pub enum SetupError {
     UnsuitableSource(Girq),
     /// The queue memory is not a 64 KiB frame.
     UnalignedQueues,
+    /// The machine has no single escalation interrupt for all priorities of a virtual processor.
+    NoSingleEscalation,
     /// The number does not fit in the 24 bits of XISR, or is one that XICS reserves (0 to 2).
     ReservedNumber,
 }
@@ -84,6 +117,9 @@ impl core::fmt::Display for SetupError {
                 )
             }
             Self::UnalignedQueues => f.write_str("event queues are not in an aligned 64 KiB frame"),
+            Self::NoSingleEscalation => {
+                f.write_str("firmware has no single escalation of virtual processors")
+            }
             Self::ReservedNumber => f.write_str("interrupt number is reserved by XICS"),
         }
     }
@@ -97,6 +133,13 @@ mod tests {
     fn codes_are_lopars() {
         assert_eq!(HcallError::Hardware.code(), -1);
         assert_eq!(HcallError::Parameter.code(), -4);
+        assert_eq!(HcallError::P2.code(), -55);
+        assert_eq!(HcallError::P3.code(), -56);
+        assert_eq!(HcallError::P4.code(), -57);
+        assert_eq!(HcallError::P5.code(), -58);
+        assert_eq!(HcallError::State.code(), -75);
+        assert_eq!(HcallError::NotAvailable.code(), 3);
+        assert_eq!(HcallError::LongBusy.code(), 9900);
         assert_eq!(RtasError::Hardware.code(), -1);
         assert_eq!(RtasError::Parameter.code(), -3);
     }

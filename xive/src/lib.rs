@@ -31,6 +31,7 @@ pub mod fake;
 pub mod fw;
 pub mod host;
 pub mod ids;
+pub mod native;
 pub mod presenter;
 pub mod priority;
 pub mod queue;

@@ -9,7 +9,7 @@ use super::std::boxed::Box;
 use super::std::sync::Mutex;
 use super::std::vec::Vec;
 use crate::hash::{Lpid, TlbieRb};
-use crate::tlb::{HpteStore, TlbMaintenance, TlbieErrata};
+use crate::tlb::{HpteStore, PateStore, TlbMaintenance, TlbieErrata};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// One thing that happened.
@@ -17,6 +17,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 pub enum Step {
     /// A store to the page table.
     Store(HpteStore),
+    /// A store to the partition table.
+    PateStore(PateStore),
     /// `ptesync`.
     Ptesync,
     /// `eieio`.
@@ -156,6 +158,10 @@ impl TlbMaintenance for RecordingTlb {
 
     fn hpte_store(&self, store: HpteStore) {
         self.record(Step::Store(store));
+    }
+
+    fn pate_store(&self, store: PateStore) {
+        self.record(Step::PateStore(store));
     }
 }
 

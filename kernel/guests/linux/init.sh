@@ -3,6 +3,8 @@
 #
 # /init of the Debian test guests (busybox). Words on the kernel's command line choose what it does:
 #   mmstress   runs the memory-stress program and powers off
+#   hpt_order=A,B,...  resizes the hash page table to each of these while that program runs, and again
+#              between two of its runs
 #   quick      powers off as soon as userspace is up
 #   otherwise  an interactive shell on the console
 
@@ -30,6 +32,35 @@ page_size=$(sed -n 's/^KernelPageSize: *//p' /proc/self/smaps | head -n 1)
 echo "penstock-guest: userspace up, Linux $(uname -r), $(nproc) CPU(s), pages of $page_size"
 
 if word quick; then
+	poweroff -f
+fi
+# resize_to ORDER: 0, or why not; the kernel says the same in its own words.
+resize_to() {
+	if echo "$1" >/sys/kernel/debug/powerpc/hpt_order; then
+		echo "hpt_order: $(cat /sys/kernel/debug/powerpc/hpt_order) of $1"
+	else
+		echo "hpt_order: $1 refused"
+	fi
+}
+
+orders=$(sed -n 's/.*hpt_order=\([0-9,]*\).*/\1/p' /proc/cmdline | tr , ' ')
+if [ -n "$orders" ]; then
+	mount -t debugfs debugfs /sys/kernel/debug
+	mmstress &
+	stress=$!
+	while kill -0 $stress 2>/dev/null; do
+		for order in $orders; do
+			resize_to "$order"
+			usleep 300000
+		done
+	done
+	wait $stress
+	echo "penstock-guest: mmstress ended with status $?"
+	for order in $orders; do
+		resize_to "$order"
+	done
+	mmstress
+	echo "penstock-guest: mmstress ended with status $?"
 	poweroff -f
 fi
 if word mmstress; then

@@ -104,8 +104,19 @@ pub enum ConfigError {
     BadHptOrder {
         /// The partition.
         partition: String,
+        /// Which property says so.
+        property: &'static str,
         /// log2 of the bytes that the file asks for.
         order: u32,
+    },
+    /// The largest hash page table is smaller than the one to begin with.
+    ResizeOrderTooSmall {
+        /// The partition.
+        partition: String,
+        /// log2 of the bytes of the table to begin with.
+        order: u32,
+        /// The same of the largest one.
+        resize_order: u32,
     },
     /// A framebuffer beyond its limits.
     BadFramebuffer {
@@ -186,6 +197,8 @@ pub enum Expected {
     TwoCells,
     /// Width, height and depth of a framebuffer.
     Framebuffer,
+    /// Bytes of a page that guests may have.
+    PageSize,
     /// A reference to a node.
     Reference,
     /// One string, not empty, of at most this many bytes.
@@ -208,6 +221,7 @@ impl fmt::Display for Expected {
             Self::Cells => f.write_str("numbers of threads, one cell for each"),
             Self::TwoCells => f.write_str("two cells"),
             Self::Framebuffer => f.write_str("three cells: width, height, depth"),
+            Self::PageSize => f.write_str("one cell: 4096, 65536 or 16777216"),
             Self::Reference => f.write_str("one reference to a node of /images"),
             Self::ShortText(bytes) => write!(f, "one string of 1 to {bytes} bytes"),
             Self::ShortTexts(bytes) => {
@@ -287,10 +301,23 @@ impl fmt::Display for ConfigError {
                     "partition {partition}: 0 virtual processors: one at least is needed"
                 )
             }
-            Self::BadHptOrder { partition, order } => write!(
+            Self::BadHptOrder {
+                partition,
+                property,
+                order,
+            } => write!(
                 f,
-                "partition {partition}: hpt-order {order} is not in {MIN_HPT_ORDER} to \
+                "partition {partition}: {property} {order} is not in {MIN_HPT_ORDER} to \
                  {MAX_HPT_ORDER}"
+            ),
+            Self::ResizeOrderTooSmall {
+                partition,
+                order,
+                resize_order,
+            } => write!(
+                f,
+                "partition {partition}: hpt-resize-order {resize_order} is less than the {order} of \
+                 the page table to begin with"
             ),
             Self::BadFramebuffer { partition, error } => {
                 write!(f, "partition {partition}: framebuffer: {error}")

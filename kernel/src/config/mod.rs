@@ -27,13 +27,19 @@
 //! ```
 //!
 //! Optional in a partition are `initrd`, `bootargs`, `hpt-order` (log2 of the hash page table's
-//! bytes, 18 to 36; memory/128 rounded up to a power of two by default), `model` and
+//! bytes, 18 to 36; memory/128 rounded up to a power of two by default), `hpt-resize-order` (the same
+//! of the largest table to which the partition may resize its own, at least `hpt-order`: memory for two
+//! of that size is set aside; without it, it may not), `model` and
 //! `root-compatible` (strings for guests that look at them), `memory-backing` (`"eager"`, the
 //! default, or `"lazy"`), `strict-flags` (without a value: page table calls answer H_PARAMETER to
 //! flags that they do not define, which is LoPAR's debug mode; otherwise such flags are ignored) and
 //! `framebuffer` (three cells: pixels of a row, rows, each 64 to 4096, and
-//! bits of a pixel, 8, 16 or 32; without it the partition has none). The property `control`, which has no value, lets a partition control others
-//! by H_CONTROL ([`crate::control`]). `pinned` (one cell for each virtual processor) names the
+//! bits of a pixel, 8, 16 or 32; without it the partition has none). `interrupt-mode` says how the
+//! guest works with interrupts: `"xics"`, the default, by calls, or `"xive"`, on the controller
+//! itself. The property `control`, which
+//! has no value, lets a partition control others by H_CONTROL ([`crate::control`]). `largest-page` is
+//! the largest page that the guest is told, in bytes: 4096, 65536, or 16777216, which is the default;
+//! its real mode has pages of that size too. `pinned` (one cell for each virtual processor) names the
 //! hardware threads that run it, by their numbers from 0 in the order of their PIRs; without it the
 //! hypervisor chooses, and leaves threads that others are pinned to alone as long as there are others.
 //!
@@ -47,9 +53,11 @@ mod error;
 mod read;
 
 use crate::hcall::UndefinedFlags;
+use crate::presentation::{InterruptMode, Windows};
 use crate::screen::Geometry;
 use alloc::vec::Vec;
 use penstock_arch::addr::GuestReal;
+use penstock_arch::hash::PageSize;
 use penstock_mm::hpt::changes::ChangeLog;
 use penstock_mm::slot::Slot;
 
@@ -106,8 +114,8 @@ pub struct Partitions<'a> {
 }
 
 impl<'a> Partitions<'a> {
-    /// One partition of one virtual processor that starts `kernel`, for the guest that needs no
-    /// file.
+    /// One partition of one virtual processor that starts `kernel`, and may double its page table, for
+    /// the guest that needs no file.
     #[must_use]
     pub fn single(
         name: &'a str,
@@ -130,13 +138,16 @@ impl<'a> Partitions<'a> {
                 initrd: None,
                 bootargs,
                 hpt_order: default_hpt_order(memory_bytes),
+                hpt_resize_order: Some(MAX_HPT_ORDER.min(default_hpt_order(memory_bytes) + 1)),
                 model: None,
                 root_compatible: Vec::new(),
                 backing,
                 undefined_flags: UndefinedFlags::default(),
                 framebuffer: None,
+                largest_page: PageSize::P16M,
                 authority: Authority::None,
                 pinned: Vec::new(),
+                interrupt_mode: InterruptMode::default(),
             }],
         }
     }
@@ -226,6 +237,9 @@ pub struct Partition<'a> {
     pub bootargs: &'a str,
     /// log2 of the bytes of its hash page table, [`MIN_HPT_ORDER`] to [`MAX_HPT_ORDER`].
     pub hpt_order: u32,
+    /// The same of the largest table to which it may resize it, at least `hpt_order`; `None` where it may
+    /// not resize it.
+    pub hpt_resize_order: Option<u32>,
     /// What its device tree says under `model`.
     pub model: Option<&'a str>,
     /// What its device tree says under `compatible`; empty where the file gives nothing.
@@ -236,26 +250,41 @@ pub struct Partition<'a> {
     pub undefined_flags: UndefinedFlags,
     /// What it draws on, where it has that.
     pub framebuffer: Option<Geometry>,
+    /// The largest page that it is told.
+    pub largest_page: PageSize,
     /// What it may do to others.
     pub authority: Authority,
     /// The threads that its virtual processors are pinned to, one for each; empty where the
     /// hypervisor chooses.
     pub pinned: Vec<u32>,
+    /// How its guest works with interrupts.
+    pub interrupt_mode: InterruptMode,
 }
 
 impl Partition<'_> {
-    /// Bytes of the hash page table with the reverse map beside it, which is as large.
+    /// Bytes of the hash page tables with the reverse maps beside them, which are as large.
     #[must_use]
     pub fn table_bytes(&self) -> u64 {
-        1_u64
-            .checked_shl(self.hpt_order.saturating_add(1))
-            .unwrap_or(u64::MAX)
+        let tables = 1 + u32::from(self.hpt_resize_order.is_some());
+        // 16 bytes an entry, and as much beside it.
+        self.most_entries().saturating_mul(32 * u64::from(tables))
     }
 
     /// Bytes of the framebuffer's memory slot; 0 without one.
     #[must_use]
     pub fn framebuffer_bytes(&self) -> u64 {
         self.framebuffer.map_or(0, Geometry::slot_bytes)
+    }
+
+    /// Bytes of the tables of the interrupt controller's windows; 0 without them.
+    fn window_bytes(&self) -> u64 {
+        match self.interrupt_mode {
+            InterruptMode::Xics => 0,
+            InterruptMode::Xive => Windows::plan(self.vcpus)
+                .iter()
+                .map(|window| Slot::overhead_bytes(window.bytes))
+                .fold(0, u64::saturating_add),
+        }
     }
 
     /// Bytes of the board's memory that the partition takes.
@@ -266,8 +295,16 @@ impl Partition<'_> {
             .saturating_add(Slot::overhead_bytes(self.memory_bytes))
             .saturating_add(self.framebuffer_bytes())
             .saturating_add(Slot::overhead_bytes(self.framebuffer_bytes()))
-            // 16 bytes an entry, and as much beside it.
-            .saturating_add(ChangeLog::bytes(self.table_bytes() / 32))
+            .saturating_add(self.window_bytes())
+            .saturating_add(ChangeLog::bytes(self.most_entries()))
+    }
+
+    /// Entries of the largest page table that it may have.
+    fn most_entries(&self) -> u64 {
+        let order = self.hpt_resize_order.unwrap_or(self.hpt_order);
+        1_u64
+            .checked_shl(order.saturating_sub(4))
+            .unwrap_or(u64::MAX)
     }
 }
 

@@ -11,11 +11,13 @@ use super::{
     Partitions, default_hpt_order,
 };
 use crate::hcall::UndefinedFlags;
+use crate::presentation::InterruptMode;
 use crate::screen::Geometry;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use penstock_arch::addr::GuestReal;
+use penstock_arch::hash::PageSize;
 use penstock_boot::flat_tree::{FlatTree, Node, Property};
 
 const COMPATIBLE: &str = "penstock,partitions-v1";
@@ -28,13 +30,16 @@ const PARTITION_PROPERTIES: &[&str] = &[
     "initrd",
     "bootargs",
     "hpt-order",
+    "hpt-resize-order",
     "model",
     "root-compatible",
     "memory-backing",
     "strict-flags",
     "framebuffer",
     "control",
+    "largest-page",
     "pinned",
+    "interrupt-mode",
 ];
 
 /// Reads a partition tree.
@@ -288,10 +293,30 @@ fn read_partition<'a>(
     }
     let hpt_order = fields.optional("hpt-order", Expected::Cell, |value| value.as_u32())?;
     let hpt_order = hpt_order.unwrap_or(default_hpt_order(memory_bytes));
-    if !(MIN_HPT_ORDER..=MAX_HPT_ORDER).contains(&hpt_order) {
-        return Err(ConfigError::BadHptOrder {
+    let hpt_resize_order =
+        fields.optional("hpt-resize-order", Expected::Cell, |value| value.as_u32())?;
+    let orders = [
+        ("hpt-order", Some(hpt_order)),
+        ("hpt-resize-order", hpt_resize_order),
+    ];
+    for (property, order) in orders {
+        if let Some(order) = order
+            && !(MIN_HPT_ORDER..=MAX_HPT_ORDER).contains(&order)
+        {
+            return Err(ConfigError::BadHptOrder {
+                partition: shown(name),
+                property,
+                order,
+            });
+        }
+    }
+    if let Some(resize_order) = hpt_resize_order
+        && resize_order < hpt_order
+    {
+        return Err(ConfigError::ResizeOrderTooSmall {
             partition: shown(name),
             order: hpt_order,
+            resize_order,
         });
     }
     let kernel = fields
@@ -351,6 +376,10 @@ fn read_partition<'a>(
     let control = fields.optional("control", Expected::NoValue, |value| {
         value.value.is_empty().then_some(Authority::Control)
     })?;
+    let largest_page = fields.optional("largest-page", Expected::PageSize, |value| {
+        let bytes = u64::from(value.as_u32()?);
+        PageSize::ALL.into_iter().find(|size| size.bytes() == bytes)
+    })?;
     let pinned = fields.optional("pinned", Expected::Cells, cells)?;
     if let Some(pinned) = &pinned
         && pinned.len() != vcpus as usize
@@ -361,6 +390,10 @@ fn read_partition<'a>(
             threads: pinned.len(),
         });
     }
+    let interrupt_mode =
+        fields.optional("interrupt-mode", Expected::OneOf("xics", "xive"), |value| {
+            InterruptMode::named(value.as_str()?)
+        })?;
     Ok(Partition {
         name,
         memory_bytes,
@@ -369,13 +402,16 @@ fn read_partition<'a>(
         initrd,
         bootargs: bootargs.unwrap_or(""),
         hpt_order,
+        hpt_resize_order,
         model,
         root_compatible: root_compatible.unwrap_or_default(),
         backing: backing.unwrap_or_default(),
         undefined_flags: strict.unwrap_or_default(),
         framebuffer,
+        largest_page: largest_page.unwrap_or(PageSize::P16M),
         authority: control.unwrap_or_default(),
         pinned: pinned.unwrap_or_default(),
+        interrupt_mode: interrupt_mode.unwrap_or_default(),
     })
 }
 

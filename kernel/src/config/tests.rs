@@ -41,13 +41,16 @@ fn every_property_is_read() {
             }),
             bootargs: "console=hvc0",
             hpt_order: 24,
+            hpt_resize_order: Some(25),
             model: Some("A model"),
             root_compatible: vec!["some,machine", "pseries"],
             backing: MemoryBacking::Lazy,
             undefined_flags: UndefinedFlags::Refused,
             framebuffer: Some(Geometry::new(1024, 768, 32).unwrap()),
+            largest_page: PageSize::P64K,
             authority: Authority::None,
             pinned: vec![1],
+            interrupt_mode: InterruptMode::Xive,
         }
     );
     assert_eq!(
@@ -64,13 +67,16 @@ fn every_property_is_read() {
             initrd: None,
             bootargs: "",
             hpt_order: 26,
+            hpt_resize_order: None,
             model: None,
             root_compatible: vec![],
             backing: MemoryBacking::Eager,
             undefined_flags: UndefinedFlags::Ignored,
             framebuffer: None,
+            largest_page: PageSize::P16M,
             authority: Authority::Control,
             pinned: vec![],
+            interrupt_mode: InterruptMode::Xics,
         }
     );
 }
@@ -144,18 +150,25 @@ fn threads_that_do_not_exist_are_refused_by_number() {
 fn partitions_are_held_against_the_board() {
     let bytes = changed(|_| ());
     let one = parse(&bytes).unwrap();
-    // 512 MiB, a page table of 16 MiB and as much of reverse map; a word and eight doublewords for each
-    // 32 KiB, a doubleword for each 64 KiB; half a byte for each entry.
+    // 512 MiB, two page tables of 32 MiB and as much of reverse maps; a word and eight doublewords for
+    // each 32 KiB, a doubleword for each 64 KiB; half a byte for each entry of one table.
     // And 3 MiB to draw on, with as much beside each MiB.
     let screen = (3 << 20) + Slot::overhead_bytes(3 << 20);
-    let needed = ((512 + 32) << 20) + (1 << 20) + (16 << 10) + (64 << 10) + (512 << 10) + screen;
+    // And, beside as much, what there is of the interrupt controller: eight sources, one, a
+    // virtual processor's queues, and the thread registers.
+    let windows: u64 = [1 << 20, 2 << 16, 1 << 20, 1 << 16]
+        .map(Slot::overhead_bytes)
+        .iter()
+        .sum();
+    let needed = ((512 + 128) << 20) + (1 << 20) + (16 << 10) + (64 << 10) + (1 << 20);
+    let needed = needed + screen + windows;
     assert_eq!(one.as_slice()[0].framebuffer_bytes(), 3 << 20);
     assert_eq!(one.as_slice()[0].required_bytes(), needed);
     assert_eq!(one.check_against(needed), Ok(()));
     assert_eq!(
         one.check_against(needed - 1024).unwrap_err().to_string(),
-        "partition debian: 512 MiB of memory, 3 MiB of framebuffer and 32 MiB of page table and \
-         reverse map do not fit the 548 MiB that the board has free"
+        "partition debian: 512 MiB of memory, 3 MiB of framebuffer and 128 MiB of page table and \
+         reverse map do not fit the 645 MiB that the board has free"
     );
     let two = parse(TWO).unwrap();
     let second = 4112_u64 << 20;
@@ -168,7 +181,7 @@ fn partitions_are_held_against_the_board() {
     );
     assert_eq!(
         two.check_against(0).unwrap_err().to_string(),
-        "partition debian: 512 MiB of memory, 3 MiB of framebuffer and 32 MiB of page table and \
+        "partition debian: 512 MiB of memory, 3 MiB of framebuffer and 128 MiB of page table and \
          reverse map do not fit the 0 MiB that the board has free"
     );
 }
@@ -374,15 +387,23 @@ fn partitions_are_as_the_schema_says() {
         "partition debian: 0 virtual processors: one at least is needed"
     );
     for order in [0_u8, 17, 37] {
-        assert_eq!(
-            with("hpt-order", &[0, 0, 0, order]),
-            alloc::format!("partition debian: hpt-order {order} is not in 18 to 36")
-        );
+        for property in ["hpt-order", "hpt-resize-order"] {
+            assert_eq!(
+                with(property, &[0, 0, 0, order]),
+                alloc::format!("partition debian: {property} {order} is not in 18 to 36")
+            );
+        }
     }
     assert_eq!(
-        with("hpt-order", &[0; 8]),
-        alloc::format!("{path}: hpt-order must be one cell")
+        with("hpt-resize-order", &[0, 0, 0, 23]),
+        "partition debian: hpt-resize-order 23 is less than the 24 of the page table to begin with"
     );
+    for property in ["hpt-order", "hpt-resize-order"] {
+        assert_eq!(
+            with(property, &[0; 8]),
+            alloc::format!("{path}: {property} must be one cell")
+        );
+    }
     for name in ["kernel", "initrd"] {
         assert_eq!(
             with(name, &[0, 0, 0, 77]),
@@ -401,10 +422,22 @@ fn partitions_are_as_the_schema_says() {
         with("memory-backing", b"slow\0"),
         alloc::format!("{path}: memory-backing must be \"eager\" or \"lazy\"")
     );
+    for value in [&b"XIVE\0"[..], b"xive", b"xics\0xive\0", b"\0", &[]] {
+        assert_eq!(
+            with("interrupt-mode", value),
+            alloc::format!("{path}: interrupt-mode must be \"xics\" or \"xive\"")
+        );
+    }
     for value in [&[0, 0, 0, 1][..], b"yes\0", &[0]] {
         assert_eq!(
             with("strict-flags", value),
             alloc::format!("{path}: strict-flags must be without a value")
+        );
+    }
+    for value in [&[0, 0, 0x20, 0][..], &[0; 4], &[0, 1, 0, 0, 0, 0, 0, 0]] {
+        assert_eq!(
+            with("largest-page", value),
+            alloc::format!("{path}: largest-page must be one cell: 4096, 65536 or 16777216")
         );
     }
     for cells in [&[640_u32, 480][..], &[640, 480, 32, 0], &[]] {

@@ -30,6 +30,8 @@ pub enum Reason {
     Sequence = 10,
     /// The stream's records in the payload are damaged, or the partition cannot have an entry.
     Stream = 11,
+    /// The payload asks for more work than a call may be.
+    Work = 12,
 }
 
 impl Reason {
@@ -57,6 +59,10 @@ impl Reason {
         (
             Self::Stream,
             "the stream's records are damaged, or name an entry that the partition cannot have",
+        ),
+        (
+            Self::Work,
+            "the stream's records name more than 65,535 entries that are not there",
         ),
     ];
 }
@@ -193,6 +199,7 @@ impl ControlError {
             Self::Address,
             "r6: not all memory of the caller, or not 0 where there is no buffer",
         ),
+        (Self::Busy, "another call works on the partition: again"),
         (
             Self::Argument(Argument::First),
             "r8 names what is not there, or has undefined bits",
@@ -202,8 +209,6 @@ impl ControlError {
             "r9 names what is not there, or has undefined bits",
         ),
         (Self::Argument(Argument::Third), "r10 is out of range"),
-        (Self::Busy, "another call works on the partition: again"),
-        (Self::Off, "the partition is shut off or has failed"),
         (
             Self::State,
             "the partition, its log or its streams are not in a state for this",
@@ -221,6 +226,7 @@ impl ControlError {
             Self::Stopping,
             "SUSPEND: virtual processors are on their way out: again",
         ),
+        (Self::Off, "the partition is shut off or has failed"),
         (Self::Hardware, "the hypervisor could not do it"),
     ];
 }

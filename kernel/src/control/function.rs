@@ -43,16 +43,18 @@ pub struct Description {
     pub arguments: &'static str,
     /// Results from r4 on.
     pub results: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
 }
 
 macro_rules! functions {
-    ($($(#[$doc:meta])* $number:literal $function:ident $name:ident, $buffer:expr,
+    ($($(#[doc = $meaning:literal])* $number:literal $function:ident $name:ident, $buffer:expr,
         $arguments:literal => $results:literal;)*) => {
         /// A function of the interface; its number is what r4 holds.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         pub enum Function {
-            $($(#[$doc])* $function = $number,)*
+            $($(#[doc = $meaning])* $function = $number,)*
         }
 
         impl Function {
@@ -64,6 +66,7 @@ macro_rules! functions {
                     buffer: $buffer,
                     arguments: $arguments,
                     results: $results,
+                    meaning: concat!($($meaning),*),
                 },)*
             ];
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The control interface: how a tool looks at another partition, and changes it.
+#![doc = include_str!("interface.md")]
 
 pub mod error;
 pub mod function;
 pub mod invalidation;
+pub mod operator;
 pub mod partition;
 pub mod records;
+mod registers;
 mod serve;
 pub mod session;
 pub mod target;
@@ -24,9 +26,10 @@ pub mod fuzzing;
 mod tests;
 
 pub use error::ControlError;
+pub use partition::Streams;
 pub use serve::{
-    Call, Caller, ControlPort, DONE, ENTRIES_PER_CALL, MAX_BUFFER_BYTES, Reply, WRITER, open_flags,
-    serve,
+    Call, Caller, ControlPort, DONE, Done, ENTRIES_PER_CALL, MAX_ABSENT_ENTRIES, MAX_BUFFER_BYTES,
+    Reply, WRITER, ask, ask_in, counts, open_flags, serve,
 };
 pub use session::{Holder, Session};
 pub use target::{Controlled, Directory};

@@ -46,9 +46,9 @@
 //! ```text
 //!               SUSPEND           VCPU_SET, STREAM_WRITE, HPT_DROP, INVALIDATE
 //!   Running -> (Stopping) -> Stopped -----------------------------> Dirty <--+
-//!      ^                        | RESUME, COMMIT                      | COMMIT  | the same
-//!      |                        v                                     v         |
-//!      +------- RESUME ----- Runnable <-------------------------------+---------+
+//!      ^           |            | RESUME, COMMIT                      | COMMIT | the same
+//!      |        RESUME          v                                     v        |
+//!      +-----------+-RESUME- Runnable <-------------------------------+--------+
 //! ```
 
 use super::error::ControlError;
@@ -254,6 +254,12 @@ impl Session {
         }
     }
 
+    /// Whether `who` holds the partition, or is about to.
+    #[must_use]
+    pub fn is_held_by(&self, who: Holder) -> bool {
+        self.holder() == Some(who)
+    }
+
     fn set_holder(&mut self, new: Option<Holder>) {
         match &mut self.hold {
             Hold::Running => {}
@@ -349,12 +355,26 @@ impl Session {
         result
     }
 
-    /// RESUME by `who`. The partition is the hypervisor's again.
+    /// RESUME by `who`. The partition is the hypervisor's again. A suspension that is not complete
+    /// yet is withdrawn.
     ///
     /// # Errors
     /// As [`halted`](Self::halted); [`ControlError::State`] after a change that was not committed,
     /// or with a stream open for writing; or what the partition says.
     pub fn resume<T: Controlled>(&mut self, target: &T, who: Holder) -> Result<(), ControlError> {
+        if let Hold::Stopping(holder) = self.hold {
+            if holder != Some(who) {
+                return Err(ControlError::Held);
+            }
+            // Nobody could change anything.
+            return match Runnable(Halted { holder }).resume(target) {
+                Ok(()) => {
+                    self.hold = Hold::Running;
+                    Ok(())
+                }
+                Err((_, error)) => Err(error),
+            };
+        }
         self.halted(who)?;
         if self.writer.is_some() {
             return Err(ControlError::State);

@@ -149,7 +149,7 @@ pub enum Harvest {
 /// What a harvest found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Harvested {
-    /// The entry to go on with; `None` at the end.
+    /// The cursor to go on with; `None` at the end.
     pub next: Option<u64>,
     /// Pages that became dirty by this.
     pub found: u64,
@@ -240,7 +240,9 @@ impl From<TargetError> for ControlError {
 
 type Answer<T = ()> = Result<T, TargetError>;
 
-/// A partition that can be controlled. Methods are called with its session locked.
+/// A partition that can be controlled. All methods but [`session`](Self::session),
+/// [`number`](Self::number), [`name`](Self::name), [`offer`](Self::offer), [`slot`](Self::slot) and
+/// [`check_hpt`](Self::check_hpt) are called with its session locked.
 pub trait Controlled {
     /// What the checker of the page table says when something is wrong.
     type Violation: core::fmt::Display;
@@ -268,12 +270,16 @@ pub trait Controlled {
     /// The partition cannot now.
     fn set_dirty_log(&self, slot: u32, logging: Logging) -> Answer;
 
-    /// Moves what the hardware noted about a logged slot into its log, by looking at up to
-    /// `entries` entries of the page table from number `from` on.
+    /// Cursors of [`harvest`](Self::harvest) are below this.
+    fn harvest_end(&self, slot: u32) -> u64;
+
+    /// Moves what the hardware noted about a part of a logged slot into its log. `cursor` is 0, or
+    /// what the call before gave; what it counts is the implementation's business. About `entries`
+    /// entries of the page table should be looked at.
     ///
     /// # Errors
     /// The partition cannot now.
-    fn harvest(&self, slot: u32, how: Harvest, from: u64, entries: u64) -> Answer<Harvested>;
+    fn harvest(&self, slot: u32, how: Harvest, cursor: u64, entries: u64) -> Answer<Harvested>;
 
     /// Tells which pages of a logged slot are dirty, from a page that is a multiple of 64 on, as a
     /// bitmap in the order of [`super::records::DirtyReply`]; how many bits are set. `bitmap` is
@@ -367,7 +373,8 @@ pub trait Controlled {
     /// What was written does not belong together; the partition stays as it is.
     fn commit(&self, change: &Dirty) -> Answer;
 
-    /// Lets virtual processors enter the guest.
+    /// Lets virtual processors enter the guest. Those that a suspension which was not complete told
+    /// to come out may do either.
     ///
     /// # Errors
     /// [`TargetError::Off`], or the partition cannot now.

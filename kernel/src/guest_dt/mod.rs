@@ -5,8 +5,8 @@
 //! it: that this is a logical partition (`/rtas` with `ibm,hypertas-functions`), where RTAS lies
 //! and what its tokens are, that the MMU is hashed and how large the page table is
 //! (`ibm,architecture-vec-5`, `ibm,pft-size`: a wrong size makes it hash into another table than
-//! the hardware does), what its processor can do, its console and its interrupt controller, here
-//! the one that XICS hcalls serve.
+//! the hardware does), what its processor can do, its console and its interrupt controller, of
+//! which there is one kind: the guest knows by it whether to make XICS calls or to work on XIVE.
 //!
 //! The tree holds what Linux needs and what users expect; `ibm,pa-features` and its kin only say
 //! what the hypervisor keeps up, so neither radix nor transactional memory nor doorbells between
@@ -25,6 +25,7 @@ use dtoolkit::ToPropertyValue;
 use dtoolkit::memreserve::MemoryReservation;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use penstock_arch::addr::GuestReal;
+use penstock_xive::native::{QUEUE_SIZES_LOG2, RESERVED_PRIORITIES, window};
 
 pub use cpu::{CpuKind, GuestCpu, page_sizes_within};
 
@@ -69,6 +70,8 @@ pub struct GuestDtParams<'a> {
     pub vty: Vty,
     /// The framebuffer, where there is one.
     pub framebuffer: Option<Framebuffer>,
+    /// How the guest works with interrupts.
+    pub interrupts: GuestInterrupts,
     /// Whether the guest may call H_RANDOM.
     pub random: RandomDevice,
     /// Where the tree will lie.
@@ -112,6 +115,18 @@ pub struct Framebuffer {
     pub geometry: Geometry,
     /// The byte order of the guest, in which it draws.
     pub order: ByteOrder,
+}
+
+/// The interrupt controller that the tree describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestInterrupts {
+    /// XICS calls serve it.
+    Xics,
+    /// The guest works on its pages.
+    Xive {
+        /// Sources for the guest's own use, from number 0 on.
+        own_sources: u32,
+    },
 }
 
 /// Whether there is a source of random numbers.
@@ -180,7 +195,10 @@ pub fn build(params: &GuestDtParams<'_>) -> Result<Vec<u8>, GuestDtError> {
         rtas(&params.rtas)?,
         vdevice(&params.vty),
         nvram(params.rtas.nvram_bytes),
-        interrupt_controller(),
+        match params.interrupts {
+            GuestInterrupts::Xics => interrupt_controller(),
+            GuestInterrupts::Xive { own_sources } => virtualization_engine(own_sources),
+        },
     ] {
         tree.root.add_child(child);
     }
@@ -233,18 +251,28 @@ fn fill_root(root: &mut DeviceTreeNode, params: &GuestDtParams<'_>) {
     if let Some(uuid) = params.uuid {
         set(root, "vm,uuid", uuid);
     }
+    if params.interrupts != GuestInterrupts::Xics {
+        // Without it Linux takes the controller for unusable.
+        set(root, "ibm,plat-res-int-priorities", RESERVED_PRIORITIES);
+    }
 }
 
 /// Option vector 5 as firmware would leave it after negotiation: byte 0 holds the number of the
 /// bytes after it less one.
 ///
-/// Everything in it is off. Byte 5 bit 0x20 (FORM2 affinity) without its tables would make Linux
-/// dereference null; byte 23 bits 0xc0 = 0 is XICS; byte 24 bits 0xc0 = 0 is the hashed MMU.
-const VECTOR_5: [u8; 25] = {
+/// Byte 6 bit 0x01 says that the page table can be resized, byte 23 bits 0xc0 are 0 for XICS and 0x40
+/// for XIVE exploitation; everything else in it is off. Byte 5 bit 0x20 (FORM2 affinity) without its
+/// tables would make Linux dereference null; byte 24 bits 0xc0 = 0 is the hashed MMU.
+fn vector_5(interrupts: GuestInterrupts, function_sets: &[&str]) -> [u8; 25] {
     let mut vector = [0; 25];
     vector[0] = 23;
+    vector[6] = u8::from(function_sets.contains(&"hcall-hpt-resize"));
+    vector[23] = match interrupts {
+        GuestInterrupts::Xics => 0,
+        GuestInterrupts::Xive { .. } => 0x40,
+    };
     vector
-};
+}
 
 fn chosen(params: &GuestDtParams<'_>) -> DeviceTreeNode {
     let mut node = node("chosen");
@@ -257,7 +285,8 @@ fn chosen(params: &GuestDtParams<'_>) -> DeviceTreeNode {
         set(&mut node, "linux,initrd-start", initrd.start.get());
         set(&mut node, "linux,initrd-end", initrd.end.get());
     }
-    set(&mut node, "ibm,architecture-vec-5", VECTOR_5.as_slice());
+    let vector = vector_5(params.interrupts, params.rtas.hypertas_functions);
+    set(&mut node, "ibm,architecture-vec-5", vector.as_slice());
     if let Some(seed) = params.rng_seed {
         set(&mut node, "rng-seed", seed);
     }
@@ -350,6 +379,30 @@ fn interrupt_controller() -> DeviceTreeNode {
     set(&mut node, "#address-cells", 0_u32);
     set(&mut node, "#interrupt-cells", 2_u32);
     set(&mut node, "ibm,interrupt-server-ranges", [0_u32, 1]);
+    set(&mut node, "phandle", INTERRUPT_CONTROLLER);
+    node
+}
+
+/// The controller of exploitation mode (LoPAR, PowerPC External Interrupt Virtualization Engine
+/// Nodes). LoPAR writes the name of one property with an underscore; all who read or write it do
+/// not.
+fn virtualization_engine(own_sources: u32) -> DeviceTreeNode {
+    let (user, os) = (window::TIMA_USER, window::TIMA_OS);
+    let mut node = node(&alloc::format!("interrupt-controller@{:x}", user.get()));
+    set(&mut node, "device_type", "power-ivpe");
+    set(&mut node, "compatible", "ibm,power-ivpe");
+    // The user's page is never there, but comes first.
+    let mut reg = [0; 8];
+    for (range, page) in reg.chunks_exact_mut(4).zip([user, os]) {
+        let [[high, low], [size_high, size_low]] = [page.get(), window::PAGE_BYTES].map(halves);
+        range.copy_from_slice(&[high, low, size_high, size_low]);
+    }
+    set(&mut node, "reg", reg);
+    set(&mut node, "ibm,xive-eq-sizes", QUEUE_SIZES_LOG2);
+    set(&mut node, "ibm,xive-lisn-ranges", [0, own_sources]);
+    flag(&mut node, "interrupt-controller");
+    set(&mut node, "#address-cells", 0_u32);
+    set(&mut node, "#interrupt-cells", 2_u32);
     set(&mut node, "phandle", INTERRUPT_CONTROLLER);
     node
 }

@@ -71,6 +71,7 @@ fn params(page_sizes: &[SegmentPageSize]) -> GuestDtParams<'_> {
             interrupt: None,
         },
         framebuffer: None,
+        interrupts: GuestInterrupts::Xics,
         random: RandomDevice::Absent,
         fdt: FdtPlace {
             base: GuestReal::new(0x1ffe_0000),
@@ -212,6 +213,17 @@ fn chosen_has_what_firmware_would_have_left() {
             assert_eq!(vector[23] & 0xc0, 0);
             assert_eq!(vector[5] & 0x20, 0);
             assert!(vector[1..].iter().all(|&byte| byte == 0));
+        },
+    );
+    with_tree(
+        |params| {
+            params.rtas.hypertas_functions = &["hcall-pft", "hcall-hpt-resize"];
+        },
+        |root| {
+            // The table can be resized (6).
+            let vector = bytes(&root, "chosen", "ibm,architecture-vec-5");
+            assert_eq!(vector[..7], [23, 0, 0, 0, 0, 0, 1]);
+            assert!(vector[7..].iter().all(|&byte| byte == 0));
         },
     );
     with_tree(
@@ -593,4 +605,38 @@ fn dtc_finds_nothing_to_complain_of() {
     let complaints = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{complaints}");
     assert_eq!(complaints, "");
+}
+
+#[test]
+fn exploitation_mode_is_told_by_its_own_controller() {
+    with_tree(
+        |params| params.interrupts = GuestInterrupts::Xive { own_sources: 8 },
+        |root| {
+            let path = "interrupt-controller@60302031b0000";
+            assert_eq!(text(&root, path, "compatible"), "ibm,power-ivpe");
+            assert_eq!(text(&root, path, "device_type"), "power-ivpe");
+            let user = [0x6_0302, 0x031b_0000, 0, 0x1_0000];
+            let os = [0x6_0302, 0x031a_0000, 0, 0x1_0000];
+            assert_eq!(cells(&root, path, "reg"), [user, os].concat());
+            assert_eq!(cells(&root, path, "ibm,xive-eq-sizes"), [12, 16, 21, 24]);
+            assert_eq!(cells(&root, path, "ibm,xive-lisn-ranges"), [0, 8]);
+            assert_eq!(cells(&root, path, "#interrupt-cells"), [2]);
+            assert!(is_flag(&root, path, "interrupt-controller"));
+            assert_eq!(cells(&root, "", "ibm,plat-res-int-priorities"), [7, 0xf8]);
+            let vector = bytes(&root, "chosen", "ibm,architecture-vec-5");
+            assert_eq!((vector[0], vector[23], vector[24]), (23, 0x40, 0));
+            assert!(
+                root.children()
+                    .all(|node| node.name() != "interrupt-controller")
+            );
+        },
+    );
+    with_tree(
+        |_| (),
+        |root| {
+            assert_eq!(property(&root, "", "ibm,plat-res-int-priorities"), None);
+            let vector = bytes(&root, "chosen", "ibm,architecture-vec-5");
+            assert_eq!(vector[23], 0);
+        },
+    );
 }

@@ -1,33 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The control interface's call: registers in and out of `control`.
+//! The control interface's call: registers in and out.
+//!
+//! A call may be about any partition, and may stop one, so it is served with the guest out of its
+//! context, where all partitions are known. Whoever has no authority does not get that far.
 
 use super::memory::arguments;
-use crate::control::partition::OnlyPartition;
-use crate::control::{Call, Caller, Holder, serve};
+use crate::control::{Call, ControlError, Reply};
 use crate::exit::LightExit;
 use crate::platform::Platform;
-use crate::rtas_memory::GuestRam;
 use crate::vcpu::Vcpu;
 
 pub(super) fn h_control<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    if vcpu.partition.control.is_none() {
+        return vcpu.answer(ControlError::Authority.status());
+    }
+    LightExit::CONTROL
+}
+
+/// The call that a virtual processor makes, which has left its guest with [`LightExit::CONTROL`].
+#[must_use]
+pub fn control_call<P: Platform>(vcpu: &Vcpu<P>) -> Call {
     let [function, partition, address, length, first, second, third] = arguments(vcpu);
-    let ours = vcpu.partition;
-    let call = Call {
+    Call {
         function,
         partition,
         address,
         length,
         arguments: [first, second, third],
-    };
-    let caller = Caller {
-        holder: Holder::Partition(ours.id),
-        number: ours.id.0.into(),
-        port: ours.control.as_ref(),
-    };
-    let mut memory = GuestRam(ours.mmu.memory());
-    let reply = serve(&call, &caller, &mut memory, &OnlyPartition(ours));
+    }
+}
+
+/// What it finds in its registers when it goes on.
+pub fn answer_control<P: Platform>(vcpu: &mut Vcpu<P>, reply: &Reply) {
     for (register, result) in vcpu.ctx.gpr.iter_mut().skip(4).zip(reply.results()) {
         *register = *result;
     }
-    vcpu.answer(reply.status)
+    let _ = vcpu.answer(reply.status);
 }

@@ -11,6 +11,17 @@ use crate::vcpu::Vcpu;
 use penstock_mm::status::HcallStatus;
 use penstock_xive::HcallError;
 
+/// The calling virtual processor's presentation. The calls have no place in the table of a partition
+/// in exploitation mode, so there always is one.
+macro_rules! presenter {
+    ($vcpu:ident) => {
+        match $vcpu.presenter.xics() {
+            Some(presenter) => presenter,
+            None => return $vcpu.answer(HcallStatus::FUNCTION),
+        }
+    };
+}
+
 fn status(result: Result<(), HcallError>) -> HcallStatus {
     match result {
         Ok(()) => HcallStatus::SUCCESS,
@@ -20,23 +31,19 @@ fn status(result: Result<(), HcallError>) -> HcallStatus {
 
 pub(super) fn h_cppr<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [cppr] = arguments(vcpu);
-    vcpu.presenter.h_cppr(&P::interrupts(), cppr);
+    presenter!(vcpu).h_cppr(&P::interrupts(), cppr);
     vcpu.answer(HcallStatus::SUCCESS)
 }
 
 pub(super) fn h_xirr<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
-    let xirr = vcpu
-        .presenter
-        .h_xirr(&P::interrupts(), vcpu.partition.sources());
+    let xirr = presenter!(vcpu).h_xirr(&P::interrupts(), vcpu.partition.sources());
     vcpu.ctx.gpr[4] = u64::from(xirr.get());
     vcpu.answer(HcallStatus::SUCCESS)
 }
 
 pub(super) fn h_xirr_x<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let now = P::timebase();
-    let stamped = vcpu
-        .presenter
-        .h_xirr_x(&P::interrupts(), vcpu.partition.sources(), now);
+    let stamped = presenter!(vcpu).h_xirr_x(&P::interrupts(), vcpu.partition.sources(), now);
     vcpu.ctx.gpr[4] = u64::from(stamped.xirr.get());
     vcpu.ctx.gpr[5] = stamped.timestamp;
     vcpu.answer(HcallStatus::SUCCESS)
@@ -44,18 +51,14 @@ pub(super) fn h_xirr_x<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
 
 pub(super) fn h_eoi<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [xirr] = arguments(vcpu);
-    let result = vcpu
-        .presenter
-        .h_eoi(&P::interrupts(), vcpu.partition.sources(), xirr);
+    let result = presenter!(vcpu).h_eoi(&P::interrupts(), vcpu.partition.sources(), xirr);
     vcpu.answer(status(result))
 }
 
 pub(super) fn h_ipi<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [server, mfrr] = arguments(vcpu);
     let servers = &*vcpu.partition.presenters;
-    let result = vcpu
-        .presenter
-        .h_ipi(&P::interrupts(), servers, server, mfrr);
+    let result = presenter!(vcpu).h_ipi(&P::interrupts(), servers, server, mfrr);
     vcpu.answer(status(result))
 }
 
@@ -63,10 +66,7 @@ pub(super) fn h_ipoll<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [server] = arguments(vcpu);
     let servers = &*vcpu.partition.presenters;
     let sources = vcpu.partition.sources();
-    match vcpu
-        .presenter
-        .h_ipoll(&P::interrupts(), servers, sources, server)
-    {
+    match presenter!(vcpu).h_ipoll(&P::interrupts(), servers, sources, server) {
         Ok(poll) => {
             vcpu.ctx.gpr[4] = u64::from(poll.xirr.get());
             vcpu.ctx.gpr[5] = u64::from(poll.mfrr);

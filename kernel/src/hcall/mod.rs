@@ -8,10 +8,12 @@
 
 pub mod clear_hpt;
 mod console;
-mod control;
+pub mod control;
 mod cpu;
+mod exploitation;
 mod interrupt;
 mod memory;
+mod resize;
 mod rtas;
 pub mod strict;
 pub mod table;

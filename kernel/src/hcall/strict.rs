@@ -28,6 +28,7 @@ use super::table::Table;
 use super::{Handler, SLOTS, slot};
 use crate::exit::LightExit;
 use crate::platform::Platform;
+use crate::presentation::InterruptMode;
 use crate::vcpu::Vcpu;
 use penstock_arch::hash::HpteR;
 use penstock_mm::hpt::StorageKeys;
@@ -128,14 +129,22 @@ fn h_block_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
 
 impl<P: Platform> Table<P> {
     /// Handlers by slot, of a partition that refuses undefined flags.
-    pub const STRICT: &'static [Handler<P>; SLOTS] = &Self::build_strict();
+    pub const STRICT: &'static [Handler<P>; SLOTS] = &Self::build_strict(InterruptMode::Xics);
+    /// The same for a partition in exploitation mode.
+    pub const STRICT_EXPLOITATION: &'static [Handler<P>; SLOTS] =
+        &Self::build_strict(InterruptMode::Xive);
 
     /// The table for a partition.
     #[must_use]
-    pub const fn of(undefined: UndefinedFlags) -> &'static [Handler<P>; SLOTS] {
-        match undefined {
-            UndefinedFlags::Ignored => Self::DISPATCH,
-            UndefinedFlags::Refused => Self::STRICT,
+    pub const fn of(
+        mode: InterruptMode,
+        undefined: UndefinedFlags,
+    ) -> &'static [Handler<P>; SLOTS] {
+        match (mode, undefined) {
+            (InterruptMode::Xics, UndefinedFlags::Ignored) => Self::DISPATCH,
+            (InterruptMode::Xics, UndefinedFlags::Refused) => Self::STRICT,
+            (InterruptMode::Xive, UndefinedFlags::Ignored) => Self::EXPLOITATION,
+            (InterruptMode::Xive, UndefinedFlags::Refused) => Self::STRICT_EXPLOITATION,
         }
     }
 
@@ -152,8 +161,8 @@ impl<P: Platform> Table<P> {
         (H_BLOCK_REMOVE, h_block_remove::<P>),
     ];
 
-    const fn build_strict() -> [Handler<P>; SLOTS] {
-        let mut slots = *Self::DISPATCH;
+    const fn build_strict(mode: InterruptMode) -> [Handler<P>; SLOTS] {
+        let mut slots = Self::build(mode);
         let mut i = 0;
         while i < Self::CHECKED.len() {
             match slot(Self::CHECKED[i].0) {

@@ -4,9 +4,11 @@
 //! Dispatch, counts, the function sets told to the guest and the README's list all come from it.
 
 use super::{
-    Handler, SLOTS, clear_hpt, console, control, cpu, h_function, interrupt, memory, rtas, slot,
+    Handler, SLOTS, clear_hpt, console, control, cpu, exploitation, h_function, interrupt, memory,
+    resize, rtas, slot,
 };
 use crate::platform::Platform;
+use crate::presentation::InterruptMode;
 
 /// One hypervisor call.
 pub struct Hcall<P: Platform> {
@@ -72,20 +74,55 @@ hcalls! {
     0x31c H_SET_MODE("mflags, resource, value1, value2") = cpu::h_set_mode, "LoPAR, H_SET_MODE";
     0x328 H_BLOCK_REMOVE("ava, eight translation specifiers") = memory::h_block_remove, "LoPAR, H_BLOCK_REMOVE";
     0x358 H_CLEAR_HPT("") = clear_hpt::h_clear_hpt, "LoPAR, H_CLEAR_HPT";
+    0x36c H_RESIZE_HPT_PREPARE("flags, shift") = resize::h_resize_hpt_prepare, "LoPAR, H_RESIZE_HPT_PREPARE";
+    0x370 H_RESIZE_HPT_COMMIT("flags, shift") = resize::h_resize_hpt_commit, "LoPAR, H_RESIZE_HPT_COMMIT";
     0x37c H_REGISTER_PROC_TBL("flags, table, page-size, size") = cpu::h_register_proc_tbl, "LoPAR, H_REGISTER_PROCESS_TABLE";
+    0x3a8 H_INT_GET_SOURCE_INFO("flags, lisn") = exploitation::h_int_get_source_info, "LoPAR, H_INT_GET_SOURCE_INFO";
+    0x3ac H_INT_SET_SOURCE_CONFIG("flags, lisn, target, priority, eisn") = exploitation::h_int_set_source_config, "LoPAR, H_INT_SET_SOURCE_CONFIG";
+    0x3b0 H_INT_GET_SOURCE_CONFIG("flags, lisn") = exploitation::h_int_get_source_config, "LoPAR, H_INT_GET_SOURCE_CONFIG";
+    0x3b4 H_INT_GET_QUEUE_INFO("flags, target, priority") = exploitation::h_int_get_queue_info, "LoPAR, H_INT_GET_QUEUE_INFO";
+    0x3b8 H_INT_SET_QUEUE_CONFIG("flags, target, priority, queue, size") = exploitation::h_int_set_queue_config, "LoPAR, H_INT_SET_QUEUE_CONFIG";
+    0x3bc H_INT_GET_QUEUE_CONFIG("flags, target, priority") = exploitation::h_int_get_queue_config, "LoPAR, H_INT_GET_QUEUE_CONFIG";
+    0x3c0 H_INT_SET_OS_REPORTING_LINE("flags, line") = exploitation::h_int_set_os_reporting_line, "LoPAR, H_INT_SET_OS_REPORTING_LINE";
+    0x3c4 H_INT_GET_OS_REPORTING_LINE("flags, target") = exploitation::h_int_get_os_reporting_line, "LoPAR, H_INT_GET_OS_REPORTING_LINE";
+    0x3c8 H_INT_ESB("flags, lisn, offset, data") = exploitation::h_int_esb, "LoPAR, H_INT_ESB";
+    0x3cc H_INT_SYNC("flags, lisn") = exploitation::h_int_sync, "LoPAR, H_INT_SYNC";
+    0x3d0 H_INT_RESET("flags") = exploitation::h_int_reset, "LoPAR, H_INT_RESET";
     0xf000 H_RTAS("argument block") = rtas::h_rtas, "private: RTAS by hcall, as the RTAS blob makes it";
     0xf004 H_CONTROL("function, partition, buffer, length, arguments") = control::h_control, "private: the control interface, for partitions marked `control`";
 }
 
-impl<P: Platform> Table<P> {
-    /// Handlers by slot.
-    pub const DISPATCH: &'static [Handler<P>; SLOTS] = &Self::build();
+/// The mode of interrupts in which a call exists, if there is but one (LoPAR, XIVE Legacy vs.
+/// Exploitation Mode Hypervisor Call Function Table).
+#[must_use]
+pub const fn mode_of(token: u64) -> Option<InterruptMode> {
+    match token {
+        0x064..=0x074 | 0x2fc => Some(InterruptMode::Xics),
+        0x3a8..=0x3d0 => Some(InterruptMode::Xive),
+        _ => None,
+    }
+}
 
-    const fn build() -> [Handler<P>; SLOTS] {
+/// Whether a partition in this mode has a call.
+const fn has(mode: InterruptMode, token: u64) -> bool {
+    match mode_of(token) {
+        Some(only) => only as u8 == mode as u8,
+        None => true,
+    }
+}
+
+impl<P: Platform> Table<P> {
+    /// Handlers by slot, of a partition that makes XICS calls.
+    pub const DISPATCH: &'static [Handler<P>; SLOTS] = &Self::build(InterruptMode::Xics);
+    /// The same for a partition in exploitation mode.
+    pub const EXPLOITATION: &'static [Handler<P>; SLOTS] = &Self::build(InterruptMode::Xive);
+
+    pub(super) const fn build(mode: InterruptMode) -> [Handler<P>; SLOTS] {
         let mut slots: [Handler<P>; SLOTS] = [h_function::<P>; SLOTS];
         let mut i = 0;
         while i < Self::HCALLS.len() {
             match slot(Self::HCALLS[i].number) {
+                _ if !has(mode, Self::HCALLS[i].number) => {}
                 Some(at) => slots[at] = Self::HCALLS[i].handler,
                 None => panic!("a token that the dispatch table cannot hold"),
             }
@@ -95,6 +132,9 @@ impl<P: Platform> Table<P> {
     }
 }
 
+/// The function set that only a partition with a second table is told of.
+pub const RESIZE_SET: &str = "hcall-hpt-resize";
+
 /// LoPAR's function sets that the table could serve, with all that each demands (LoPAR,
 /// Hypervisor Call Functions, table of hcall() tokens). Sets of several calls come whole or not.
 const SETS: &[(&str, &[u64])] = &[
@@ -102,23 +142,31 @@ const SETS: &[(&str, &[u64])] = &[
     ("hcall-bulk", &[0x124]),
     ("hcall-block-remove", &[0x328]),
     ("hcall-clr-hpt", &[0x358]),
+    (RESIZE_SET, &[0x36c, 0x370]),
     ("hcall-copy", &[0x2c]),
     ("hcall-sprg0", &[0x24]),
     ("hcall-term", &[0x54, 0x58]),
     ("hcall-interrupt", &[0x64, 0x68, 0x6c, 0x70, 0x74, 0x2fc]),
+    (
+        "hcall-int-exploitation",
+        &[
+            0x3a8, 0x3ac, 0x3b0, 0x3b4, 0x3b8, 0x3bc, 0x3c0, 0x3c4, 0x3c8, 0x3cc, 0x3d0,
+        ],
+    ),
     ("hcall-splpar", &[0xdc, 0xe0, 0xe4, 0xe8, 0xec, 0xf0, 0xf4]),
     ("SLB-Buffer", &[0xdc]),
     ("hcall-random", &[0x300]),
     ("hcall-set-mode", &[0x31c]),
 ];
 
-/// The function sets of `ibm,hypertas-functions`: those of which the table has every call.
-pub fn function_sets() -> impl Iterator<Item = &'static str> {
+/// The function sets of `ibm,hypertas-functions`: those of which a partition in this mode has every
+/// call.
+pub fn function_sets(mode: InterruptMode) -> impl Iterator<Item = &'static str> {
     SETS.iter()
-        .filter(|(_, calls)| {
+        .filter(move |(_, calls)| {
             calls
                 .iter()
-                .all(|call| NAMES.iter().any(|(n, _)| n == call))
+                .all(|call| has(mode, *call) && NAMES.iter().any(|(n, _)| n == call))
         })
         .map(|(name, _)| *name)
 }
@@ -146,7 +194,8 @@ mod tests {
 
     #[test]
     fn an_advertised_set_is_complete_by_lopar() {
-        for set in function_sets() {
+        let both = [InterruptMode::Xics, InterruptMode::Xive].map(function_sets);
+        for set in both.into_iter().flatten() {
             let calls: Vec<u64> = rows()
                 .filter(|(_, _, sets)| sets.split_whitespace().any(|s| s == set))
                 .filter_map(|(_, token, _)| token)
@@ -163,7 +212,12 @@ mod tests {
 
     #[test]
     fn the_sets_of_one_processor_partitions() {
-        let sets: Vec<&str> = function_sets().collect();
+        let sets: Vec<&str> = function_sets(InterruptMode::Xics).collect();
+        assert!(!sets.contains(&"hcall-int-exploitation"));
+        let native: Vec<&str> = function_sets(InterruptMode::Xive).collect();
+        assert!(native.contains(&"hcall-int-exploitation"));
+        assert!(!native.contains(&"hcall-interrupt"));
+        assert_eq!(native.len(), sets.len());
         assert!(sets.contains(&"hcall-pft") && sets.contains(&"SLB-Buffer"));
         assert!(sets.contains(&"hcall-set-mode") && sets.contains(&"hcall-interrupt"));
         // Needs H_CONFER and the rest, which come with several virtual processors.

@@ -6,9 +6,11 @@ extern crate std;
 mod console;
 mod control;
 mod cpu;
+mod exploitation;
 mod interrupt;
 mod memory;
 mod random;
+mod resize;
 mod rtas;
 mod strict;
 

@@ -2,42 +2,39 @@
 //! Making a partition from its configuration, putting its guest into its memory, and taking all
 //! back when it ends.
 
-use super::hardware::{Hardware, HwInterrupts, HwMemory, scope_of};
-use super::interrupts::{self, Ground, Interrupts};
+use super::builtin;
+use super::hardware::{Hardware, HwMemory, scope_of};
+use super::interrupts::{self, Forgotten, Ground, Interrupts};
 use super::start::Machine;
-use super::{builtin, firmware::Opal};
 use crate::config::{self, Authority, MemoryBacking, Partitions};
 use crate::console::{GuestId, InputRing, OutputRing};
-use crate::control::{ControlPort, Session};
+use crate::control::{ControlPort, Streams};
 use crate::guest_dt::{
-    self, CpuKind, FdtPlace, Framebuffer, GuestCpu, GuestDtParams, GuestRtas, RandomDevice, Vty,
+    self, CpuKind, FdtPlace, Framebuffer, GuestCpu, GuestDtParams, GuestInterrupts, GuestRtas,
+    RandomDevice, Vty,
 };
-use crate::hcall::function_sets;
+use crate::hcall::{function_sets, table::RESIZE_SET};
 use crate::image::{self, LoadPlan, LoadRequest};
 use crate::occupied::Occupied;
 use crate::partition::{
     Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, VTY_UNIT, Watchpoints,
     complaint_budget,
 };
+use crate::platform::Platform;
+use crate::presentation::{InterruptMode, Windows, own_sources};
 use crate::rtas::{self, Rtas};
 use crate::screen::{self, Geometry, Screen};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
-use penstock_arch::endian::AtomicBe64;
-use penstock_arch::hash::{Lpid, PageSize};
+use penstock_arch::hash::Lpid;
 use penstock_arch::spr;
-use penstock_arch::tlb::TlbMaintenance;
 use penstock_boot::bootinfo::SegmentPageSize;
 use penstock_mm::frame::FrameAllocator;
-use penstock_mm::guest_memory::{Backing, GuestMemory, SlotId};
+use penstock_mm::guest_memory::{Backing, GuestMemory, MemoryConfig, SlotId};
 use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
-use penstock_mm::real::RealArray;
-
-/// The partition table: two doublewords an LPID.
-pub type PartitionTable = RealArray<AtomicBe64>;
+use penstock_xive::native::window;
 
 /// What partitions are made of.
 pub struct Resources<'a> {
@@ -47,8 +44,6 @@ pub struct Resources<'a> {
     pub memory: HwMemory,
     /// Free memory.
     pub frames: Box<FrameAllocator>,
-    /// The partition table.
-    pub table: PartitionTable,
     /// For H_GET_CPU_CHARACTERISTICS.
     pub characteristics: CpuCharacteristics,
     /// For H_SET_MODE.
@@ -106,51 +101,65 @@ pub fn create(
     let plan = image::plan(&LoadRequest::of(configuration)).map_err(|error| fail(&error))?;
     let page_sizes = guest_dt::page_sizes_within(
         &resources.machine.info.cpu.page_sizes,
-        PageSize::P16M.shift(),
+        configuration.largest_page.shift(),
     );
     let tree = device_tree(resources.machine, number, configuration, &plan, &page_sizes)
         .map_err(|error| fail(&error))?;
     let lpid = Lpid::new(u32::from(number.0));
     let order =
         HptOrder::new(configuration.hpt_order).ok_or_else(|| fail(&"hpt-order is out of range"))?;
+    let resize = configuration
+        .hpt_resize_order
+        .map(|order| HptOrder::new(order).ok_or_else(|| fail(&"hpt-resize-order is out of range")))
+        .transpose()?;
     let backing = match configuration.backing {
         MemoryBacking::Eager => Backing::Eager,
         MemoryBacking::Lazy => Backing::Lazy,
     };
     let before = spr::timebase();
-    let mut memory = GuestMemory::new(
-        resources.memory,
-        configuration.memory_bytes,
-        backing,
-        &mut resources.frames,
-    )
-    .map_err(|error| fail(&error))?;
+    let memory = MemoryConfig {
+        largest: configuration.largest_page,
+        ..MemoryConfig::new(configuration.memory_bytes, backing)
+    };
+    let mut memory = GuestMemory::with_config(resources.memory, memory, &mut resources.frames)
+        .map_err(|error| fail(&error))?;
     let screen_slot = match configuration.framebuffer.map(Geometry::slot_bytes) {
         None => None,
         Some(bytes) => match memory.add_framebuffer(screen::WINDOW, bytes, &mut resources.frames) {
             Ok(slot) => Some(slot),
             Err(error) => {
-                if let Err(lost) = memory.release(&mut resources.frames) {
-                    log::error!("memory of a partition is lost: {lost}");
-                }
+                give_back(resources, memory);
                 return Err(fail(&error));
             }
         },
     };
+    let windows = match configuration.interrupt_mode {
+        InterruptMode::Xics => None,
+        InterruptMode::Xive => {
+            match Windows::add(&mut memory, &mut resources.frames, configuration.vcpus) {
+                Ok(windows) => Some(windows),
+                Err(error) => {
+                    give_back(resources, memory);
+                    return Err(fail(&error));
+                }
+            }
+        }
+    };
     let backing_ticks = spr::timebase().wrapping_sub(before);
     let config = HptConfig {
         order,
-        // Memory comes in blocks of 16 MiB, so that is what backs guest address 0.
-        vrma_page: PageSize::P16M,
+        // Of the size of what backs guest address 0.
+        vrma_page: configuration.largest_page,
         keys: StorageKeys::Offered,
         ordering: StrongAccessOrder::NotOffered,
+        resize,
     };
     let mmu =
         HashMmu::new(lpid, memory, config, &mut resources.frames).map_err(|error| fail(&error))?;
     if let Some(slot) = screen_slot {
         let _ = mmu.start_log(slot);
     }
-    let interrupts = match interrupts::set_up(resources, configuration.vcpus) {
+    let interrupts = match interrupts::set_up(resources, configuration.vcpus, windows) {
         Ok(interrupts) => interrupts,
         Err(error) => {
             release_memory(resources, mmu);
@@ -160,10 +169,11 @@ pub fn create(
     if let Some(scope) = scope_of(lpid) {
         scope.forget();
     }
-    set_partition_table(resources, lpid, mmu.pate().map(|pate| pate.dwords()));
+    Hardware::set_partition_entry(lpid, mmu.pate());
     let Interrupts {
         presenters,
         sources,
+        exploited,
         ground,
     } = interrupts;
     let partition = Box::new(Partition {
@@ -178,6 +188,7 @@ pub fn create(
         page_sizes,
         presenters,
         sources,
+        exploited,
         characteristics: resources.characteristics,
         watchpoints: resources.watchpoints,
         undefined_flags: configuration.undefined_flags,
@@ -189,9 +200,11 @@ pub fn create(
             Authority::None => None,
             Authority::Control => Some(ControlPort::new()),
         },
-        session: spin::Mutex::new(Session::new()),
+        streams: spin::Mutex::new(Streams::new()),
         complaints: spin::Mutex::new(complaint_budget(resources.clock.timebase_hz)),
     });
+    // Its one page serves all virtual processors, each of which sees its own context there.
+    partition.fill_device_page(window::TIMA_OS);
     let occupied = match Occupied::new(partition) {
         Ok(occupied) => Arc::new(occupied),
         Err(partition) => {
@@ -231,36 +244,36 @@ fn machine_cpus(machine: &Machine) -> u32 {
     u32::try_from(threads).unwrap_or(u32::MAX)
 }
 
-/// Publishes the partition's page table, or with `None` that there is none (Power ISA 3.0B, Book
-/// III, Partition Table: an entry is valid by doubleword 0, which is stored last, or cleared first;
-/// the caches of both are invalidated).
-fn set_partition_table(resources: &Resources<'_>, lpid: Lpid, pate: Option<[u64; 2]>) {
-    let index = 2 * lpid.get() as usize;
-    if let Some([first, second]) = resources.table.get(index..index + 2) {
-        let [dword0, dword1] = pate.unwrap_or_default();
-        first.store(0, Ordering::Relaxed);
-        second.store(dword1, Ordering::Release);
-        first.store(dword0, Ordering::Release);
-    }
-    let memory = &resources.memory;
-    memory.ptesync();
-    memory.tlbie_pate(lpid);
-    memory.eieio();
-    memory.tlbsync();
-    memory.ptesync();
-}
-
 /// Takes back what a partition is made of. Nothing of it is on any thread.
 fn unmake(resources: &mut Resources<'_>, partition: Partition<Hardware>, ground: Ground) {
+    let had_pins = partition.exploited.is_some();
     let Partition {
         mmu,
         presenters,
         sources,
+        exploited,
         ..
     } = partition;
-    set_partition_table(resources, mmu.lpid(), None);
-    interrupts::tear_down(resources, presenters, sources, ground);
-    release_memory(resources, mmu);
+    Hardware::set_partition_entry(mmu.lpid(), None);
+    let interrupts = Interrupts {
+        presenters,
+        sources,
+        exploited,
+        ground,
+    };
+    match interrupts::tear_down(resources, interrupts) {
+        Forgotten::Yes => release_memory(resources, mmu),
+        // Event queues may be in it.
+        Forgotten::No if had_pins => log::error!("the memory of a partition is lost with them"),
+        Forgotten::No => release_memory(resources, mmu),
+    }
+}
+
+/// Gives memory back that no partition has come of.
+fn give_back(resources: &mut Resources<'_>, memory: GuestMemory<HwMemory>) {
+    if let Err(lost) = memory.release(&mut resources.frames) {
+        log::error!("memory of a partition is lost: {lost}");
+    }
 }
 
 fn release_memory(resources: &mut Resources<'_>, mmu: HashMmu<HwMemory>) {
@@ -280,9 +293,13 @@ fn device_tree(
     let kind = CpuKind::from_pvr(machine.pvr.get()).ok_or("unknown processor")?;
     let tokens: Vec<(&str, u32)> = rtas::FUNCTIONS
         .iter()
+        .filter(|function| function.is_in(configuration.interrupt_mode))
         .map(|function| (function.name, function.token))
         .collect();
-    let sets: Vec<&str> = function_sets().collect();
+    let resizes = configuration.hpt_resize_order.is_some();
+    let sets: Vec<&str> = function_sets(configuration.interrupt_mode)
+        .filter(|set| resizes || *set != RESIZE_SET)
+        .collect();
     let mut seed = [0u8; 32];
     for chunk in seed.chunks_mut(8) {
         chunk.copy_from_slice(&spr::random().unwrap_or_else(spr::timebase).to_be_bytes());
@@ -326,6 +343,12 @@ fn device_tree(
             geometry,
             order: image::byte_order(configuration.kernel.data),
         }),
+        interrupts: match configuration.interrupt_mode {
+            InterruptMode::Xics => GuestInterrupts::Xics,
+            InterruptMode::Xive => GuestInterrupts::Xive {
+                own_sources: own_sources(configuration.vcpus),
+            },
+        },
         random: RandomDevice::Present,
         fdt: FdtPlace {
             base: plan.fdt,
@@ -392,13 +415,11 @@ impl Guest {
         });
         let partition = self.occupied.partition();
         partition
-            .sources()
-            .reset(&HwInterrupts, &Opal)
-            .map_err(|error| alloc::format!("{}: interrupt sources: {error}", partition.name))?;
-        for presenter in &partition.presenters {
-            presenter.reset(&HwInterrupts);
-        }
+            .reset_interrupts()
+            .map_err(|error| alloc::format!("{}: interrupts: {error}", partition.name))?;
         partition.mmu.clear_all();
+        // It may have had another table, and begins with its first one.
+        Hardware::set_partition_entry(partition.mmu.lpid(), partition.mmu.pate());
         self.load(configuration)
     }
 

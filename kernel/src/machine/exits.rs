@@ -39,6 +39,8 @@ pub enum Next {
     Drain,
     /// The virtual processor waits for an interrupt, a prod or its decrementer.
     Cede,
+    /// A call of the control interface.
+    Control,
     /// The partition is held.
     #[expect(dead_code, reason = "no exit pauses a partition yet")]
     Pause(PauseReason),
@@ -55,6 +57,7 @@ pub fn handle(vcpu: &mut Vcpu<Hardware>, exit: GuestExit) -> Next {
         GuestExit::HypervisorDecrementer | GuestExit::Doorbell => Next::Enter,
         GuestExit::Cede => Next::Cede,
         GuestExit::DrainConsole => Next::Drain,
+        GuestExit::Control => Next::Control,
         GuestExit::BackingTooSmall => {
             if let Some(error) = vcpu.too_small {
                 log::error!("{}: {error}", name(vcpu));
@@ -176,7 +179,7 @@ pub fn maintenance() -> u64 {
 }
 
 /// What is known of a partition that is stopped by an error.
-fn post_mortem(vcpu: &Vcpu<Hardware>, exit: GuestExit) {
+pub fn post_mortem(vcpu: &Vcpu<Hardware>, exit: GuestExit) {
     let ctx = &vcpu.ctx;
     log::error!("{}: stopped: {exit:?} at {:#x}", name(vcpu), ctx.pc);
     log::error!(

@@ -297,6 +297,13 @@ impl Platform for Hardware {
         Self::write_lpcr(lpcr | kept);
     }
 
+    fn set_partition_entry(
+        lpid: penstock_arch::hash::Lpid,
+        pate: Option<penstock_arch::hash::Pate>,
+    ) {
+        super::partition_table::set(lpid, pate);
+    }
+
     fn random() -> Option<u64> {
         // The generator may run dry for a moment (Power ISA: retry about ten times).
         (0..10).find_map(|_| spr::random())

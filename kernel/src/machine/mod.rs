@@ -10,15 +10,18 @@
 
 mod builtin;
 mod console;
+mod control;
 mod create;
 mod exits;
 mod firmware;
 mod hardware;
 mod heap;
 mod interrupts;
+mod job;
 mod last_words;
 mod mitigations;
 mod operator;
+mod partition_table;
 mod run;
 mod runner;
 mod seat;

@@ -4,6 +4,7 @@
 use super::console::{self, OpalSink};
 use super::exits::End;
 use super::hardware::{HwInterrupts, HwMemory};
+use super::job::Jobs;
 use super::last_words::{ExitStatus, finish};
 use super::run::GRACE_SECONDS;
 use super::seat;
@@ -37,10 +38,12 @@ pub struct Operator {
     told_end: Option<u64>,
     /// When the last key was pressed.
     last_key: u64,
+    /// The command that is being done, in steps.
+    jobs: Jobs,
 }
 
-/// Bytes read at a time.
-const READ_BYTES: usize = 64;
+/// Most keys that are read at a time.
+const KEYS_PER_SERVICE: usize = 64;
 
 impl Operator {
     /// Nobody has typed anything.
@@ -50,6 +53,7 @@ impl Operator {
             editor: LineEditor::new(),
             told_end: None,
             last_key: 0,
+            jobs: Jobs::none(),
         }
     }
 
@@ -61,18 +65,15 @@ impl Operator {
     /// Reads what was typed, hands it out or does it, and moves output.
     pub fn service(&mut self, world: &mut World) {
         self.tell_end(world);
-        let mut buffer = [0u8; READ_BYTES];
-        let limit = self.room(world).min(buffer.len());
-        let len = match buffer.get_mut(..limit) {
-            Some(space) if !space.is_empty() => console::read(space),
-            _ => 0,
-        };
-        if len > 0 {
-            self.last_key = spr::timebase();
-        }
         let mut typed_to: Option<GuestId> = None;
-        for byte in buffer.iter().take(len) {
-            let routed = console::multiplexer().lock().route(*byte);
+        // One at a time, for what one key begins may leave the next one in the line.
+        for _ in 0..KEYS_PER_SERVICE {
+            let mut key = [0];
+            if !self.reads_on(world) || console::read(&mut key) == 0 {
+                break;
+            }
+            self.last_key = spr::timebase();
+            let routed = console::multiplexer().lock().route(key[0]);
             let (guest, byte) = match routed {
                 Routed::ToGuest(guest, byte) => (guest, byte),
                 Routed::ReturnedToGuest { guest, pass } => {
@@ -103,27 +104,35 @@ impl Operator {
             }
         }
         announce(world, typed_to);
+        if self.jobs.go_on(world) {
+            let _ = self
+                .editor
+                .redraw(&mut console::multiplexer().lock().text());
+        }
         self.show(world);
     }
 
-    /// How much can be read now. A guest that does not read leaves the rest in the line's own
-    /// buffer, so that nothing that is piped in is lost. Somebody at a terminal must reach the
-    /// monitor all the same: there, what does not fit is dropped.
-    fn room(&self, world: &mut World) -> usize {
+    /// Whether the next key is read now. A guest that does not read leaves the rest in the line's own
+    /// buffer, so that nothing that is piped in is lost, and so does a command that takes its time.
+    /// Somebody at a terminal must reach the monitor all the same, and `^C` the command: there, what
+    /// does not fit is dropped.
+    fn reads_on(&self, world: &mut World) -> bool {
         let focus = console::multiplexer().lock().focus();
         match (self.attendance, focus) {
+            (Attendance::Unattended, _) if self.jobs.any() => false,
             (Attendance::Unattended, Focus::Guest(id)) => world
                 .slot_mut(id)
                 .and_then(|slot| slot.guest.as_ref())
-                .map_or(READ_BYTES, |guest| guest.occupied.partition().input.room()),
-            (Attendance::Unattended, Focus::Monitor) | (Attendance::Interactive, _) => READ_BYTES,
+                .is_none_or(|guest| guest.occupied.partition().input.room() > 0),
+            (Attendance::Unattended, Focus::Monitor) | (Attendance::Interactive, _) => true,
         }
     }
 
     /// Moves output of the guest in focus, and the prompt where a message has cut it off.
     fn show(&self, world: &mut World) {
         let mut multiplexer = console::multiplexer().lock();
-        if multiplexer.take_disturbed() && multiplexer.focus() == Focus::Monitor {
+        let idle = !self.jobs.any();
+        if multiplexer.take_disturbed() && multiplexer.focus() == Focus::Monitor && idle {
             let _ = self.editor.redraw(&mut multiplexer.text());
         }
         let guest = match multiplexer.focus() {
@@ -184,7 +193,11 @@ impl Operator {
             match self.editor.input(byte, &mut multiplexer.text()) {
                 Edit::Editing => return,
                 Edit::Cancelled => {
-                    let _ = self.editor.redraw(&mut multiplexer.text());
+                    drop(multiplexer);
+                    self.jobs.cancel(world);
+                    let _ = self
+                        .editor
+                        .redraw(&mut console::multiplexer().lock().text());
                     return;
                 }
                 Edit::Line => {}
@@ -261,10 +274,24 @@ impl Operator {
             Command::Resume(name) => {
                 let place = find(world, Some(name), "resume")?;
                 check(world, place, Verb::Resume)?;
-                world.resume(place);
+                if world.allows(place, Verb::Resume) {
+                    world.resume(place);
+                } else {
+                    world.take_back(place)?;
+                }
                 Ok(())
             }
-            Command::Hpt(name) => {
+            Command::Hpt(name, Some(command)) => {
+                let place = find(world, Some(name), "hpt")?;
+                self.jobs.hpt(world, place, command)?;
+                return Ok(Done::UnderWay);
+            }
+            Command::Dirty(name, command) => {
+                let place = find(world, Some(name), "dirty")?;
+                self.jobs.dirty(world, place, command)?;
+                return Ok(Done::UnderWay);
+            }
+            Command::Hpt(name, None) => {
                 let place = find(world, Some(name), "hpt")?;
                 world.hold(place)?;
                 let guest = world.slots.get(place).and_then(|slot| slot.guest.as_ref());
@@ -296,6 +323,12 @@ impl Operator {
                     .begin(&mut window, kind)
                     .map_err(|busy| format!("{name}: {busy}"))?;
                 return Ok(Done::UnderWay);
+            }
+            Command::Provoke(name, trouble) => {
+                let place = find(world, Some(name), "provoke")?;
+                check(world, place, Verb::Suspend)?;
+                world.provoke(place, trouble)?;
+                Ok(())
             }
             Command::Destroy(name) => {
                 let place = find(world, Some(name), "destroy")?;
@@ -335,6 +368,17 @@ fn hpt(mmu: &HashMmu<HwMemory>, out: &mut impl Write) -> core::fmt::Result {
     writeln!(out, "4K/64K/16M:     {small} / {medium} / {large}")?;
     writeln!(out, "Hidden:         {}", mmu.hidden())?;
     writeln!(out, "tlbie one/all:  {} / {}", flushes.single, flushes.all)?;
+    let resizes = mmu.resize_counts();
+    if resizes.commits != 0 {
+        writeln!(
+            out,
+            "Resized:        {} times; {} entries kept, {} dropped for others, {} in no group of theirs",
+            resizes.commits,
+            resizes.entries.kept,
+            resizes.entries.displaced,
+            resizes.entries.misplaced
+        )?;
+    }
     let used = mmu.take_used_bytes(SlotId::MEMORY).unwrap_or(0);
     writeln!(
         out,
@@ -413,8 +457,8 @@ fn announce(world: &World, guest: Option<GuestId>) {
         guest: Some(guest), ..
     }) = world.slots.get(place)
     {
-        let sources = guest.occupied.partition().sources();
-        sources.trigger(&HwInterrupts, FIRST_DEVICE_LISN);
+        let partition = guest.occupied.partition();
+        partition.raise(&HwInterrupts, FIRST_DEVICE_LISN);
         // Where it waits and is not aboard, its thread must look.
         if let Some(seat) = seat::all().get(place) {
             seat.ring();
@@ -449,9 +493,11 @@ fn default_console(world: &World) -> Result<usize, String> {
 /// Whether the partition at `place` is in a state for `verb`.
 fn check(world: &World, place: usize, verb: Verb) -> Result<(), String> {
     match world.slots.get(place) {
-        Some(slot) if !slot.state.allows(verb) => {
-            Err(format!("{} is {}", slot.configuration.name, slot.state))
-        }
+        Some(slot) if !slot.shown_state().allows(verb) => Err(format!(
+            "{} is {}",
+            slot.configuration.name,
+            slot.shown_state()
+        )),
         _ => Ok(()),
     }
 }
@@ -460,7 +506,7 @@ fn row(slot: &Slot) -> PartitionRow<'_> {
     PartitionRow {
         id: slot.state.is_alive().then_some(slot.id.0),
         name: slot.configuration.name,
-        state: slot.state,
+        state: slot.shown_state(),
     }
 }
 

@@ -28,6 +28,7 @@ use penstock_arch::hw_thread::HwThread;
 use penstock_arch::regs::{Lpcr, sprn};
 use penstock_arch::switch::{self, FirstEntry};
 use penstock_arch::{entry, spr};
+use penstock_xive::native::OffThread;
 
 /// Turns a second where several virtual processors share a thread.
 pub const TURN_HZ: u64 = 100;
@@ -239,7 +240,13 @@ impl Runner {
         if let Some(seated) = seat.inside().as_mut() {
             let away = &mut seated.away;
             seated.occupant.with(|vcpu| {
-                vcpu.presenter.pull(&HwInterrupts);
+                let waits = away.is_some_and(|away| away.reason == PreemptReason::Cede);
+                let becomes = if waits {
+                    OffThread::Waiting
+                } else {
+                    OffThread::Ready
+                };
+                vcpu.presenter.pull(&HwInterrupts, becomes);
                 switch::leave(&thread, &mut vcpu.parked);
                 if away.is_none() {
                     *away = Some(left_guest(vcpu, PreemptReason::TimeSlice));
@@ -256,6 +263,13 @@ impl Runner {
         if self.loaded == Some(place) {
             self.unload();
             switch::park(&self.thread);
+        }
+    }
+
+    /// Takes whoever is on the thread off it, so that the thread has no interrupt context.
+    pub fn park_anybody(&mut self) {
+        if let Some(place) = self.loaded {
+            self.park(place);
         }
     }
 
@@ -325,7 +339,7 @@ impl Runner {
                 }
                 false
             }
-            Next::Restart | Next::Pause(_) | Next::End(_) => {
+            Next::Control | Next::Restart | Next::Pause(_) | Next::End(_) => {
                 self.park(place);
                 seat.report(next);
                 false

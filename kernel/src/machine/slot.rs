@@ -6,6 +6,7 @@ use super::hardware::Hardware;
 use super::sleep::set_decrementer;
 use crate::config;
 use crate::console::GuestId;
+use crate::control::Session;
 use crate::exit::GuestExit;
 use crate::lifecycle::PartitionState;
 use crate::platform::Platform;
@@ -15,6 +16,7 @@ use crate::vpa::{DispatchReason, DispatchRecord, PreemptReason};
 use alloc::boxed::Box;
 use penstock_arch::regs::sprn;
 use penstock_arch::spr;
+use spin::Mutex;
 
 /// Why a virtual processor that is running is not in the guest.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +66,10 @@ pub struct Slot {
     pub guest: Option<Guest>,
     /// Bytes typed for it since it was started.
     pub bytes_in: u64,
+    /// Set while a tool keeps its virtual processor off its thread.
+    pub held: bool,
+    /// Whose its state is.
+    pub session: Mutex<Session>,
     /// The time base when it was last started.
     pub started: u64,
     /// The time base when it ended; `None` while it is running or paused.
@@ -82,10 +88,26 @@ impl Slot {
             state: PartitionState::ShutOff,
             guest: None,
             bytes_in: 0,
+            held: false,
+            session: Mutex::new(Session::new()),
             started: now,
             ended: Some(now),
             last_run: None,
         }
+    }
+
+    /// What it is at for whoever looks.
+    pub const fn shown_state(&self) -> PartitionState {
+        if self.held {
+            self.state.while_held()
+        } else {
+            self.state
+        }
+    }
+
+    /// Whether its virtual processor may be on its thread.
+    pub fn may_run(&self) -> bool {
+        self.state == PartitionState::Running && !self.held
     }
 
     /// What it has done since it was last started. It is held.

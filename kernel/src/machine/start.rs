@@ -14,7 +14,10 @@ use super::last_words::{self, ExitStatus, finish};
 use super::mitigations::{self, Board};
 use super::thread::{self, Arrival, Thread};
 use super::world::World;
-use super::{console, firmware, heap, operator::Operator, run, seat, secondary, selftest, sleep};
+use super::{
+    console, firmware, heap, operator::Operator, partition_table, run, seat, secondary, selftest,
+    sleep,
+};
 use crate::bootargs::{BootArgs, Mode};
 use crate::config::{self, MemoryBacking};
 use crate::partition::{Clock, Watchpoints};
@@ -23,15 +26,13 @@ use alloc::boxed::Box;
 use core::cell::UnsafeCell;
 use penstock_arch::addr::HostReal;
 use penstock_arch::entry;
-use penstock_arch::hash::Lpid;
 use penstock_arch::regs::{Hfscr, Lpcr, Processor, Pvr, sprn};
-use penstock_arch::tlb::TlbMaintenance;
 use penstock_arch::{spr, sync};
 use penstock_boot::bootinfo::{BootInfo, HostRange};
 use penstock_boot::flat_tree::FlatTree;
 use penstock_boot::{fdt, head, memmap, opal};
 use penstock_mm::frame::FrameAllocator;
-use penstock_mm::real::{Frames, RealArray};
+use penstock_mm::real::Frames;
 
 /// Room for the machine's device tree: those of large machines have some hundred KiB.
 const FDT_ROOM: usize = 1 << 20;
@@ -266,30 +267,6 @@ fn free_frames(info: &BootInfo<'_>) -> Box<FrameAllocator> {
     frames
 }
 
-/// Entry size of the partition table: LPIDs 0 to 4095 (Power ISA 3.0B, Book III, Partition Table).
-const PARTITION_TABLE_BYTES: u64 = 64 << 10;
-
-fn partition_table(memory: HwMemory, frames: &mut FrameAllocator) -> create::PartitionTable {
-    let table = frames
-        .alloc(PARTITION_TABLE_BYTES, PARTITION_TABLE_BYTES)
-        .ok()
-        .and_then(|frames| RealArray::new(frames, &memory).ok());
-    let Some(table) = table else {
-        log::error!("no memory for the partition table");
-        finish(ExitStatus::RefusedInput)
-    };
-    // PATS: the table has 2^(12 + PATS) bytes.
-    let pats = u64::from(PARTITION_TABLE_BYTES.ilog2() - 12);
-    // SAFETY: the table is zero, all of whose entries are invalid, and lives for ever.
-    unsafe { spr::write::<{ sprn::PTCR }>(table.base().get() | pats) };
-    memory.ptesync();
-    memory.tlbie_pate(Lpid::new(0));
-    memory.eieio();
-    memory.tlbsync();
-    memory.ptesync();
-    table
-}
-
 /// The partition tree that came by `-initrd`.
 fn tree_of(range: HostRange) -> &'static [u8] {
     #[expect(
@@ -312,7 +289,10 @@ fn go(machine: &'static Machine, tree: &[u8], entered: u64) -> ! {
         machine.processor,
     );
     let mut frames = free_frames(info);
-    let table = partition_table(memory, &mut frames);
+    if partition_table::make(memory, &mut frames).is_none() {
+        log::error!("no memory for the partition table");
+        finish(ExitStatus::RefusedInput)
+    }
     if let Err(error) = penstock_xive::enable(&firmware::Opal) {
         log::error!("XIVE reset: {error}");
         finish(ExitStatus::RefusedInput)
@@ -358,7 +338,6 @@ fn go(machine: &'static Machine, tree: &[u8], entered: u64) -> ! {
         machine,
         memory,
         frames,
-        table,
         characteristics,
         watchpoints: if machine.pvr.has_safe_dawr() {
             Watchpoints::Available

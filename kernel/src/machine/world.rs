@@ -7,22 +7,28 @@
 //! something is done to it here.
 
 use super::create::{self, CreateError, Resources};
-use super::exits::{End, Next};
+use super::exits::{self, End, Next};
+use super::hardware::HwMemory;
 use super::last_words::{ExitStatus, finish};
 use super::runner::Runner;
 use super::seat;
 use super::slot::{Counts, Slot};
 use super::start::Machine;
-use super::{console, heap, thread};
+use super::{console, heap, interrupts, thread};
 use crate::bootargs::Attendance;
 use crate::config;
 use crate::console::{Focus, GuestId};
+use crate::exit::GuestExit;
 use crate::lifecycle::{PartitionState, PauseReason, Verb};
+use crate::monitor::Trouble;
 use crate::smp::{self, Load};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use penstock_arch::hash::PageSize;
 use penstock_arch::spr;
+use penstock_mm::frame::FrameAllocator;
+use penstock_mm::guest_memory::PIECE;
 
 /// How the last partition that ran came to its end.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +126,7 @@ impl World {
         for (place, seat) in seat::all().iter().enumerate() {
             let done = match seat.take_report() {
                 Some(Next::Restart) => self.restart(place),
+                Some(Next::Control) => self.control(place),
                 Some(Next::Pause(reason)) => self.pause(place, reason),
                 Some(Next::End(end)) => self.end(place, end),
                 Some(Next::Enter | Next::Drain | Next::Cede) | None => Ok(()),
@@ -184,9 +191,16 @@ impl World {
             guest.destroy(&mut self.resources);
             return Err(format!("partition {name}: {stuck}"));
         }
+        if let Some(thread) = thread::all().get(home)
+            && let Err(error) = interrupts::escalate_to(guest.occupied.partition(), thread)
+        {
+            // Then it is looked for at the end of each turn.
+            log::warn!("{}: escalation: {error}", slot.configuration.name);
+        }
         seat.fill(guest.occupied.clone(), home);
         slot.guest = Some(guest);
         slot.state = PartitionState::Running;
+        slot.held = false;
         slot.started = spr::timebase();
         slot.ended = None;
         slot.bytes_in = 0;
@@ -211,6 +225,9 @@ impl World {
     /// Its thread does not answer.
     pub fn restart(&mut self, place: usize) -> Result<(), String> {
         self.hold(place)?;
+        self.forget_tools(place);
+        // Its interrupt context is put on this thread for a moment, which must have none then.
+        self.runner.park_anybody();
         let restarted = match (self.slots.get_mut(place), seat::all().get(place)) {
             (
                 Some(Slot {
@@ -222,6 +239,7 @@ impl World {
                 Some(seat),
             ) => guest.restart(configuration).map(|()| {
                 seat.renew();
+                // No tool holds it any more.
                 seat.set_runs(*state == PartitionState::Running);
             }),
             _ => Ok(()),
@@ -257,11 +275,37 @@ impl World {
     pub fn resume(&mut self, place: usize) {
         if let Some(slot) = self.slots.get_mut(place) {
             slot.state = PartitionState::Running;
-            log::info!("{}: {}", slot.configuration.name, slot.state);
+            log::info!("{}: {}", slot.configuration.name, slot.shown_state());
         }
-        if let Some(seat) = seat::all().get(place) {
-            seat.set_runs(true);
+        self.let_run(place);
+    }
+
+    /// Has the virtual processor at `place` run if it may. Where it may not, it is held.
+    pub fn let_run(&self, place: usize) {
+        if let (Some(slot), Some(seat)) = (self.slots.get(place), seat::all().get(place)) {
+            seat.set_runs(slot.may_run());
             seat.ring();
+        }
+    }
+
+    /// Free memory, and what pages are zeroed by.
+    pub fn frames(&mut self) -> (&mut FrameAllocator, &HwMemory) {
+        (&mut self.resources.frames, &self.resources.memory)
+    }
+
+    /// Has something go wrong in the partition at `place`, which is running.
+    ///
+    /// # Errors
+    /// It cannot, for no large pages were ever promised; or its thread does not answer.
+    pub fn provoke(&mut self, place: usize, trouble: Trouble) -> Result<(), String> {
+        self.hold(place)?;
+        let guest = self.slots.get(place).and_then(|slot| slot.guest.as_ref());
+        let done = guest.map_or(Ok(()), |guest| provoke(guest, trouble));
+        self.let_go(place);
+        done?;
+        match trouble {
+            Trouble::Backing => Ok(()),
+            Trouble::Error => self.end(place, End::Failed),
         }
     }
 
@@ -281,6 +325,7 @@ impl World {
     }
 
     fn end_held(&mut self, place: usize, end: End) {
+        self.forget_tools(place);
         let Some(slot) = self.slots.get_mut(place) else {
             return;
         };
@@ -391,4 +436,26 @@ impl World {
 
 fn count(of: impl Iterator) -> u32 {
     u32::try_from(of.count()).unwrap_or(u32::MAX)
+}
+
+/// Has something go wrong in a guest that is on no thread.
+fn provoke(guest: &create::Guest, trouble: Trouble) -> Result<(), String> {
+    match trouble {
+        Trouble::Backing => {
+            let mmu = &guest.occupied.partition().mmu;
+            if mmu.memory().ram().largest() != PageSize::P16M {
+                return Err(String::from("its guest has no pages larger than 64 KiB"));
+            }
+            let pieces_per_block = PageSize::P16M.bytes() / PIECE;
+            for block in 0..mmu.memory().size() / PageSize::P16M.bytes() {
+                let first = block * pieces_per_block;
+                // `None`: it is in pieces already.
+                let _ = mmu.scatter(first, first + 1);
+            }
+        }
+        Trouble::Error => guest
+            .occupied
+            .with(|vcpu| exits::post_mortem(vcpu, GuestExit::Unknown(0))),
+    }
+    Ok(())
 }

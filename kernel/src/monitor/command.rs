@@ -23,14 +23,50 @@ pub enum Command<'a> {
     Suspend(&'a str),
     /// `resume NAME`: lets a paused partition go on.
     Resume(&'a str),
-    /// `hpt NAME`: checks a partition's hashed page table, and says what it holds.
-    Hpt(&'a str),
+    /// `hpt NAME [check|stats|dump|reload]`: something about a partition's hashed page table; by
+    /// itself it checks it, and says what it holds.
+    Hpt(&'a str, Option<HptCommand>),
+    /// `dirty NAME [off]`: the memory that a partition wrote.
+    Dirty(&'a str, DirtyCommand),
     /// `screenshot NAME [--full]`: a picture of a partition's framebuffer, as lines of text.
     Screenshot(&'a str, Kind),
+    /// `provoke NAME backing|error`: has something go wrong in a partition, for tests.
+    Provoke(&'a str, Trouble),
     /// `destroy NAME`: stops a partition at once, and takes back all that it has.
     Destroy(&'a str),
     /// `poweroff`: stops everything and switches the machine off.
     PowerOff,
+}
+
+/// What is done with a page table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HptCommand {
+    /// Look whether all is true of it that must be.
+    Check,
+    /// Count its entries.
+    Stats,
+    /// Print its stream, for `kernel/scripts/hptdump.py`.
+    Dump,
+    /// Stream it out, drop it, stream it in.
+    Reload,
+}
+
+/// What is done with a dirty log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirtyCommand {
+    /// Show what was written since the last look; the first one switches the log on.
+    Look,
+    /// Switch the log off.
+    Off,
+}
+
+/// What goes wrong in a partition because somebody wants to see what comes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Its memory is no longer of one piece where the guest was promised large pages.
+    Backing,
+    /// The hypervisor finds an error of its own in what it keeps of the partition.
+    Error,
 }
 
 /// Why a line is no command.
@@ -44,6 +80,8 @@ pub enum CommandError<'a> {
     NameMissing(&'a str),
     /// The verb takes fewer words; the first one too many.
     Surplus(&'a str),
+    /// The verb needs other words.
+    Usage(&'static str),
 }
 
 impl fmt::Display for CommandError<'_> {
@@ -53,6 +91,7 @@ impl fmt::Display for CommandError<'_> {
             Self::NotInThisVersion(verb) => write!(f, "{verb}: not in this version"),
             Self::NameMissing(verb) => write!(f, "{verb}: name of a partition missing"),
             Self::Surplus(word) => write!(f, "unexpected argument: {word}"),
+            Self::Usage(usage) => write!(f, "usage: {usage}"),
         }
     }
 }
@@ -60,7 +99,11 @@ impl fmt::Display for CommandError<'_> {
 /// Verbs that the design gives to the monitor and later versions fill.
 const LATER: [&str; 6] = ["shutdown", "reboot", "stats", "irqs", "trace", "memmap"];
 
-const HELP: [(&str, &str); 11] = [
+const HPT_USAGE: &str = "hpt NAME [check|stats|dump|reload]";
+const PROVOKE_USAGE: &str = "provoke NAME backing|error";
+const DIRTY_USAGE: &str = "dirty NAME [off]";
+
+const HELP: [(&str, &str); 17] = [
     ("list", "all partitions and their state"),
     ("console [NAME]", "attach the console; ^] comes back here"),
     (
@@ -74,10 +117,19 @@ const HELP: [(&str, &str); 11] = [
         "hpt NAME",
         "check a partition's page table, and say what it holds",
     ),
+    ("hpt NAME check", "check it alone, in steps"),
+    ("hpt NAME stats", "count its entries, in steps"),
+    ("hpt NAME dump", "print its stream, for hptdump.py"),
+    ("hpt NAME reload", "stream it out, drop it, stream it in"),
+    (
+        DIRTY_USAGE,
+        "memory written since the last look (off: stop noting)",
+    ),
     (
         "screenshot NAME",
         "what changed on its display, as text (--full: all of it)",
     ),
+    (PROVOKE_USAGE, "have its partition fail so, for tests"),
     ("destroy NAME", "stop a partition at once"),
     ("poweroff", "stop everything and switch the machine off"),
     ("help", "this list"),
@@ -100,16 +152,45 @@ impl<'a> Command<'a> {
             "poweroff" => (Self::PowerOff, name),
             "console" => (Self::Console(name), words.next()),
             "dominfo" => (Self::DomInfo(name), words.next()),
-            "start" | "suspend" | "resume" | "destroy" | "hpt" => {
+            "start" | "suspend" | "resume" | "destroy" => {
                 let name = name.ok_or(CommandError::NameMissing(verb))?;
                 let command = match verb {
                     "start" => Self::Start(name),
                     "suspend" => Self::Suspend(name),
                     "resume" => Self::Resume(name),
-                    "hpt" => Self::Hpt(name),
                     _ => Self::Destroy(name),
                 };
                 (command, words.next())
+            }
+            "hpt" => {
+                let name = name.ok_or(CommandError::NameMissing(verb))?;
+                let command = match words.next() {
+                    None => None,
+                    Some("check") => Some(HptCommand::Check),
+                    Some("stats") => Some(HptCommand::Stats),
+                    Some("dump") => Some(HptCommand::Dump),
+                    Some("reload") => Some(HptCommand::Reload),
+                    Some(_) => return Err(CommandError::Usage(HPT_USAGE)),
+                };
+                (Self::Hpt(name, command), words.next())
+            }
+            "dirty" => {
+                let name = name.ok_or(CommandError::NameMissing(verb))?;
+                let command = match words.next() {
+                    None => DirtyCommand::Look,
+                    Some("off") => DirtyCommand::Off,
+                    Some(_) => return Err(CommandError::Usage(DIRTY_USAGE)),
+                };
+                (Self::Dirty(name, command), words.next())
+            }
+            "provoke" => {
+                let name = name.ok_or(CommandError::NameMissing(verb))?;
+                let trouble = match words.next() {
+                    Some("backing") => Trouble::Backing,
+                    Some("error") => Trouble::Error,
+                    _ => return Err(CommandError::Usage(PROVOKE_USAGE)),
+                };
+                (Self::Provoke(name, trouble), words.next())
             }
             "screenshot" => {
                 let name = name.ok_or(CommandError::NameMissing(verb))?;
@@ -159,7 +240,13 @@ mod tests {
             ("start debian", Command::Start("debian")),
             ("suspend debian", Command::Suspend("debian")),
             ("resume debian", Command::Resume("debian")),
-            ("hpt debian", Command::Hpt("debian")),
+            ("hpt debian", Command::Hpt("debian", None)),
+            ("hpt a check", Command::Hpt("a", Some(HptCommand::Check))),
+            ("hpt a stats", Command::Hpt("a", Some(HptCommand::Stats))),
+            ("hpt  a dump ", Command::Hpt("a", Some(HptCommand::Dump))),
+            ("hpt a reload", Command::Hpt("a", Some(HptCommand::Reload))),
+            ("dirty a", Command::Dirty("a", DirtyCommand::Look)),
+            ("dirty a off", Command::Dirty("a", DirtyCommand::Off)),
             (
                 "screenshot debian",
                 Command::Screenshot("debian", Kind::Changed),
@@ -168,6 +255,8 @@ mod tests {
                 "screenshot debian --full",
                 Command::Screenshot("debian", Kind::Full),
             ),
+            ("provoke a backing", Command::Provoke("a", Trouble::Backing)),
+            ("provoke a error", Command::Provoke("a", Trouble::Error)),
             ("destroy debian", Command::Destroy("debian")),
             ("poweroff", Command::PowerOff),
         ] {
@@ -192,6 +281,15 @@ mod tests {
             ("console a b", "unexpected argument: b"),
             ("destroy a b c", "unexpected argument: b"),
             ("suspend a b", "unexpected argument: b"),
+            ("hpt a write", "usage: hpt NAME [check|stats|dump|reload]"),
+            ("hpt a dump b", "unexpected argument: b"),
+            ("provoke", "provoke: name of a partition missing"),
+            ("provoke a", "usage: provoke NAME backing|error"),
+            ("provoke a panic", "usage: provoke NAME backing|error"),
+            ("provoke a error b", "unexpected argument: b"),
+            ("dirty", "dirty: name of a partition missing"),
+            ("dirty a on", "usage: dirty NAME [off]"),
+            ("dirty a off b", "unexpected argument: b"),
         ] {
             assert_eq!(
                 Command::parse(line).unwrap_err().to_string(),
@@ -205,7 +303,7 @@ mod tests {
     fn help_names_every_command_that_parses() {
         let mut out = String::new();
         write_help(&mut out).unwrap();
-        assert_eq!(out.lines().count(), 11);
+        assert_eq!(out.lines().count(), HELP.len());
         for line in out.lines() {
             let verb = line.split_whitespace().next().unwrap();
             let parsed = Command::parse(verb);
@@ -214,11 +312,8 @@ mod tests {
                 "{verb}"
             );
         }
-        assert!(
-            LATER
-                .iter()
-                .all(|verb| !out.contains(&alloc::format!(" {verb} ")))
-        );
+        let verbs = HELP.map(|(usage, _)| usage.split(' ').next().unwrap());
+        assert!(!LATER.iter().any(|later| verbs.contains(later)));
     }
 
     proptest! {

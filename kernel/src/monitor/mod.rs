@@ -9,6 +9,6 @@ pub mod command;
 pub mod editor;
 pub mod report;
 
-pub use command::{Command, CommandError, write_help};
+pub use command::{Command, CommandError, DirtyCommand, HptCommand, Trouble, write_help};
 pub use editor::{Edit, LineEditor, PROMPT};
 pub use report::{Count, PartitionInfo, PartitionRow, write_info, write_list};

@@ -5,6 +5,8 @@
 //! in it. The numbers of inputs and outputs are those of LoPAR's argument call buffers and are
 //! compared before anything in the block is used.
 
+use crate::presentation::InterruptMode;
+
 /// What a function does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
@@ -47,6 +49,20 @@ pub struct RtasFunction {
     pub call: Call,
     /// Section of LoPAR, RTAS Call Function Definition.
     pub section: &'static str,
+}
+
+impl RtasFunction {
+    /// Whether a partition in this mode of interrupts is told of it: the calls on sources are XICS's
+    /// (LoPAR, XIVE Legacy vs. Exploitation Mode Hypervisor Call Function Table).
+    #[must_use]
+    pub const fn is_in(&self, mode: InterruptMode) -> bool {
+        match self.call {
+            Call::SetXive | Call::GetXive | Call::IntOff | Call::IntOn => {
+                matches!(mode, InterruptMode::Xics)
+            }
+            _ => true,
+        }
+    }
 }
 
 /// Token of the first function. Tokens are ours to choose; QEMU's pseries machine begins here too.

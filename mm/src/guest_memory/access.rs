@@ -23,6 +23,17 @@ impl<M: PageOps> GuestMemory<M> {
         }
     }
 
+    /// Notes that a range was or may be written behind our back: by hardware that was told where it
+    /// lies ([`Self::translate`]).
+    ///
+    /// # Errors
+    /// [`MemoryError::NotMemory`], with nothing noted.
+    pub fn mark_written(&self, at: GuestReal, len: u64) -> Result<(), MemoryError> {
+        let (slot, offset) = self.slot_of_range(at, len)?;
+        slot.mark_dirty(offset, len);
+        Ok(())
+    }
+
     /// Calls `each` with each run of a populated range, and the offset into the range at which it
     /// begins.
     fn for_each_run(slot: &Slot, offset: u64, len: u64, mut each: impl FnMut(Span<'_>, u64)) {

@@ -82,6 +82,8 @@ impl<M: Machine> HashMmu<M> {
     /// # Errors
     /// The first entry for which something is not true that must be.
     pub fn check(&self) -> Result<HptStats, Violation> {
+        // The table is not exchanged meanwhile.
+        let _same_table = self.obligation();
         let mut stats = HptStats {
             entries: self.entries(),
             ..HptStats::default()
@@ -99,7 +101,7 @@ impl<M: Machine> HashMmu<M> {
     }
 
     fn violation(&self, index: HpteIndex, rule: Rule) -> Violation {
-        let entry = self.table.entry(index);
+        let entry = self.table().entry(index);
         Violation {
             index,
             v: entry.load_v(),
@@ -138,13 +140,13 @@ impl<M: Machine> HashMmu<M> {
         };
         let (mut index, mut count) = (first, 0);
         loop {
-            let entry = self.table.entry(index);
+            let entry = self.table().entry(index);
             let place = self.place(entry.load_v(), entry.load_rev());
             let ours = entry.load_v().is_present()
                 && place.is_some_and(|place| core::ptr::eq(place.slot, slot) && place.offset == at);
             let next = entry.next();
             count += 1;
-            let closed = self.table.entry(next).previous() == index && count <= self.entries();
+            let closed = self.table().entry(next).previous() == index && count <= self.entries();
             if !ours || !closed {
                 return Err(self.violation(index, Rule::Ring));
             }
@@ -157,7 +159,7 @@ impl<M: Machine> HashMmu<M> {
 
     fn check_entry(&self, index: HpteIndex, stats: &mut HptStats) -> Result<(), Violation> {
         // Most entries are free, and need no lock to be seen so.
-        if self.table.entry(index).load_v().get() == 0 {
+        if self.table().entry(index).load_v().get() == 0 {
             return Ok(());
         }
         let guard = self.lock(index);

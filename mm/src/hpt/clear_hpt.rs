@@ -51,10 +51,10 @@ impl<M: Machine> HashMmu<M> {
         let mut batch = Batch::<M, (), BATCH>::new(self);
         let mut removed = 0;
         let first = from & !(HPTES_PER_GROUP - 1);
-        let end = first.saturating_add(look_at).min(self.table.count());
+        let end = first.saturating_add(look_at).min(self.table().count());
         let mut at = first;
         while at < end && removed < remove {
-            let group = self.table.group(HpteIndex::new(at));
+            let group = self.table().group(HpteIndex::new(at));
             // Most groups of a large table are free, and need no lock to be seen so.
             if group.iter().any(|[v, _]| v.load_raw() != 0) {
                 for slot in 0..HPTES_PER_GROUP {
@@ -65,7 +65,7 @@ impl<M: Machine> HashMmu<M> {
             at += HPTES_PER_GROUP;
         }
         batch.flush_partition(finish);
-        if at < self.table.count() {
+        if at < self.table().count() {
             return Some(at);
         }
         self.flush_partition();
@@ -80,7 +80,7 @@ impl<M: Machine> HashMmu<M> {
         index: HpteIndex,
         keeps: impl Fn(HpteV, HpteR) -> bool,
     ) -> u64 {
-        if self.table.entry(index).load_v().get() == 0 {
+        if self.table().entry(index).load_v().get() == 0 {
             return 0;
         }
         let guard: HpteGuard<'a, M> = match self.try_lock(index) {

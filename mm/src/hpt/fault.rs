@@ -3,7 +3,8 @@
 //!
 //! With VPM on, and in guest real mode always, a hash fault of the guest comes to the hypervisor.
 //! The table is searched as the hardware does it, but for absent entries too, and the guest's own
-//! permissions are applied. Either the guest may do what it did: then the entry is made valid if
+//! permissions are applied. That the processor found nothing says nothing of now: since then another
+//! processor's fault may have made the entry valid, the last one that was hidden perhaps. Either the guest may do what it did: then the entry is made valid if
 //! it was not, and the guest tries again; or it may not: then it gets the data or instruction
 //! storage interrupt that its own MMU would have raised. The segment descriptor comes from the
 //! ASDR, so the guest's SLB is not read.
@@ -107,21 +108,18 @@ pub enum GuestFault {
 }
 
 impl HpteFault {
+    /// Whether the guest's own translation is on for the access.
+    #[must_use]
+    pub const fn uses_translation(&self) -> bool {
+        !self.uses_real_mode()
+    }
+
     const fn uses_real_mode(&self) -> bool {
         let relocation = match self.kind {
             AccessKind::Load | AccessKind::Store => Msr::DR.bits(),
             AccessKind::Fetch => Msr::IR.bits(),
         };
         self.msr.bits() & relocation == 0
-    }
-
-    /// Whether the processor found no entry at all.
-    #[inline]
-    const fn found_nothing(&self) -> bool {
-        match self.kind {
-            AccessKind::Load | AccessKind::Store => self.cause & Dsisr::NO_HPTE.bits() as u64 != 0,
-            AccessKind::Fetch => self.cause & Srr1::NO_HPTE.bits() != 0,
-        }
     }
 
     /// The interrupt for an access whose translation was not found.
@@ -226,11 +224,6 @@ impl<M: Machine> HashMmu<M> {
                 return FaultAction::NotMemory(at);
             }
             real_address = Some(at);
-        }
-        // Where no entry is ever hidden, the processor's word that there is none needs no search:
-        // most of a guest's own page faults end here.
-        if real_address.is_none() && !self.is_veiled() && fault.found_nothing() {
-            return fault.not_found();
         }
         if fault.kind == AccessKind::Fetch && asdr.is_no_execute() {
             return FaultAction::Reflect(GuestFault::Instruction(Srr1::NO_EXEC_GUARD));

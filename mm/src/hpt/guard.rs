@@ -49,7 +49,7 @@ impl<M: Machine> HashMmu<M> {
     /// Locks an entry, waiting for whoever has it.
     #[inline]
     pub(super) fn lock(&self, index: HpteIndex) -> HpteGuard<'_, M> {
-        let entry = self.table.entry(index);
+        let entry = self.table().entry(index);
         if !entry.try_lock() {
             wait_for_lock(entry);
         }
@@ -63,7 +63,7 @@ impl<M: Machine> HashMmu<M> {
     /// Locks an entry unless somebody has it.
     #[inline]
     pub(super) fn try_lock(&self, index: HpteIndex) -> Option<HpteGuard<'_, M>> {
-        let entry = self.table.entry(index);
+        let entry = self.table().entry(index);
         entry.try_lock().then(|| {
             let v = entry.load_v().without(HpteV::HVLOCK);
             HpteGuard {
@@ -77,7 +77,7 @@ impl<M: Machine> HashMmu<M> {
     /// Locks an entry that the guest does not have, without waiting.
     #[inline]
     pub(super) fn try_lock_free(&self, index: HpteIndex) -> Option<Quiesced<'_, M>> {
-        let entry = self.table.entry(index);
+        let entry = self.table().entry(index);
         entry.lock_free().then_some(Quiesced {
             mmu: self,
             entry,
@@ -342,7 +342,7 @@ impl<'a, M: Machine, T, const N: usize> Batch<'a, M, T, N> {
             each(
                 Quiesced {
                     mmu: self.mmu,
-                    entry: self.mmu.table.entry(index),
+                    entry: self.mmu.table().entry(index),
                     v,
                 },
                 tag,
@@ -404,7 +404,7 @@ impl<M: Machine> Quiesced<'_, M> {
     #[inline]
     pub(super) fn link(&self, place: &Place<'_>) {
         if let Some(head) = place.slot.head(place.offset) {
-            Ring::lock(head).link(&self.mmu.table, self.entry);
+            Ring::lock(head).link(self.mmu.table(), self.entry);
         }
     }
 
@@ -420,7 +420,7 @@ impl<M: Machine> Quiesced<'_, M> {
         }
         if let Some(head) = slot.head(offset) {
             let referenced = r.get() & HpteR::R != 0;
-            Ring::lock(head).unlink(&self.mmu.table, self.entry, referenced);
+            Ring::lock(head).unlink(self.mmu.table(), self.entry, referenced);
         }
     }
 

@@ -70,19 +70,20 @@ pub use block_remove::BLOCK_PAGES_LOG2;
 pub use check::{HptStats, Rule, Violation};
 pub use fault::{AccessKind, BackingTooSmall, FaultAction, GuestFault, HpteFault};
 pub use flush::FlushCounts;
-pub use refresh::{Flushed, Obligation};
-pub use stream_io::{HptReader, RestoreError};
+pub use refresh::{FLUSH_ALL_ABOVE, Flushed, Obligation};
+pub use stream_io::{HptReader, OpenReader, RestoreError};
 pub use watch::VcpusAre;
 
 use self::changes::ChangeLog;
 use self::flush::FlushCounters;
+use self::resize::Resize;
 use self::table::Table;
 use self::veil::Veil;
 use crate::frame::{FrameAllocator, FrameError};
 use crate::guest_memory::GuestMemory;
 use crate::page_ops::Machine;
 use crate::status::HcallStatus;
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{AtomicBool, Ordering};
 use penstock_arch::addr::HostReal;
 use penstock_arch::hash::{GuestHpteR, HpteIndex, HpteR, Lpid, PageSize, Pate};
 
@@ -122,6 +123,11 @@ impl HptOrder {
         } else {
             Self(order)
         }
+    }
+
+    /// The size of a table of so many entries, a power of two.
+    const fn of_entries(entries: u64) -> Self {
+        Self((entries * table::HPTE_BYTES).trailing_zeros())
     }
 
     /// Binary logarithm of the table's bytes: what `ibm,pft-size` says.
@@ -166,6 +172,9 @@ pub struct HptConfig {
     pub keys: StorageKeys,
     /// Strong access ordering.
     pub ordering: StrongAccessOrder,
+    /// The largest table to which the partition may resize its own, where that is larger than
+    /// `order`; `None`: it may not. Memory for two tables of that size is taken.
+    pub resize: Option<HptOrder>,
 }
 
 impl HptConfig {
@@ -177,6 +186,7 @@ impl HptConfig {
             vrma_page: PageSize::P16M,
             keys: StorageKeys::NotOffered,
             ordering: StrongAccessOrder::NotOffered,
+            resize: None,
         }
     }
 }
@@ -210,12 +220,20 @@ impl core::error::Error for HptSetupError {}
 /// One partition's hash MMU: its table, its memory and its number.
 #[derive(Debug)]
 pub struct HashMmu<M: Machine> {
-    table: Table,
-    /// What changed of the table, for those who read it as a stream.
+    /// The table that the partition starts with.
+    first: Table,
+    /// The size that it starts with.
+    first_order: HptOrder,
+    /// Memory of another one, where the partition may resize its table.
+    spare: Option<Table>,
+    /// The spare is in use. Both stay owned as long as the partition is, so whoever has read this
+    /// just before it changed goes to the wrong table, but never to memory of others.
+    on_spare: AtomicBool,
+    resize: spin::Mutex<Resize<resize::Pending>>,
+    /// What changed of the table in use, for those who read it as a stream.
     changes: ChangeLog,
     memory: GuestMemory<M>,
     lpid: Lpid,
-    order: HptOrder,
     vrma_page: PageSize,
     /// Held while a page of the real mode area is entered again.
     vrma_repair: AtomicBool,
@@ -225,7 +243,8 @@ pub struct HashMmu<M: Machine> {
     other_wimg: u64,
     /// What the hardware does not see.
     veil: Veil,
-    /// Held by whoever has hidden entries of a range and has not flushed them.
+    /// Held by whoever has hidden entries of a range and has not flushed them, by whoever walks rings
+    /// without hiding anything, and by a commit of a resize until the tables have changed places.
     range_lock: AtomicBool,
     flushes: FlushCounters,
 }
@@ -253,17 +272,34 @@ impl<M: Machine> HashMmu<M> {
         }
         // Decided here, once: the hardware is told it before the first virtual processor runs.
         let vrma_page = config.vrma_page.min(memory.ram().largest());
-        let table = match Table::new(config.order, allocator, memory.machine()) {
+        let limit = config.resize.map(|largest| largest.max(config.order));
+        let largest = limit.unwrap_or(config.order);
+        let first = match Table::new(largest, allocator, memory.machine()) {
             Ok(table) => table,
             Err(error) => {
                 memory.release(allocator)?;
                 return Err(error.into());
             }
         };
-        let changes = match ChangeLog::new(table.count(), allocator, memory.machine()) {
+        // It has memory for more.
+        let _ = first.set_order(config.order);
+        let spare = match limit {
+            Some(order) => match Table::new(order, allocator, memory.machine()) {
+                Ok(spare) => Some(spare),
+                Err(error) => {
+                    first.release(allocator).and(memory.release(allocator))?;
+                    return Err(error.into());
+                }
+            },
+            None => None,
+        };
+        let entries = largest.bytes() / table::HPTE_BYTES;
+        let changes = match ChangeLog::new(entries, allocator, memory.machine()) {
             Ok(changes) => changes,
             Err(error) => {
-                table.release(allocator).and(memory.release(allocator))?;
+                let spare = spare.map_or(Ok(()), |spare| spare.release(allocator));
+                let first = first.release(allocator);
+                memory.release(allocator).and(first).and(spare)?;
                 return Err(error.into());
             }
         };
@@ -272,11 +308,14 @@ impl<M: Machine> HashMmu<M> {
             StorageKeys::Offered => 0,
         };
         let mmu = Self {
-            table,
+            first,
+            first_order: config.order,
+            spare,
+            on_spare: AtomicBool::new(false),
+            resize: spin::Mutex::new(Resize::new(limit)),
             changes,
             memory,
             lpid,
-            order: config.order,
             vrma_page,
             vrma_repair: AtomicBool::new(false),
             guest_r_mask: !(GuestHpteR::RESERVED | keys),
@@ -308,44 +347,47 @@ impl<M: Machine> HashMmu<M> {
 
     /// Size of the table.
     #[must_use]
-    pub const fn order(&self) -> HptOrder {
-        self.order
+    pub fn order(&self) -> HptOrder {
+        self.table().order()
     }
 
     /// Where the table lies: a multiple of its size.
     #[must_use]
-    pub const fn hpt_base(&self) -> HostReal {
-        self.table.base()
+    pub fn hpt_base(&self) -> HostReal {
+        self.table().base()
     }
 
     /// Number of entries.
     #[must_use]
-    pub const fn entries(&self) -> u64 {
-        self.table.count()
+    pub fn entries(&self) -> u64 {
+        self.table().count()
     }
 
     /// What the partition table must hold for this partition; `None` never, for the table is
     /// aligned and of a valid size.
     #[must_use]
-    pub const fn pate(&self) -> Option<Pate> {
-        Pate::hash(self.table.base(), self.order.get(), self.vrma_page)
+    pub fn pate(&self) -> Option<Pate> {
+        Pate::hash(self.table().base(), self.order().get(), self.vrma_page)
     }
 
-    /// Drops every entry and makes the real mode area anew, for a partition that starts over. No
-    /// vCPU of it may be in the guest, and nobody may read the table meanwhile, or begin to.
+    /// Drops every entry and makes the real mode area anew, for a partition that starts over, with
+    /// the table that it had at its beginning: where that is not the one in use, the partition table
+    /// must be told (see [`Self::pate`]). No vCPU of it may be in the guest, and nobody may read the
+    /// table meanwhile, or begin to.
     pub fn clear_all(&self) {
         self.empty_table();
+        self.start_over();
         self.enter_vrma();
     }
 
     /// Drops every entry. No vCPU may be in the guest, and nobody may read the table.
     fn empty_table(&self) {
         for index in (0..self.entries()).map(HpteIndex::new) {
-            if self.table.entry(index).load_v().is_absent() {
+            if self.table().entry(index).load_v().is_absent() {
                 self.veil_less(1);
             }
         }
-        self.table.clear(self.machine());
+        self.table().clear(self.machine());
         for (_, slot) in self.memory.slots() {
             slot.clear_heads(self.machine());
         }
@@ -394,11 +436,25 @@ impl<M: Machine> HashMmu<M> {
     /// # Errors
     /// The allocator cannot keep track of so many ranges; the rest is lost.
     pub fn destroy(self, allocator: &mut FrameAllocator) -> Result<(), FrameError> {
-        self.table.clear(self.machine());
+        self.table().clear(self.machine());
         self.flush_partition();
         let memory = self.memory.release(allocator);
         let changes = self.changes.release(allocator);
-        self.table.release(allocator).and(changes).and(memory)
+        let spare = self.spare.map_or(Ok(()), |spare| spare.release(allocator));
+        self.first
+            .release(allocator)
+            .and(spare)
+            .and(changes)
+            .and(memory)
+    }
+
+    /// The table in use.
+    #[inline]
+    fn table(&self) -> &Table {
+        match &self.spare {
+            Some(spare) if self.on_spare.load(Ordering::Relaxed) => spare,
+            _ => &self.first,
+        }
     }
 
     #[inline]
@@ -409,7 +465,7 @@ impl<M: Machine> HashMmu<M> {
     /// The entry that a guest names, if the table has it.
     #[inline]
     fn index(&self, ptex: u64) -> Result<HpteIndex, HcallStatus> {
-        if ptex < self.table.count() {
+        if ptex < self.table().count() {
             Ok(HpteIndex::new(ptex))
         } else {
             Err(HcallStatus::PARAMETER)

@@ -37,7 +37,7 @@ impl<M: Machine> HashMmu<M> {
 
     #[inline(always)]
     fn read_entry(&self, index: HpteIndex) -> [u64; 2] {
-        let entry = self.table.entry(index);
+        let entry = self.table().entry(index);
         let v = entry.load_v();
         if !v.is_present() {
             return [0, 0];

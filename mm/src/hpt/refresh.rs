@@ -142,7 +142,7 @@ impl<M: Machine> HashMmu<M> {
                 {
                     each(guard, place);
                 }
-                index = self.table.entry(index).next();
+                index = self.table().entry(index).next();
                 if index == first {
                     return;
                 }
@@ -151,7 +151,7 @@ impl<M: Machine> HashMmu<M> {
     }
 
     fn wait_for(&self, index: HpteIndex) {
-        while self.table.entry(index).is_locked() {
+        while self.table().entry(index).is_locked() {
             core::hint::spin_loop();
         }
     }

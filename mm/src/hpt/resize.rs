@@ -38,10 +38,14 @@
 //!
 //! LoPAR, Hash Page Table Resize Option.
 
+mod tables;
+
 use super::HptOrder;
 use super::clear_hpt::is_real_mode;
 use crate::status::HcallStatus;
 use penstock_arch::hash::{HpteIndex, HpteR, HpteV, rehash};
+
+pub(super) use tables::Pending;
 
 /// Smallest and largest table that LoPAR knows, binary logarithm of bytes.
 const SHIFTS: core::ops::RangeInclusive<u64> = 18..=46;
@@ -106,16 +110,26 @@ pub struct Rehashed {
     pub misplaced: u64,
 }
 
+/// How often a partition has resized its table, and what became of the entries altogether.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResizeCounts {
+    /// Commits that answered H_SUCCESS.
+    pub commits: u64,
+    /// Entries of all of them.
+    pub entries: Rehashed,
+}
+
 /// The state of a partition's resize.
 #[derive(Debug)]
 pub struct Resize<P> {
     /// The largest table that the partition may have; `None` where it may not resize.
     limit: Option<HptOrder>,
-    pending: Option<Pending<P>>,
+    pending: Option<Prepared<P>>,
+    counts: ResizeCounts,
 }
 
 #[derive(Debug)]
-struct Pending<P> {
+struct Prepared<P> {
     order: HptOrder,
     table: P,
     progress: Progress,
@@ -128,7 +142,21 @@ impl<P> Resize<P> {
         Self {
             limit,
             pending: None,
+            counts: ResizeCounts {
+                commits: 0,
+                entries: Rehashed {
+                    kept: 0,
+                    displaced: 0,
+                    misplaced: 0,
+                },
+            },
         }
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub const fn counts(&self) -> ResizeCounts {
+        self.counts
     }
 
     /// H_RESIZE_HPT_PREPARE.
@@ -161,7 +189,7 @@ impl<P> Resize<P> {
             let Some(table) = tables.allocate(order) else {
                 return HcallStatus::RESOURCE;
             };
-            self.pending = Some(Pending {
+            self.pending = Some(Prepared {
                 order,
                 table,
                 progress: Progress::More,
@@ -200,7 +228,7 @@ impl<P> Resize<P> {
         if flags != 0 || !self.is_for(shift) {
             return Err(HcallStatus::CLOSED);
         }
-        let ready = |pending: &mut Pending<P>| pending.progress == Progress::Done;
+        let ready = |pending: &mut Prepared<P>| pending.progress == Progress::Done;
         let Some(mut pending) = self.pending.take_if(ready) else {
             return Err(HcallStatus::BUSY);
         };
@@ -209,6 +237,7 @@ impl<P> Resize<P> {
             Ok(rehashed) => {
                 let old = tables.swap(pending.table);
                 tables.discard(old);
+                self.count(rehashed);
                 Ok(rehashed)
             }
             Err(TwoBolted) => {
@@ -216,6 +245,18 @@ impl<P> Resize<P> {
                 tables.discard(pending.table);
                 Err(HcallStatus::PTEG_FULL)
             }
+        }
+    }
+
+    fn count(&mut self, by: Rehashed) {
+        let ResizeCounts { commits, entries } = &mut self.counts;
+        *commits = commits.saturating_add(1);
+        for (sum, more) in [
+            (&mut entries.kept, by.kept),
+            (&mut entries.displaced, by.displaced),
+            (&mut entries.misplaced, by.misplaced),
+        ] {
+            *sum = sum.saturating_add(more);
         }
     }
 

@@ -91,6 +91,11 @@ impl<'a> Ring<'a> {
         }
     }
 
+    /// Forgets the entries, whose links are void from now on.
+    pub(super) fn empty(&mut self) {
+        self.value &= !(OCCUPIED | INDEX);
+    }
+
     /// Whether an entry that is gone was referenced since the last call.
     pub(super) fn take_referenced(&mut self) -> bool {
         let was = self.value & REFERENCED != 0;

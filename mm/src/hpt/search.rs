@@ -117,7 +117,7 @@ impl<M: Machine> HashMmu<M> {
     /// The first entry that looks like the translation.
     #[inline(always)]
     pub(super) fn find_candidate(&self, search: &Search) -> Option<Candidate> {
-        let group = |group| self.table.group(search.first(group));
+        let group = |group| self.table().group(search.first(group));
         search
             .look(group(Group::Primary), Group::Primary)
             .or_else(|| search.look(group(Group::Secondary), Group::Secondary))
@@ -131,7 +131,7 @@ impl<M: Machine> HashMmu<M> {
         candidate: Candidate,
     ) -> Option<HpteGuard<'_, M>> {
         let index = self
-            .table
+            .table()
             .wrap(search.first(candidate.group), candidate.slot);
         let guard = self.lock(index);
         search
@@ -148,10 +148,10 @@ impl<M: Machine> HashMmu<M> {
                 continue;
             }
             let (first, pattern) = (search.first(group), search.pattern(group));
-            let cells = self.table.group(first);
+            let cells = self.table().group(first);
             while let Some(entry) = cells.get(slot) {
                 if search.looks_right(entry, pattern) {
-                    let guard = self.lock(self.table.wrap(first, slot));
+                    let guard = self.lock(self.table().wrap(first, slot));
                     if search.agrees(&guard, pattern) {
                         return Some(guard);
                     }

@@ -21,7 +21,7 @@ use super::{HashMmu, VcpusAre};
 use crate::page_ops::Machine;
 use crate::status::HcallStatus;
 use crate::stream::{ApplyError, GuestHpte, HptSink, HptSource, ParsedStream};
-use penstock_arch::hash::{GuestHpteR, HpteIndex, PageSize};
+use penstock_arch::hash::{GuestHpteR, HpteIndex, PageSize, TlbieRb};
 
 /// One reader of a partition's table. Dropping it makes place for another.
 #[derive(Debug)]
@@ -30,6 +30,13 @@ pub struct HptReader<'a, M: Machine> {
     /// `None` only while it is dropped.
     id: Option<ReaderId>,
 }
+
+/// A reader that is set aside between two pieces of its stream, when nothing may borrow the table.
+/// Dropping it keeps its place in the change log as long as the table lives: see
+/// [`HashMmu::close_reader`].
+#[derive(Debug)]
+#[must_use = "a reader that is dropped keeps its place"]
+pub struct OpenReader(ReaderId);
 
 /// Why a stream was not put into a partition's table. The table is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +91,61 @@ impl<M: Machine> HashMmu<M> {
         Some(HptReader { mmu: self, id })
     }
 
+    /// The reader that was [set aside](HptReader::set_aside) from this table.
+    #[must_use]
+    pub const fn take_up(&self, reader: OpenReader) -> HptReader<'_, M> {
+        HptReader {
+            mmu: self,
+            id: Some(reader.0),
+        }
+    }
+
+    /// Ends a reader that was set aside.
+    pub fn close_reader(&self, reader: OpenReader) {
+        self.changes.close(reader.0);
+    }
+
+    /// Drops up to `count` entries from number `from` on, those of the real mode area too, which come
+    /// back at their first fault; the entry to go on with, `None` at the end.
+    ///
+    /// # Errors
+    /// [`RestoreError::Running`]; then the table is as it was.
+    pub fn drop_entries(
+        &self,
+        from: u64,
+        count: u64,
+        vcpus: VcpusAre,
+    ) -> Result<Option<u64>, RestoreError> {
+        match vcpus {
+            VcpusAre::Running => return Err(RestoreError::Running),
+            VcpusAre::Stopped => {}
+        }
+        let end = from.saturating_add(count).min(self.entries());
+        self.clear_range(from, end);
+        Ok((end < self.entries()).then_some(end))
+    }
+
+    fn clear_range(&self, first: u64, end: u64) {
+        let mut batch = Batch::<M, (), BATCH>::new(self);
+        for index in first..end {
+            self.clear_one(&mut batch, HpteIndex::new(index), |_, _| false);
+        }
+        batch.flush_partition(clear_hpt::finish);
+    }
+
+    /// Makes processors forget the translations of these entries, each by itself, as far as the table
+    /// has them: [`FLUSH_ALL_ABOVE`](super::FLUSH_ALL_ABOVE) says when all at once is cheaper.
+    pub fn invalidate_entries(&self, entries: impl IntoIterator<Item = u64>) {
+        let operands = entries.into_iter().filter_map(|number| {
+            let index = self.index(number).ok()?;
+            let entry = self.table().entry(index);
+            let v = entry.load_v();
+            // What is hidden was flushed by whoever hid it, or is by whoever meets it.
+            v.is_valid().then(|| TlbieRb::of(v, entry.load_r(), index))
+        });
+        self.flush(operands);
+    }
+
     /// Puts a stream into the table: all of it or nothing. Where it has no entries of the real mode
     /// area, they come back at their first fault.
     ///
@@ -114,6 +176,13 @@ impl<M: Machine> HashMmu<M> {
 }
 
 impl<M: Machine> HptReader<'_, M> {
+    /// Lets go of the table until the reader is [taken up](HashMmu::take_up) again; changes are marked
+    /// for it all the while. `None` never: only a reader that is being dropped has no place.
+    #[must_use]
+    pub fn set_aside(mut self) -> Option<OpenReader> {
+        self.id.take().map(OpenReader)
+    }
+
     /// To be called before the last pass: with the virtual processors stopped, processors are made to
     /// store the R and C that they hold back, and the pass tells all that there is.
     pub fn before_pass(&self, vcpus: VcpusAre) {
@@ -129,7 +198,7 @@ impl<M: Machine> HptReader<'_, M> {
 
     /// Whether the processor seems to have set R or C that were not collected.
     fn has_uncollected(&self, index: HpteIndex) -> bool {
-        let entry = self.mmu.table.entry(index);
+        let entry = self.mmu.table().entry(index);
         entry.load_v().is_present() && entry.load_r().rc() & !entry.load_rev().get() != 0
     }
 
@@ -233,12 +302,7 @@ impl<M: Machine> HptSink for Writer<'_, M> {
     }
 
     fn clear(&mut self, first: HpteIndex, count: u64) {
-        let mut batch = Batch::<M, (), BATCH>::new(self.0);
         let end = first.get().saturating_add(count).min(self.0.entries());
-        for index in first.get()..end {
-            self.0
-                .clear_one(&mut batch, HpteIndex::new(index), |_, _| false);
-        }
-        batch.flush_partition(clear_hpt::finish);
+        self.0.clear_range(first.get(), end);
     }
 }

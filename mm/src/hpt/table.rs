@@ -7,7 +7,7 @@
 use super::HptOrder;
 use crate::frame::{FrameAllocator, FrameError};
 use crate::page_ops::{CACHE_BLOCK, PageOps};
-use crate::real::{BeCell, RealTable, ReverseCells};
+use crate::real::{BeCell, RealPair, ReverseCells};
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::sync::atomic::fence;
 use penstock_arch::addr::HostReal;
@@ -24,9 +24,8 @@ pub(super) type HpteCells = [BeCell; 2];
 
 #[derive(Debug)]
 pub(super) struct Table {
-    hptes: RealTable<HpteCells>,
-    /// The reverse map.
-    rev: RealTable<ReverseCells>,
+    /// The real table, and the reverse map.
+    cells: RealPair<HpteCells, ReverseCells>,
 }
 
 impl Table {
@@ -35,67 +34,81 @@ impl Table {
         allocator: &mut FrameAllocator,
         ops: &impl PageOps,
     ) -> Result<Self, FrameError> {
-        let unaligned = |align| FrameError::BadAlignment {
-            base: HostReal::new(0),
-            align,
-        };
-        let frames = allocator.alloc(order.bytes(), order.bytes())?;
-        let hptes = RealTable::new(frames, ops).map_err(|_| unaligned(order.bytes()))?;
+        let hptes = allocator.alloc(order.bytes(), order.bytes())?;
         let rev_bytes = order.bytes() / HPTE_BYTES * REV_BYTES;
-        match allocator.alloc(rev_bytes, CACHE_BLOCK) {
-            Ok(frames) => {
-                let rev = RealTable::new(frames, ops).map_err(|_| unaligned(CACHE_BLOCK))?;
-                Ok(Self { hptes, rev })
-            }
+        let rev = match allocator.alloc(rev_bytes, CACHE_BLOCK) {
+            Ok(rev) => rev,
             Err(error) => {
-                allocator.free(hptes.into_frames())?;
-                Err(error)
+                allocator.free(hptes)?;
+                return Err(error);
+            }
+        };
+        match RealPair::new(hptes, rev, ops) {
+            Ok(cells) => Ok(Self { cells }),
+            Err([hptes, rev]) => {
+                let rev = allocator.free(rev);
+                allocator.free(hptes).and(rev)?;
+                Err(FrameError::BadAlignment {
+                    base: HostReal::new(0),
+                    align: order.bytes(),
+                })
             }
         }
     }
 
     pub(super) fn release(self, allocator: &mut FrameAllocator) -> Result<(), FrameError> {
-        let rev = allocator.free(self.rev.into_frames());
-        allocator.free(self.hptes.into_frames()).and(rev)
+        let [hptes, rev] = self.cells.into_frames();
+        let rev = allocator.free(rev);
+        allocator.free(hptes).and(rev)
     }
 
     pub(super) fn clear(&self, ops: &impl PageOps) {
-        self.hptes.clear(ops);
-        self.rev.clear(ops);
+        self.cells.clear(ops);
+    }
+
+    /// Makes the table of size `order`, whatever is in it; `false` where it has less memory. Nobody may use it.
+    #[must_use]
+    pub(super) fn set_order(&self, order: HptOrder) -> bool {
+        self.cells.set_count(order.bytes() / HPTE_BYTES)
+    }
+
+    pub(super) fn order(&self) -> HptOrder {
+        HptOrder::of_entries(self.count())
+    }
+
+    /// Clears up to `bytes` of the entries from byte `from` on, and as much of the reverse map.
+    pub(super) fn clear_some(&self, ops: &impl PageOps, from: u64, bytes: u64) {
+        self.cells
+            .clear_some(ops, from / HPTE_BYTES, bytes / HPTE_BYTES);
     }
 
     pub(super) const fn base(&self) -> HostReal {
-        self.hptes.base()
+        self.cells.base()
     }
 
     /// Number of entries, a power of two.
     #[inline]
-    pub(super) const fn count(&self) -> u64 {
-        self.hptes.count()
+    pub(super) fn count(&self) -> u64 {
+        self.cells.count()
     }
 
     /// The group that an entry is in, for a search.
     #[inline]
     pub(super) fn group(&self, index: HpteIndex) -> &[HpteCells; 8] {
-        self.hptes.eight(index.get())
+        self.cells.eight(index.get())
     }
 
     /// The entry in `slot` of the group that begins at `first`, modulo the size of the table.
     #[inline]
-    pub(super) const fn wrap(&self, first: HpteIndex, slot: usize) -> HpteIndex {
+    pub(super) fn wrap(&self, first: HpteIndex, slot: usize) -> HpteIndex {
         HpteIndex::new((first.get() + slot as u64) & (self.count() - 1))
     }
 
     /// One entry.
     #[inline]
     pub(super) fn entry(&self, index: HpteIndex) -> Entry<'_> {
-        let [v, r] = self.hptes.at(index.get());
-        Entry {
-            index,
-            v,
-            r,
-            rev: self.rev.at(index.get()),
-        }
+        let ([v, r], rev) = self.cells.at(index.get());
+        Entry { index, v, r, rev }
     }
 }
 
@@ -131,6 +144,15 @@ impl Entry<'_> {
     #[inline]
     pub(super) fn load_rev(self) -> GuestHpteR {
         GuestHpteR::new(self.rev.guest_r.load(Relaxed))
+    }
+
+    /// Fills an entry of a table that no processor uses: no order of stores is to be kept, and no
+    /// one is told. `from` is kept where the link to the next entry will be.
+    pub(super) fn fill(self, v: HpteV, r: HpteR, guest_r: GuestHpteR, from: HpteIndex) {
+        self.v.store(v.get());
+        self.r.store(r.get());
+        self.store_rev(guest_r);
+        self.set_next(from);
     }
 
     /// The entry's lock must be held.

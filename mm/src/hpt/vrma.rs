@@ -32,7 +32,7 @@ impl<M: Machine> HashMmu<M> {
     /// Enters the real mode area into a table without entries.
     pub(super) fn enter_vrma(&self) {
         let page = self.vrma_page.bytes();
-        let groups = self.table.count() / HPTES_PER_GROUP;
+        let groups = self.table().count() / HPTES_PER_GROUP;
         let pages = (self.vrma_bytes() / page).min(groups);
         for number in 0..pages {
             let at = GuestReal::new(number * page);
@@ -49,7 +49,7 @@ impl<M: Machine> HashMmu<M> {
     fn vrma_group(&self, at: GuestReal) -> u64 {
         let ea = EffectiveAddr::new(at.get());
         let hash = pteg_hash(VRMA_VSID, ea, VRMA_SEGMENT, self.vrma_page);
-        (hash * HPTES_PER_GROUP) & (self.table.count() - 1)
+        (hash * HPTES_PER_GROUP) & (self.table().count() - 1)
     }
 
     /// The entry of the real mode page at `at`; `secondary` is field H.
@@ -89,7 +89,7 @@ impl<M: Machine> HashMmu<M> {
     fn enter_vrma_page(&self, at: GuestReal) -> Repair {
         let at = at.align_down(self.vrma_page.bytes());
         let primary = self.vrma_group(at);
-        let secondary = self.table.count() - HPTES_PER_GROUP - primary;
+        let secondary = self.table().count() - HPTES_PER_GROUP - primary;
         for (group, h) in [(primary, 0), (secondary, HpteV::SECONDARY)] {
             for slot in (0..HPTES_PER_GROUP).rev() {
                 if let Some(entry) = self.vrma_entry(at, h)

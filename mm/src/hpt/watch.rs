@@ -72,6 +72,8 @@ impl<M: Machine> HashMmu<M> {
     pub fn harvest_part_roughly(&self, slot: SlotId, part: u64) -> Option<Option<u64>> {
         let slot = self.logged(slot)?;
         let offset = part.saturating_mul(BYTES_PER_PART);
+        // The table is not exchanged meanwhile.
+        let _same_table = self.obligation();
         self.walk(
             slot,
             offset,
@@ -118,6 +120,14 @@ impl<M: Machine> HashMmu<M> {
         Some(next_part(slot, part))
     }
 
+    /// How many parts a slot has for harvests; 0 where there is no such slot.
+    #[must_use]
+    pub fn harvest_parts(&self, slot: SlotId) -> u64 {
+        self.memory
+            .slot(slot)
+            .map_or(0, |slot| slot.bytes().div_ceil(BYTES_PER_PART))
+    }
+
     fn logged(&self, slot: SlotId) -> Option<&Slot> {
         self.memory.slot(slot).filter(|slot| slot.is_logging())
     }
@@ -149,11 +159,14 @@ impl<M: Machine> HashMmu<M> {
         seen
     }
 
-    /// How many granules the log has at this moment.
+    /// How many granules of part `part` of a slot, each 16 MiB, the log has at this moment.
     #[must_use]
-    pub fn logged_granules(&self, slot: SlotId) -> u64 {
+    pub fn logged_granules(&self, slot: SlotId, part: u64) -> u64 {
+        const WORDS_PER_PART: u64 = BYTES_PER_PART / GRANULE / u64::BITS as u64;
         self.memory.slot(slot).map_or(0, |slot| {
-            (0..slot.dirty_words())
+            let first = part.saturating_mul(WORDS_PER_PART);
+            let end = first.saturating_add(WORDS_PER_PART).min(slot.dirty_words());
+            (first..end)
                 .map(|number| u64::from(slot.peek_dirty(number).count_ones()))
                 .sum()
         })
@@ -168,6 +181,8 @@ impl<M: Machine> HashMmu<M> {
         let mut at = 0;
         while at < slot.bytes() {
             let mut here = 0;
+            // The table is not exchanged meanwhile.
+            let _same_table = self.obligation();
             self.walk(slot, at, 1, Heads::Occupied, &mut |guard, place| {
                 let r = guard.r();
                 // Pages that begin further up were counted there.

@@ -16,7 +16,7 @@ mod table;
 
 pub(crate) use pieces::Span;
 pub use pieces::{BLOCK, PIECE, PIECES_PER_BLOCK, Piece, PieceTable};
-pub use table::{BeCell, Cell, RealArray, RealTable, ReverseCells};
+pub use table::{BeCell, Cell, RealArray, RealPair, ReverseCells};
 
 use penstock_arch::addr::HostReal;
 

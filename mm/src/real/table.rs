@@ -8,7 +8,7 @@ use super::Frames;
 use crate::page_ops::{CACHE_BLOCK, PageOps};
 use core::ops::Deref;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use penstock_arch::addr::HostReal;
 use penstock_arch::endian::AtomicBe64;
 pub use penstock_arch::endian::BeCell;
@@ -123,83 +123,164 @@ impl<T: Cell> core::fmt::Debug for RealArray<T> {
     }
 }
 
-/// An array of a power of two of cells, at least eight: an index wraps instead of being checked.
-pub struct RealTable<T: Cell> {
-    array: RealArray<T>,
-    mask: usize,
+/// Two arrays of a power of two of cells each, at least eight: an index into both wraps instead of
+/// being checked.
+///
+/// They may use fewer cells than they have memory for. So which cells an index names may change, but
+/// each index names some cells of the memory that they own all their life.
+pub struct RealPair<A: Cell, B: Cell> {
+    first: RealArray<A>,
+    second: RealArray<B>,
+    /// One less than the cells in use of each; always below the arrays' count, and never below seven.
+    mask: AtomicUsize,
 }
 
-impl<T: Cell> RealTable<T> {
-    /// As many cells as fit into `frames`, all zero.
+impl<A: Cell, B: Cell> RealPair<A, B> {
+    /// As many cells as fit into the frames, all zero.
     ///
     /// # Errors
-    /// The frames, where their size is no power of two of cells or they are not aligned.
-    pub fn new(frames: Frames, ops: &impl PageOps) -> Result<Self, Frames> {
-        let array = RealArray::new(frames, ops)?;
-        if array.count < 8 || !array.count.is_power_of_two() {
-            return Err(array.into_frames());
+    /// The frames, where they have not the same number of cells, or that is no power of two, or they
+    /// are not aligned.
+    pub fn new(first: Frames, second: Frames, ops: &impl PageOps) -> Result<Self, [Frames; 2]> {
+        let first = match RealArray::<A>::new(first, ops) {
+            Ok(first) => first,
+            Err(first) => return Err([first, second]),
+        };
+        let second = match RealArray::<B>::new(second, ops) {
+            Ok(second) => second,
+            Err(second) => return Err([first.into_frames(), second]),
+        };
+        if first.count != second.count || first.count < 8 || !first.count.is_power_of_two() {
+            return Err([first.into_frames(), second.into_frames()]);
         }
-        let mask = array.count - 1;
-        Ok(Self { array, mask })
+        let mask = AtomicUsize::new(first.count - 1);
+        Ok(Self {
+            first,
+            second,
+            mask,
+        })
     }
 
-    /// Number of cells.
     #[inline]
-    #[must_use]
-    pub const fn count(&self) -> u64 {
-        self.mask as u64 + 1
+    fn mask(&self) -> usize {
+        self.mask.load(Ordering::Relaxed)
     }
 
-    /// The cell at `index`, modulo the number of cells.
+    /// Number of cells of each.
     #[inline]
     #[must_use]
-    pub fn at(&self, index: u64) -> &T {
+    pub fn count(&self) -> u64 {
+        self.mask() as u64 + 1
+    }
+
+    /// Number of cells of each that there is memory for.
+    #[must_use]
+    pub const fn capacity(&self) -> u64 {
+        self.first.count as u64
+    }
+
+    /// Uses the first `count` cells only, whatever is in them. `false`, and no change, where that is
+    /// no power of two, or more than there is memory for, or less than a block to zero.
+    #[must_use]
+    pub fn set_count(&self, count: u64) -> bool {
+        let smallest = const {
+            let cell = if size_of::<A>() < size_of::<B>() {
+                size_of::<A>()
+            } else {
+                size_of::<B>()
+            };
+            cell as u64
+        };
+        let bytes = count.saturating_mul(smallest);
+        if !count.is_power_of_two() || count < 8 || count > self.capacity() || bytes < CACHE_BLOCK {
+            return false;
+        }
+        let Ok(count) = usize::try_from(count) else {
+            return false;
+        };
+        self.mask.store(count - 1, Ordering::Relaxed);
+        true
+    }
+
+    /// The cells at `index`, modulo the number of cells.
+    #[inline]
+    #[must_use]
+    pub fn at(&self, index: u64) -> (&A, &B) {
         // The mask makes the cast harmless, wherever it might truncate.
         #[expect(clippy::cast_possible_truncation)]
-        let index = index as usize & self.mask;
-        // SAFETY: below the number of cells, for the mask is one less than that power of two.
-        let cell = unsafe { self.array.first.add(index) };
+        let index = index as usize & self.mask();
+        // SAFETY: below the number of cells, for no mask ever is above one less than that.
+        let first = unsafe { self.first.first.add(index) };
+        // SAFETY: the same, for both have as many.
+        let second = unsafe { self.second.first.add(index) };
         // SAFETY: lies in the owned frames, initialised, and lives as long as `self`.
-        unsafe { cell.as_ref() }
+        let first = unsafe { first.as_ref() };
+        // SAFETY: the same.
+        (first, unsafe { second.as_ref() })
     }
 
-    /// The eight cells that `index` is one of, modulo the number of cells.
+    /// The eight cells of the first array that `index` is one of, modulo the number of cells.
     #[inline]
     #[must_use]
-    pub fn eight(&self, index: u64) -> &[T; 8] {
+    pub fn eight(&self, index: u64) -> &[A; 8] {
         // The mask makes the cast harmless, wherever it might truncate.
         #[expect(clippy::cast_possible_truncation)]
-        let first = index as usize & self.mask & !7;
+        let first = index as usize & self.mask() & !7;
         // SAFETY: as in `at`; at least eight cells follow, their number being a multiple of eight.
-        let cells = unsafe { self.array.first.add(first) };
+        let cells = unsafe { self.first.first.add(first) };
         // SAFETY: eight cells lie there in the owned frames, and live as long as `self`.
-        unsafe { cells.cast::<[T; 8]>().as_ref() }
+        unsafe { cells.cast::<[A; 8]>().as_ref() }
     }
 
-    /// The address of the first cell.
+    /// The address of the first array.
     #[inline]
     #[must_use]
     pub const fn base(&self) -> HostReal {
-        self.array.base()
+        self.first.base()
     }
 
-    /// Sets all cells to zero again.
+    /// Sets all cells that are in use to zero again.
     pub fn clear(&self, ops: &impl PageOps) {
-        self.array.clear(ops);
+        self.clear_some(ops, 0, u64::MAX);
+    }
+
+    /// The same for those from cell `from` on, at most `count`, both taken down to blocks.
+    pub fn clear_some(&self, ops: &impl PageOps, from: u64, count: u64) {
+        let from = from.min(self.count());
+        let count = count.min(self.count() - from);
+        self.first.clear_cells(ops, from, count);
+        self.second.clear_cells(ops, from, count);
     }
 
     /// Gives the memory back.
-    pub fn into_frames(self) -> Frames {
-        self.array.into_frames()
+    pub fn into_frames(self) -> [Frames; 2] {
+        [self.first.into_frames(), self.second.into_frames()]
     }
 }
 
-impl<T: Cell> core::fmt::Debug for RealTable<T> {
+impl<T: Cell> RealArray<T> {
+    /// Sets `count` cells from `from` on to zero, both taken down to blocks; none beyond the array.
+    fn clear_cells(&self, ops: &impl PageOps, from: u64, count: u64) {
+        let cell = size_of::<T>() as u64;
+        let all = self.count as u64 * cell;
+        let from = from.saturating_mul(cell).min(all) & !(CACHE_BLOCK - 1);
+        let bytes = count.saturating_mul(cell).min(all - from) & !(CACHE_BLOCK - 1);
+        let at = HostReal::new(self.base().get() + from);
+        // SAFETY: the frames own this memory, and cells, which others may hold references to, are
+        // no plain data.
+        unsafe { ops.zero(at, bytes) };
+    }
+}
+
+impl<A: Cell, B: Cell> core::fmt::Debug for RealPair<A, B> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.array.fmt(f)
+        f.debug_struct("RealPair")
+            .field("first", &self.first)
+            .field("second", &self.second)
+            .field("count", &self.count())
+            .finish()
     }
 }
-
 /// A pointer to what lies at `at`, unless that is address 0.
 pub(super) fn pointer<T>(at: HostReal) -> Option<NonNull<T>> {
     let address = usize::try_from(at.get()).ok()?;
@@ -209,30 +290,64 @@ pub(super) fn pointer<T>(at: HostReal) -> Option<NonNull<T>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::TestMemory;
+    use crate::fake::{TestMachine, TestMemory};
     use core::sync::atomic::Ordering;
 
     #[test]
-    fn tables_wrap_and_arrays_check() {
+    fn pairs_wrap_and_arrays_check() {
         let memory = TestMemory::new(0x1_0000);
-        let machine = crate::fake::TestMachine::new();
+        let machine = TestMachine::new();
         let mut frames = memory.frames();
-        let table =
-            RealTable::<AtomicU64>::new(frames.alloc(0x80, 0x80).unwrap(), &machine).unwrap();
-        assert_eq!(table.count(), 16);
-        table.at(3).store(7, Ordering::Relaxed);
-        assert_eq!(table.at(3 + 16).load(Ordering::Relaxed), 7);
-        assert_eq!(table.eight(5)[3].load(Ordering::Relaxed), 7);
-        assert_eq!(table.eight(8)[3].load(Ordering::Relaxed), 0);
-        assert!(core::ptr::eq(&raw const table.eight(15)[7], table.at(15)));
-        table.clear(&machine);
-        assert_eq!(table.at(3).load(Ordering::Relaxed), 0);
+        let mut block = |bytes| frames.alloc(bytes, 0x80).unwrap();
+        // The first with cells twice as large.
+        type Pair = RealPair<[AtomicU64; 2], AtomicU64>;
+        let pair = Pair::new(block(0x200), block(0x100), &machine).unwrap();
+        assert_eq!((pair.count(), pair.capacity()), (32, 32));
+        let store = |index, value| {
+            let (first, second) = pair.at(index);
+            first[0].store(value, Ordering::Relaxed);
+            second.store(value + 1, Ordering::Relaxed);
+        };
+        let load = |index| {
+            let (first, second) = pair.at(index);
+            (
+                first[0].load(Ordering::Relaxed),
+                second.load(Ordering::Relaxed),
+            )
+        };
+        store(3, 7);
+        assert_eq!(load(3 + 32), (7, 8));
+        assert_eq!(pair.eight(5)[3][0].load(Ordering::Relaxed), 7);
+        assert_eq!(pair.eight(8)[3][0].load(Ordering::Relaxed), 0);
+        assert!(core::ptr::eq(&raw const pair.eight(31)[7], pair.at(31).0));
+        pair.clear(&machine);
+        assert_eq!(load(3), (0, 0));
 
-        let array =
-            RealArray::<AtomicBe64>::new(frames.alloc(0x180, 0x80).unwrap(), &machine).unwrap();
+        for refused in [0, 4, 8, 12, 24, 64, u64::MAX] {
+            assert!(!pair.set_count(refused), "{refused}");
+        }
+        store(19, 7);
+        assert!(pair.set_count(16));
+        assert_eq!((pair.count(), pair.capacity()), (16, 32));
+        assert!(core::ptr::eq(pair.at(19).0, pair.at(3).0));
+        // Only what is in use.
+        pair.clear(&machine);
+        assert!(pair.set_count(32));
+        assert_eq!(load(19), (7, 8));
+        pair.clear_some(&machine, 0, 16);
+        assert_eq!(load(19), (7, 8));
+        pair.clear_some(&machine, 16, u64::MAX);
+        assert_eq!(load(19), (0, 0));
+        let back = pair.into_frames();
+        assert_eq!(back.map(|frames| frames.len()), [0x200, 0x100]);
+
+        // Not as many, no power of two.
+        for (first, second) in [(0x200, 0x80), (0x300, 0x180), (0x80, 0x80)] {
+            let back = Pair::new(block(first), block(second), &machine).unwrap_err();
+            assert_eq!(back.map(|frames| frames.len()), [first, second]);
+        }
+        let array = RealArray::<AtomicBe64>::new(block(0x180), &machine).unwrap();
         assert_eq!(array.len(), 48);
         assert!(array.get(48).is_none());
-        let back = RealTable::<AtomicBe64>::new(array.into_frames(), &machine).unwrap_err();
-        assert_eq!(back.len(), 0x180);
     }
 }

@@ -4,7 +4,10 @@
 use penstock_arch::addr::HostReal;
 
 use crate::esb::Pq;
-use crate::fake::{ESB_BASE, ESB_SHIFT, Eas, End, FakeXive, Model, Nvt, SourceModel};
+use crate::fake::{
+    END_BASE, ESB_BASE, ESB_SHIFT, Eas, End, FIRST_ESCALATION, FIRST_VP, FakeXive, GATHER, Model,
+    Nvt, SourceModel,
+};
 use crate::fw::{
     FirmwareError, IrqConfig, IrqFlags, IrqInfo, QueueFlags, QueueInfo, QueueState, SyncKind,
     VpFlags, VpInfo, XiveFirmware, XiveMode,
@@ -79,6 +82,7 @@ impl XiveFirmware for FakeXive {
                     cppr: 0,
                     ipb: 0,
                     ends: [End::OFF; 8],
+                    report_cl: 0,
                 };
                 model.vps.insert(vp, nvt);
             }
@@ -108,25 +112,38 @@ impl XiveFirmware for FakeXive {
     fn get_vp_info(&self, vp: VpId) -> Status<VpInfo> {
         self.call("get_vp_info", |model| {
             let save_restore = model.quirks.save_restore;
-            let flags = model.nvt(vp)?.flags;
+            let nvt = model.nvt(vp)?;
+            let (flags, report_cl) = (nvt.flags, nvt.report_cl);
             let h = if save_restore { SAVE_RESTORE } else { 0 };
             let cam = u64::from(h | (vp.get() - crate::fake::FIRST_VP));
             Ok(VpInfo {
                 flags,
                 cam,
-                report_cl: HostReal::new(0),
+                report_cl: HostReal::new(report_cl),
                 chip: ChipId::new(0),
             })
         })
     }
 
-    fn set_vp_info(&self, vp: VpId, flags: VpFlags, _report_cl: Option<HostReal>) -> Status<()> {
+    fn set_vp_info(&self, vp: VpId, flags: VpFlags, report_cl: Option<HostReal>) -> Status<()> {
+        let report_cl = report_cl.map_or(0, HostReal::get);
         self.call("set_vp_info", |model| {
+            if report_cl & 0xff != 0 {
+                return Err(FirmwareError::PARAMETER);
+            }
             let save_restore = model.quirks.save_restore;
             let pushed = model.rings.iter().any(|ring| ring.vp == Some(vp.get()));
             assert!(!pushed, "change of a pushed VP");
             let nvt = model.nvt(vp)?;
             nvt.flags = flags;
+            nvt.report_cl = report_cl;
+            // Firmware writes all of it back as it was in memory a moment ago.
+            nvt.ipb = 0;
+            if flags.contains(VpFlags::SINGLE_ESCALATION) {
+                // As firmware does: the bits are armed, wherever the escalation goes.
+                let gather = &mut nvt.ends[usize::from(GATHER)];
+                gather.ese = Pq::Reset;
+            }
             if save_restore {
                 // As firmware does.
                 nvt.cppr = 0xff;
@@ -171,6 +188,17 @@ impl XiveFirmware for FakeXive {
 
     fn get_irq_info(&self, girq: Girq) -> Status<IrqInfo> {
         self.call("get_irq_info", |model| {
+            if let Some(number) = girq.get().checked_sub(FIRST_ESCALATION) {
+                model.numbered_end(number).ok_or(FirmwareError::PARAMETER)?;
+                let pair = END_BASE + (u64::from(number) << ESB_SHIFT);
+                return Ok(IrqInfo {
+                    flags: IrqFlags::empty(),
+                    eoi_page: HostReal::new(pair + 0x1_0000),
+                    trigger_page: HostReal::new(0),
+                    esb_shift: ESB_SHIFT,
+                    chip: ChipId::new(0),
+                });
+            }
             model.source(girq)?;
             let trigger = ESB_BASE + (u64::from(girq.get()) << ESB_SHIFT);
             Ok(IrqInfo {
@@ -197,13 +225,19 @@ impl XiveFirmware for FakeXive {
 
     fn set_irq_config(&self, girq: Girq, config: IrqConfig) -> Status<()> {
         self.call("set_irq_config", |model| {
-            model.nvt(config.vp)?;
             let priority = config.priority.map(Priority::get);
             let eas = Eas {
                 vp: config.vp.get(),
                 priority,
                 data: config.eisn.get(),
             };
+            if let Some(end) = model.escalation(girq.get()) {
+                assert!(priority.is_some(), "an escalation cannot be masked");
+                assert!(config.vp.get() < FIRST_VP, "an escalation to a guest");
+                end.escalation = Some(eas);
+                return Ok(());
+            }
+            model.nvt(config.vp)?;
             model.source(girq)?.eas = eas;
             Ok(())
         })
@@ -211,7 +245,14 @@ impl XiveFirmware for FakeXive {
 
     fn get_queue_info(&self, vp: VpId, priority: Priority) -> Status<QueueInfo> {
         self.call("get_queue_info", |model| {
+            let single = model.nvt(vp)?.flags.contains(VpFlags::SINGLE_ESCALATION);
             let end = *model.end(vp, priority)?;
+            let number = (vp.get() - FIRST_VP) * 8 + u32::from(priority.get());
+            let escalating = if single {
+                number | u32::from(GATHER)
+            } else {
+                number
+            };
             Ok(QueueInfo {
                 page: HostReal::new(end.page),
                 size_log2: if end.entries == 0 {
@@ -219,8 +260,9 @@ impl XiveFirmware for FakeXive {
                 } else {
                     end.entries.ilog2() + 2
                 },
-                eoi_page: HostReal::new(0),
-                escalation: Girq::new(0),
+                // As skiboot has it, which leaves the size of a pair out of account.
+                eoi_page: HostReal::new(END_BASE + (u64::from(number) << (ESB_SHIFT - 1))),
+                escalation: Girq::new(FIRST_ESCALATION + escalating),
                 flags: end.flags,
             })
         })
@@ -243,11 +285,20 @@ impl XiveFirmware for FakeXive {
             } else {
                 1 << (size_log2 - 2)
             };
-            *model.end(vp, priority)? = End {
-                page: page.get(),
-                entries,
-                flags,
-                ..End::OFF
+            let end = model.end(vp, priority)?;
+            *end = if flags.contains(QueueFlags::ENABLED) {
+                End {
+                    page: page.get(),
+                    entries,
+                    flags,
+                    // The bits stay.
+                    esn: end.esn,
+                    ese: end.ese,
+                    escalation: end.escalation,
+                    ..End::OFF
+                }
+            } else {
+                End::OFF
             };
             Ok(())
         })

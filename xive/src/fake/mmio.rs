@@ -4,16 +4,32 @@
 use penstock_arch::addr::HostReal;
 
 use crate::esb::{self, Pq};
-use crate::fake::{ESB_BASE, ESB_SHIFT, FakeXive, Model, TIMA_PAGE};
+use crate::fake::{END_BASE, ESB_BASE, ESB_SHIFT, FakeXive, Model, TIMA_OS_PAGE, TIMA_PAGE};
 use crate::fw::XiveMmio;
 use crate::tima::{SAVE_RESTORE, VALID, offset};
 
 impl FakeXive {
     fn tima_offset(&self, page: HostReal, at: u64) -> u64 {
-        self.mmio_accesses.set(self.mmio_accesses.get() + 1);
-        assert_eq!(page, TIMA_PAGE, "narrow access outside the TIMA");
+        self.access();
+        assert!(is_tima(page), "narrow access outside the TIMA");
+        let hypervisors = matches!(at, offset::PULL_OS | offset::OS_WORD2 | offset::ACK_HV);
+        assert!(
+            page == TIMA_PAGE || !hypervisors,
+            "an operating system has no right to {at:#x}"
+        );
         at
     }
+}
+
+fn is_tima(page: HostReal) -> bool {
+    page == TIMA_PAGE || page == TIMA_OS_PAGE
+}
+
+/// The queue and whether it is its escalation's page; `None` for a page of a source.
+fn end_page(page: HostReal) -> Option<(u32, bool)> {
+    let within = page.get().checked_sub(END_BASE)?;
+    let number = u32::try_from(within >> ESB_SHIFT).ok()?;
+    Some((number, within >> (ESB_SHIFT - 1) & 1 != 0))
 }
 
 /// The source and whether it is its management page.
@@ -24,7 +40,7 @@ fn source_page(page: HostReal) -> (u32, bool) {
 }
 
 impl Model {
-    fn pq(&mut self, girq: u32) -> &mut Pq {
+    pub(super) fn pq(&mut self, girq: u32) -> &mut Pq {
         &mut self
             .sources
             .get_mut(&girq)
@@ -105,7 +121,7 @@ impl XiveMmio for FakeXive {
     }
 
     fn load64(&self, page: HostReal, at: u64) -> u64 {
-        if page == TIMA_PAGE {
+        if is_tima(page) {
             assert_eq!(
                 self.tima_offset(page, at),
                 offset::OS_RING,
@@ -116,13 +132,32 @@ impl XiveMmio for FakeXive {
                 ring.nsr, ring.cppr, ring.ipb, ring.lsmfb, ring.ack, ring.inc, ring.age, ring.pipr,
             ]);
         }
-        self.mmio_accesses.set(self.mmio_accesses.get() + 1);
+        self.access();
+        if let Some((number, escalation)) = end_page(page) {
+            let mut model = self.model.borrow_mut();
+            let end = model.numbered_end(number).expect("no such queue");
+            let bits = if escalation {
+                &mut end.ese
+            } else {
+                &mut end.esn
+            };
+            let old = *bits;
+            return match at {
+                esb::offset::GET => old as u64,
+                0xc00 | 0xd00 | 0xe00 | 0xf00 => {
+                    *bits = Pq::from_bits(at >> 8);
+                    old as u64
+                }
+                _ => panic!("unknown load from a queue's page: {at:#x}"),
+            };
+        }
         let (girq, management) = source_page(page);
         assert!(management, "load from a trigger page");
         let model = &mut *self.model.borrow_mut();
         let old = *model.pq(girq);
+        assert_eq!(at % 8, 0, "unaligned load from a management page: {at:#x}");
         match at {
-            esb::offset::EOI => {
+            0x000..0x800 => {
                 let (new, forward) = old.after_eoi();
                 *model.pq(girq) = new;
                 if forward {
@@ -130,8 +165,8 @@ impl XiveMmio for FakeXive {
                 }
                 u64::from(forward)
             }
-            esb::offset::GET => old as u64,
-            0xc00 | 0xd00 | 0xe00 | 0xf00 => {
+            0x800..0xc00 => old as u64,
+            0xc00..0x1000 => {
                 *model.pq(girq) = Pq::from_bits(at >> 8);
                 old as u64
             }
@@ -191,15 +226,11 @@ impl XiveMmio for FakeXive {
             };
             return;
         }
-        self.mmio_accesses.set(self.mmio_accesses.get() + 1);
+        self.access();
+        assert_eq!(end_page(page), None, "store to a queue's page");
         assert!(at < 0x400, "unknown store to a source page: {at:#x}");
         let (girq, _) = source_page(page);
-        let model = &mut *self.model.borrow_mut();
-        let (new, forward) = model.pq(girq).after_trigger();
-        *model.pq(girq) = new;
-        if forward {
-            model.route(girq);
-        }
+        self.model.borrow_mut().event(girq);
     }
 
     fn order_io(&self) {}

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A model of the interrupt controller and its firmware, for tests on the host.
 //!
-//! It has the state of the hardware (P and Q of each source, EAS, END with its queue in memory,
-//! NVT, the OS ring of each thread) and behaves like POWER9, or like POWER10 with hardware save and
+//! It has the state of the hardware (P and Q of each source, EAS, END with its queue in memory, its
+//! two pairs of bits and its escalation, NVT, the OS ring of each thread) and behaves like POWER9, or like POWER10 with hardware save and
 //! restore; what QEMU does differently can be switched on by [`Quirks`]. Everything happens at
 //! once: there is nothing in flight. Use that hardware would not forgive panics: an access of the
 //! wrong width, a push on a valid ring, a CPPR store on an invalid one.
@@ -26,7 +26,16 @@ pub const TIMA_PAGE: HostReal = HostReal::new(0x6_0302_0319_0000);
 /// Where the pages of source 0 are; each source has a pair of 64 KiB pages, the trigger page first.
 pub const ESB_BASE: u64 = 0x6_0100_0000_0000;
 
+/// Where the model's OS rings are with an operating system's rights.
+pub const TIMA_OS_PAGE: HostReal = HostReal::new(0x6_0302_031a_0000);
+/// Where the pages of queue 0 are; each queue has a pair, the notification page first.
+pub const END_BASE: u64 = 0x6_0160_0000_0000;
+
 const ESB_SHIFT: u32 = 17;
+/// Numbers of escalations: this, and the number of the queue.
+const FIRST_ESCALATION: u32 = 0x0100_0000;
+/// The priority whose queue stands for all escalations of a VP.
+const GATHER: u8 = 7;
 const FIRST_GIRQ: u32 = 0x10;
 const FIRST_VP: u32 = 0x4200_0000;
 
@@ -68,6 +77,12 @@ struct End {
     index: u32,
     generation: u32,
     flags: QueueFlags,
+    /// The bits of the notification.
+    esn: Pq,
+    /// The bits of the escalation.
+    ese: Pq,
+    /// Where the escalation goes.
+    escalation: Option<Eas>,
 }
 
 impl End {
@@ -77,6 +92,9 @@ impl End {
         index: 0,
         generation: 1,
         flags: QueueFlags::empty(),
+        esn: Pq::Off,
+        ese: Pq::Off,
+        escalation: None,
     };
 }
 
@@ -86,6 +104,7 @@ struct Nvt {
     cppr: u8,
     ipb: u8,
     ends: [End; 8],
+    report_cl: u64,
 }
 
 /// The OS ring of one thread.
@@ -130,6 +149,8 @@ struct Model {
     donated: Vec<u64>,
     failures: VecDeque<Failure>,
     calls: Vec<&'static str>,
+    /// Notifications of the threads' own contexts: thread, priority.
+    host: VecDeque<(u32, u8)>,
 }
 
 /// The machine. One thread calls at a time; [`FakeXive::run_on`] says which.
@@ -138,6 +159,8 @@ pub struct FakeXive {
     thread: Cell<usize>,
     mmio_accesses: Cell<u64>,
     waits: Cell<u64>,
+    /// An event of this source comes just before the access with this number.
+    planned: Cell<Option<(u64, u32)>>,
 }
 
 impl FakeXive {
@@ -168,10 +191,12 @@ impl FakeXive {
                 donated: Vec::new(),
                 failures: VecDeque::new(),
                 calls: Vec::new(),
+                host: VecDeque::new(),
             }),
             thread: Cell::new(0),
             mmio_accesses: Cell::new(0),
             waits: Cell::new(0),
+            planned: Cell::new(None),
         }
     }
 
@@ -221,6 +246,31 @@ impl FakeXive {
         self.mmio_accesses.get()
     }
 
+    /// An event of a source comes just before the `ahead`th MMIO access from now on, 0 being the
+    /// next one: so between any two steps of who does several.
+    pub fn plan_event(&self, ahead: u64, girq: crate::Girq) {
+        self.planned
+            .set(Some((self.mmio_accesses.get() + ahead, girq.get())));
+    }
+
+    /// Whether the event that was planned has yet to come.
+    #[must_use]
+    pub fn has_plan(&self) -> bool {
+        self.planned.get().is_some()
+    }
+
+    /// Counts an access, and lets come what was planned for it.
+    fn access(&self) {
+        let number = self.mmio_accesses.get();
+        self.mmio_accesses.set(number + 1);
+        if let Some((at, girq)) = self.planned.get()
+            && at == number
+        {
+            self.planned.set(None);
+            self.model.borrow_mut().event(girq);
+        }
+    }
+
     /// The virtual processor that firmware gives a thread.
     #[cfg(test)]
     pub(crate) fn add_host_vp(&self, pir: u32) {
@@ -229,6 +279,7 @@ impl FakeXive {
             cppr: 0xff,
             ipb: 0,
             ends: [End::OFF; 8],
+            report_cl: 0,
         };
         self.model.borrow_mut().vps.insert(pir, nvt);
     }
@@ -256,6 +307,39 @@ impl FakeXive {
     #[must_use]
     pub fn take_calls(&self) -> Vec<&'static str> {
         std::mem::take(&mut self.model.borrow_mut().calls)
+    }
+
+    /// Puts something else in the list of calls, so that their order can be seen.
+    pub fn note(&self, what: &'static str) {
+        self.model.borrow_mut().calls.push(what);
+    }
+
+    /// The next notification of a thread's own context: the thread, whose number is that of its VP,
+    /// and the priority.
+    pub fn take_host_event(&self) -> Option<(u32, u8)> {
+        self.model.borrow_mut().host.pop_front()
+    }
+
+    /// The reporting line of a VP, 0 for none.
+    ///
+    /// # Panics
+    /// There is no such VP.
+    #[must_use]
+    pub fn report_cl(&self, vp: crate::VpId) -> u64 {
+        self.model.borrow().vps[&vp.get()].report_cl
+    }
+
+    /// The bits of an escalation.
+    ///
+    /// # Panics
+    /// There is no such escalation.
+    #[must_use]
+    pub fn escalation_pq(&self, girq: crate::Girq) -> Pq {
+        let mut model = self.model.borrow_mut();
+        model
+            .escalation(girq.get())
+            .expect("no such escalation")
+            .ese
     }
 
     /// How often a caller has waited for a busy call.
@@ -286,10 +370,28 @@ impl QueueMemory for FakeXive {
 }
 
 impl Model {
+    /// An event at a source.
+    fn event(&mut self, girq: u32) {
+        let (new, forward) = self.pq(girq).after_trigger();
+        *self.pq(girq) = new;
+        if forward {
+            self.route(girq);
+        }
+    }
+
     /// An event of a source that its P and Q let through.
     fn route(&mut self, girq: u32) {
         let eas = self.sources[&girq].eas;
+        self.route_eas(eas);
+    }
+
+    fn route_eas(&mut self, eas: Eas) {
         let Some(priority) = eas.priority else { return };
+        if eas.vp < FIRST_VP && !self.vps.contains_key(&eas.vp) {
+            // A queue without memory, which notifies always.
+            self.host.push_back((eas.vp, priority));
+            return;
+        }
         let nvt = self
             .vps
             .get_mut(&eas.vp)
@@ -313,13 +415,44 @@ impl Model {
                 end.generation ^= 1;
             }
         }
-        let bit = 0x80 >> priority;
-        match self.rings.iter_mut().find(|ring| ring.vp == Some(eas.vp)) {
-            Some(ring) => {
-                ring.ipb |= bit;
-                ring.update();
+        if !end.flags.contains(QueueFlags::ALWAYS_NOTIFY) {
+            let (esn, notify) = end.esn.after_trigger();
+            end.esn = esn;
+            if !notify {
+                return;
             }
-            None => nvt.ipb |= bit,
         }
+        let bit = 0x80 >> priority;
+        if let Some(ring) = self.rings.iter_mut().find(|ring| ring.vp == Some(eas.vp)) {
+            ring.ipb |= bit;
+            ring.update();
+            return;
+        }
+        nvt.ipb |= bit;
+        if !end.flags.contains(QueueFlags::ESCALATE) {
+            return;
+        }
+        let gather = if nvt.flags.contains(VpFlags::SINGLE_ESCALATION) {
+            GATHER
+        } else {
+            priority
+        };
+        let end = &mut nvt.ends[usize::from(gather)];
+        let (ese, notify) = end.ese.after_trigger();
+        end.ese = ese;
+        if let (true, Some(eas)) = (notify, end.escalation) {
+            self.route_eas(eas);
+        }
+    }
+
+    /// The queue with this number: eight of each VP.
+    fn numbered_end(&mut self, number: u32) -> Option<&mut End> {
+        let nvt = self.vps.get_mut(&FIRST_VP.checked_add(number / 8)?)?;
+        nvt.ends.get_mut((number % 8) as usize)
+    }
+
+    /// The queue that an escalation is of.
+    fn escalation(&mut self, girq: u32) -> Option<&mut End> {
+        self.numbered_end(girq.checked_sub(FIRST_ESCALATION)?)
     }
 }

@@ -3,14 +3,16 @@
 //!
 //! The kernel implements both traits. [`XiveFirmware`] is one OPAL call per function, without any
 //! retry: [`settled`] and [`provisioned`] here repeat calls that are busy or want memory, a bounded
-//! number of times. Firmware calls serve set-up and RTAS only; no hcall makes one.
+//! number of times, and [`settled_soon`] the few times that fit into an hcall. Firmware calls serve
+//! set-up, RTAS, and the configuration calls of exploitation mode; no hcall that a guest makes for
+//! each interrupt makes one.
 
 mod retry;
 mod types;
 
 use penstock_arch::addr::HostReal;
 
-pub use retry::{provisioned, settled};
+pub use retry::{Patience, provisioned, settled, settled_for, settled_soon};
 pub use types::{
     FirmwareError, IrqConfig, IrqFlags, IrqInfo, QueueFlags, QueueInfo, QueueState, SyncKind,
     VpFlags, VpInfo, XiveMode,

@@ -12,8 +12,19 @@ use crate::ids::ChipId;
 
 /// Tries of a busy call. With a wait of a millisecond that is ten seconds.
 const BUSY_TRIES: u32 = 10_000;
+/// Tries of a busy call inside an hcall, after which the guest is told to come back.
+const HCALL_TRIES: u32 = 8;
 /// Rounds of donations for one call. One page holds the entries of 512 virtual processors or more.
 const DONATION_ROUNDS: u32 = 64;
+
+/// How long a busy firmware is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// As long as fits into an hcall; then the guest is told to come back.
+    Short,
+    /// As long as it may ever take.
+    Long,
+}
 
 /// Makes a call until it is not busy.
 ///
@@ -21,10 +32,37 @@ const DONATION_ROUNDS: u32 = 64;
 /// Its status, busy only after very many tries.
 pub fn settled<F: XiveFirmware, T>(
     fw: &F,
+    call: impl FnMut() -> Result<T, FirmwareError>,
+) -> Result<T, FirmwareError> {
+    settled_for(fw, Patience::Long, call)
+}
+
+/// Makes a call for a guest that waits: until it is not busy, but only a few times.
+///
+/// # Errors
+/// Its status; busy is one that the caller has to expect.
+pub fn settled_soon<F: XiveFirmware, T>(
+    fw: &F,
+    call: impl FnMut() -> Result<T, FirmwareError>,
+) -> Result<T, FirmwareError> {
+    settled_for(fw, Patience::Short, call)
+}
+
+/// Makes a call until it is not busy, for so long.
+///
+/// # Errors
+/// Its status.
+pub fn settled_for<F: XiveFirmware, T>(
+    fw: &F,
+    patience: Patience,
     mut call: impl FnMut() -> Result<T, FirmwareError>,
 ) -> Result<T, FirmwareError> {
+    let tries = match patience {
+        Patience::Short => HCALL_TRIES,
+        Patience::Long => BUSY_TRIES,
+    };
     let mut result = call();
-    for _ in 0..BUSY_TRIES {
+    for _ in 0..tries {
         match result {
             Err(FirmwareError::BUSY | FirmwareError::BUSY_EVENT) => {
                 fw.wait();

@@ -83,6 +83,8 @@ instructions! {
     lwz(rt: u32, ra: u32, offset: i16) = d_form(32, rt, ra, offset);
     /// stw.
     stw(rs: u32, ra: u32, offset: i16) = d_form(36, rs, ra, offset);
+    /// lhz.
+    lhz(rt: u32, ra: u32, offset: i16) = d_form(40, rt, ra, offset);
     /// lbz.
     lbz(rt: u32, ra: u32, offset: i16) = d_form(34, rt, ra, offset);
     /// stb.

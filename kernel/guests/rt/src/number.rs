@@ -58,6 +58,10 @@ pub mod hcall {
     pub const BLOCK_REMOVE: u64 = 0x328;
     /// H_CLEAR_HPT.
     pub const CLEAR_HPT: u64 = 0x358;
+    /// H_RESIZE_HPT_PREPARE.
+    pub const RESIZE_HPT_PREPARE: u64 = 0x36c;
+    /// H_RESIZE_HPT_COMMIT.
+    pub const RESIZE_HPT_COMMIT: u64 = 0x370;
     /// H_REGISTER_PROC_TBL.
     pub const REGISTER_PROC_TBL: u64 = 0x37c;
     /// H_RTAS, private to hypervisors that boot without Open Firmware.
@@ -70,10 +74,16 @@ pub mod status {
     pub const SUCCESS: u64 = 0;
     /// H_BUSY.
     pub const BUSY: u64 = 1;
+    /// H_CLOSED.
+    pub const CLOSED: u64 = 2;
     /// H_PARTIAL.
     pub const PARTIAL: u64 = 5;
     /// H_CONTINUE.
     pub const CONTINUE: u64 = 18;
+    /// The first of H_LONG_BUSY_ORDER_*.
+    pub const LONG_BUSY_FIRST: u64 = 9900;
+    /// The last.
+    pub const LONG_BUSY_LAST: u64 = 9905;
     /// H_HARDWARE.
     pub const HARDWARE: u64 = 0u64.wrapping_sub(1);
     /// H_FUNCTION.
@@ -86,6 +96,8 @@ pub mod status {
     pub const PTEG_FULL: u64 = 0u64.wrapping_sub(6);
     /// H_NOT_FOUND.
     pub const NOT_FOUND: u64 = 0u64.wrapping_sub(7);
+    /// H_AUTHORITY.
+    pub const AUTHORITY: u64 = 0u64.wrapping_sub(10);
     /// H_RESOURCE.
     pub const RESOURCE: u64 = 0u64.wrapping_sub(16);
     /// H_P2.

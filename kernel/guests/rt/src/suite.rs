@@ -139,7 +139,8 @@ pub fn run<E>(checks: &[Check<E>], environment: &mut E, tidy: fn(&mut E)) -> Tal
     tally
 }
 
-fn report(tally: &mut Tally, name: &str, outcome: Outcome, interrupt: Option<&Context>) {
+/// Prints what became of a check, and counts it.
+pub fn report(tally: &mut Tally, name: &str, outcome: Outcome, interrupt: Option<&Context>) {
     match (interrupt, outcome) {
         (Some(context), _) if context.vector & 0xfff == vector::DECREMENTER => {
             println!(

@@ -87,6 +87,8 @@ pub struct FakeState {
     pub vcpus: Vec<(VcpuState, VectorState)>,
     /// Virtual processors may be in the guest.
     pub running: bool,
+    /// SUSPEND is underway.
+    pub stopping: bool,
     /// How many more times SUSPEND is not finished.
     pub slow: u32,
     /// Something was changed and not committed.
@@ -162,6 +164,7 @@ impl Fake {
             readers: vec![None; STREAM_READERS],
             vcpus: vcpus.collect(),
             running: true,
+            stopping: false,
             slow: 0,
             uncommitted: false,
             asked: Vec::new(),
@@ -259,6 +262,10 @@ impl Controlled for Fake {
         Ok(())
     }
 
+    fn harvest_end(&self, _: u32) -> u64 {
+        FAKE_ENTRIES as u64
+    }
+
     fn harvest(
         &self,
         slot: u32,
@@ -268,7 +275,7 @@ impl Controlled for Fake {
     ) -> Result<Harvested, TargetError> {
         self.may_fail()?;
         let mut state = self.state();
-        let end = (from + entries).min(FAKE_ENTRIES as u64);
+        let end = from.saturating_add(entries).min(FAKE_ENTRIES as u64);
         let mut found = 0;
         let state = &mut *state;
         let log = state.logs[slot as usize]
@@ -484,9 +491,11 @@ impl Controlled for Fake {
         state.asked.push(Asked::Suspend);
         if state.slow > 0 {
             state.slow -= 1;
+            state.stopping = true;
             return Ok(Suspension::Underway);
         }
         state.running = false;
+        state.stopping = false;
         Ok(Suspension::Complete)
     }
 
@@ -502,11 +511,12 @@ impl Controlled for Fake {
     fn resume(&self, _ready: &Runnable) -> Result<(), TargetError> {
         let mut state = self.state();
         assert!(!state.uncommitted, "resumed without COMMIT");
-        assert!(!state.running, "resumed twice");
+        assert!(!state.running || state.stopping, "resumed twice");
         drop(state);
         self.may_fail()?;
         state = self.state();
         state.running = true;
+        state.stopping = false;
         state.asked.push(Asked::Resume);
         Ok(())
     }

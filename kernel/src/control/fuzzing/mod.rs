@@ -239,7 +239,8 @@ impl Tools {
         // What the partition itself refused to resume was found runnable all the same.
         if function == Function::Resume && fails && expected == Some(HcallStatus::SUCCESS) {
             let asked = (call.address, call.length) == (0, 0);
-            if asked && self.target().state().fail.is_none() {
+            let was_stopped = self.model.state != State::Stopping;
+            if asked && was_stopped && self.target().state().fail.is_none() {
                 self.model.state = State::Runnable;
             }
         }
@@ -297,7 +298,7 @@ impl Tools {
         }
         match reply.results() {
             [reason, offset] if reply.status == HcallStatus::BAD_DATA => {
-                assert!((1..=11).contains(reason) && *offset < MAX_BUFFER_BYTES as u64);
+                assert!((1..=12).contains(reason) && *offset < MAX_BUFFER_BYTES as u64);
             }
             results => assert!(success || results.is_empty()),
         }

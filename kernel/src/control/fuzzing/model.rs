@@ -42,6 +42,8 @@ impl Model {
                 _ if !self.is_halted() && slow => HcallStatus::LONG_BUSY_ORDER_1_MSEC,
                 _ => HcallStatus::SUCCESS,
             },
+            Function::Resume if self.state == State::Stopping && held => HcallStatus::SUCCESS,
+            Function::Resume if self.state == State::Stopping => HcallStatus::IN_USE,
             Function::Commit | Function::Resume if !self.is_halted() => HcallStatus::STATE,
             Function::Commit | Function::Resume if !held => HcallStatus::IN_USE,
             Function::Commit | Function::Resume if self.writer => HcallStatus::STATE,

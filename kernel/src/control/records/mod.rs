@@ -66,6 +66,8 @@ pub struct Field {
     pub unit: usize,
     /// Whether it is padding, which must be zero.
     pub padding: bool,
+    /// What it means.
+    pub meaning: &'static str,
 }
 
 /// A record.
@@ -102,7 +104,7 @@ macro_rules! record {
     (
         $(#[$doc:meta])*
         part $name:ident, $size:literal {
-            $($(#[$field_doc:meta])* $offset:literal $field:ident: $ty:ty $(= $padding:ident)?,)*
+            $($(#[doc = $meaning:literal])* $offset:literal $field:ident: $ty:ty $(= $padding:ident)?,)*
         }
     ) => {
         $(#[$doc])*
@@ -113,7 +115,7 @@ macro_rules! record {
         )]
         #[repr(C)]
         pub struct $name {
-            $($(#[$field_doc])* pub $field: $ty,)*
+            $($(#[doc = $meaning])* pub $field: $ty,)*
         }
 
         const _: () = {
@@ -135,6 +137,7 @@ macro_rules! record {
                     bytes: size_of::<$ty>(),
                     unit: <$ty as $crate::control::records::Wire>::UNIT,
                     padding: record!(@padding $($padding)?),
+                    meaning: concat!($($meaning),*),
                 },)*
             ];
         }
@@ -143,7 +146,7 @@ macro_rules! record {
         $(#[$doc:meta])*
         $name:ident, $size:literal, check $check:expr;
         {
-            $($(#[$field_doc:meta])* $offset:literal $field:ident: $ty:ty $(= $padding:ident)?,)*
+            $($(#[doc = $meaning:literal])* $offset:literal $field:ident: $ty:ty $(= $padding:ident)?,)*
         }
     ) => {
         record! {
@@ -151,7 +154,7 @@ macro_rules! record {
             part $name, $size {
                 /// What it is, in which version, and how long.
                 0 header: $crate::control::records::Header,
-                $($(#[$field_doc])* $offset $field: $ty $(= $padding)?,)*
+                $($(#[doc = $meaning])* $offset $field: $ty $(= $padding)?,)*
             }
         }
 

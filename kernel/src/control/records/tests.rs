@@ -482,7 +482,7 @@ fn every_reason_has_a_sentence() {
         .iter()
         .map(|(reason, _)| *reason as u8)
         .collect();
-    assert_eq!(numbers, (1..=11).collect::<Vec<u8>>());
+    assert_eq!(numbers, (1..=12).collect::<Vec<u8>>());
     let error = RecordError::new(7, Reason::Kind);
     assert_eq!(
         std::format!("{error}"),

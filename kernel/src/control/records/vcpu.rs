@@ -109,26 +109,26 @@ record! {
     }
 }
 
-/// Bits of the MSR that a guest can have.
-const GUEST_MSR: Msr = Msr::SF
-    .union(Msr::VEC)
-    .union(Msr::VSX)
-    .union(Msr::EE)
-    .union(Msr::PR)
-    .union(Msr::FP)
-    .union(Msr::ME)
-    .union(Msr::FE0)
-    .union(Msr::TE)
-    .union(Msr::FE1)
-    .union(Msr::IR)
-    .union(Msr::DR)
-    .union(Msr::PMM)
-    .union(Msr::RI)
-    .union(Msr::LE);
-
 const WORD: u64 = 0xffff_ffff;
 
 impl VcpuState {
+    /// Bits of the MSR that a guest can have.
+    pub(in crate::control) const GUEST_MSR: Msr = Msr::SF
+        .union(Msr::VEC)
+        .union(Msr::VSX)
+        .union(Msr::EE)
+        .union(Msr::PR)
+        .union(Msr::FP)
+        .union(Msr::ME)
+        .union(Msr::FE0)
+        .union(Msr::TE)
+        .union(Msr::FE1)
+        .union(Msr::IR)
+        .union(Msr::DR)
+        .union(Msr::PMM)
+        .union(Msr::RI)
+        .union(Msr::LE);
+
     /// The registers that are used.
     #[must_use]
     pub fn used_sprs(&self) -> &[Spr] {
@@ -171,7 +171,7 @@ impl VcpuState {
         let msr = Msr::from_bits_retain(self.msr.get());
         // A guest without ME could never set it again, and its next machine check would stop the
         // machine.
-        if msr.bits() & !GUEST_MSR.bits() != 0 || !msr.contains(Msr::ME) {
+        if msr.bits() & !Self::GUEST_MSR.bits() != 0 || !msr.contains(Msr::ME) {
             return Err(bad_value!(Self, msr));
         }
         if self.xer.get() > WORD {
@@ -282,7 +282,7 @@ impl VectorState {
             self.vscr = zero;
         }
         for (index, register) in self.vsr.iter_mut().enumerate() {
-            for (doubleword, part) in register.iter_mut().zip(parts_of_vsr(index)) {
+            for (doubleword, part) in register.iter_mut().zip(Self::parts_of_vsr(index)) {
                 if wanted & part == 0 {
                     *doubleword = zero;
                 }
@@ -297,13 +297,13 @@ impl VectorState {
         kept.keep_only(given);
         kept == *self
     }
-}
 
-/// The parts to which both doublewords of a vector-scalar register belong.
-const fn parts_of_vsr(index: usize) -> [u32; 2] {
-    if index < 32 {
-        [parts::FP, parts::VSX]
-    } else {
-        [parts::VMX, parts::VMX]
+    /// The parts to which both doublewords of a vector-scalar register belong.
+    pub(in crate::control) const fn parts_of_vsr(index: usize) -> [u32; 2] {
+        if index < 32 {
+            [parts::FP, parts::VSX]
+        } else {
+            [parts::VMX, parts::VMX]
+        }
     }
 }

@@ -46,9 +46,9 @@ impl<T: Controlled> Context<'_, T> {
             0 => Harvest::Cheap,
             _ => Harvest::Exact,
         };
-        let from = self.below(Argument::Third, self.offer.hpt_entries)?;
+        let cursor = self.below(Argument::Third, self.target.harvest_end(slot))?;
         self.session.logged_by(slot, self.who)?;
-        let harvested = self.target.harvest(slot, how, from, ENTRIES_PER_CALL)?;
+        let harvested = self.target.harvest(slot, how, cursor, ENTRIES_PER_CALL)?;
         Ok(Done::two(harvested.next.unwrap_or(DONE), harvested.found))
     }
 

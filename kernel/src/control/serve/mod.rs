@@ -11,7 +11,7 @@ mod query;
 mod stream;
 mod vcpu;
 
-pub use stream::{WRITER, open_flags};
+pub use stream::{MAX_ABSENT_ENTRIES, WRITER, counts, open_flags};
 
 use super::error::{Argument, ControlError};
 use super::function::{Buffer, Feature, Function};
@@ -110,11 +110,12 @@ impl From<ControlError> for Reply {
 
 /// What a function did.
 #[derive(Clone, Copy, Debug, Default)]
-struct Done {
-    results: [u64; 2],
+pub struct Done {
+    /// r4 and r5.
+    pub results: [u64; 2],
     count: usize,
     /// Bytes of the buffer that go back to the caller.
-    bytes: usize,
+    pub bytes: usize,
 }
 
 impl Done {
@@ -198,11 +199,7 @@ fn run<D: Directory>(
     let target = directory
         .find(call.partition)
         .ok_or(ControlError::Partition)?;
-    let mut offer = target.offer();
-    offer.slots = offer.slots.min(MAX_SLOTS);
-    if feature_of(function, call).is_some_and(|feature| !offer.features.has(feature)) {
-        return Err(ControlError::Unsupported);
-    }
+    let offer = offer_with(target, function, &call.arguments)?;
     if function == Function::Suspend && call.partition == caller.number {
         return Err(ControlError::Partition);
     }
@@ -218,22 +215,68 @@ fn run<D: Directory>(
             .read(address, buffer)
             .map_err(|_| ControlError::Address)?;
     }
-    let mut session = target.session().try_lock().ok_or(ControlError::Busy)?;
-    let mut context = Context {
-        target,
-        offer,
-        session: &mut session,
-        who: caller.holder,
-        arguments: call.arguments,
-        buffer,
-    };
-    let done = context.perform(function)?;
+    let done = ask(target, caller.holder, function, call.arguments, buffer)?;
     if let Some(bytes) = copy.get(..done.bytes).filter(|bytes| !bytes.is_empty()) {
         memory
             .write(address, bytes)
             .map_err(|_| ControlError::Address)?;
     }
     Ok(done)
+}
+
+/// One function of the interface, for whoever is in the hypervisor itself. The buffer has what the
+/// function reads, and gets what it writes: [`Done::bytes`] of it.
+///
+/// # Errors
+/// As a call's, without those of authority, partition and address.
+pub fn ask<T: Controlled>(
+    target: &T,
+    who: Holder,
+    function: Function,
+    arguments: [u64; 3],
+    buffer: &mut [u8],
+) -> Result<Done, ControlError> {
+    let mut session = target.session().try_lock().ok_or(ControlError::Busy)?;
+    ask_in(&mut session, target, who, function, arguments, buffer)
+}
+
+/// As [`ask`], for whoever has the partition's session.
+///
+/// # Errors
+/// As [`ask`], but not for a session that is busy.
+pub fn ask_in<T: Controlled>(
+    session: &mut Session,
+    target: &T,
+    who: Holder,
+    function: Function,
+    arguments: [u64; 3],
+    buffer: &mut [u8],
+) -> Result<Done, ControlError> {
+    let offer = offer_with(target, function, &arguments)?;
+    buffer_length(function, buffer.len() as u64)?;
+    let mut context = Context {
+        target,
+        offer,
+        session,
+        who,
+        arguments,
+        buffer,
+    };
+    context.perform(function)
+}
+
+/// What the partition offers, if the function is among it.
+fn offer_with<T: Controlled>(
+    target: &T,
+    function: Function,
+    arguments: &[u64; 3],
+) -> Result<Offer, ControlError> {
+    let mut offer = target.offer();
+    offer.slots = offer.slots.min(MAX_SLOTS);
+    match feature_of(function, arguments) {
+        Some(feature) if !offer.features.has(feature) => Err(ControlError::Unsupported),
+        _ => Ok(offer),
+    }
 }
 
 impl<T: Controlled> Context<'_, T> {
@@ -276,16 +319,14 @@ impl<T: Controlled> Context<'_, T> {
 }
 
 /// The feature without which a function is not there.
-const fn feature_of(function: Function, call: &Call) -> Option<Feature> {
+const fn feature_of(function: Function, arguments: &[u64; 3]) -> Option<Feature> {
     match function {
         Function::Feature | Function::Capabilities => None,
         Function::Slots => Some(Feature::Slots),
         Function::DirtyLog | Function::DirtyHarvest | Function::DirtyFetch => {
             Some(Feature::DirtyLog)
         }
-        Function::StreamOpen if call.arguments[0] & open_flags::WRITE != 0 => {
-            Some(Feature::StreamWrite)
-        }
+        Function::StreamOpen if arguments[0] & open_flags::WRITE != 0 => Some(Feature::StreamWrite),
         Function::StreamOpen | Function::StreamRead => Some(Feature::StreamRead),
         Function::StreamWrite | Function::HptDrop => Some(Feature::StreamWrite),
         // Whoever has an open stream may close it.

@@ -28,6 +28,35 @@ pub mod open_flags {
 /// The number of the stream that is written.
 pub const WRITER: u64 = 0x100;
 
+/// Most entries that a piece names as not there: as many as one record can. They take no bytes, so
+/// the length of a piece does not bound them.
+pub const MAX_ABSENT_ENTRIES: u64 = u16::MAX as u64;
+
+/// What the header of a stream's record says: entries that are there, and that are not.
+#[must_use]
+pub const fn counts(order: HeaderOrder, header: [u8; 8]) -> (u16, u16) {
+    let [_, _, _, _, a, b, c, d] = header;
+    match order {
+        HeaderOrder::Big => (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])),
+        HeaderOrder::Little => (u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])),
+    }
+}
+
+/// That to apply the records is no more work than a call may be. Whether they are good records is
+/// for the partition to say; the error is where they ask for too much.
+fn check_work(order: HeaderOrder, records: &[u8]) -> Result<(), usize> {
+    let (mut at, mut absent) = (0, 0);
+    while let Some(header) = records.get(at..).and_then(<[u8]>::first_chunk) {
+        let (valid, invalid) = counts(order, *header);
+        absent += u64::from(invalid);
+        if absent > MAX_ABSENT_ENTRIES {
+            return Err(at);
+        }
+        at += header.len() + 16 * usize::from(valid);
+    }
+    Ok(())
+}
+
 const fn byte_order(order: HeaderOrder) -> u16 {
     match order {
         HeaderOrder::Big => BYTE_ORDER_BIG,
@@ -160,6 +189,7 @@ impl<T: Controlled> Context<'_, T> {
             .ok_or(bad(offset_of!(StreamChunk, length), Reason::TooShort))?;
         let flags = chunk.flags.get();
         let begins_at = self.buffer.len() - payload.len();
+        check_work(writer.order, records).map_err(|at| bad(begins_at + at, Reason::Work))?;
 
         let before = writer.pass.unwrap_or(match self.session.is_torn() {
             true => Before::Torn,

@@ -120,17 +120,32 @@ fn suspend_is_called_until_all_virtual_processors_are_out() {
             .plain(Function::Suspend, &[])
             .refused(HcallStatus::LONG_BUSY_ORDER_1_MSEC);
         assert_eq!(tools.hold_state(), State::Stopping);
-        tools.resume().refused(HcallStatus::STATE);
         tools.commit().refused(HcallStatus::STATE);
         tools.as_other(|tools| {
-            tools
-                .plain(Function::Suspend, &[])
-                .refused(HcallStatus::IN_USE);
+            for function in [Function::Suspend, Function::Resume] {
+                tools.plain(function, &[]).refused(HcallStatus::IN_USE);
+            }
         });
     }
     tools.suspend();
     tools.suspend();
     assert_eq!(tools.state().asked, [Asked::Suspend; 3]);
+}
+
+#[test]
+fn a_suspension_that_is_not_complete_can_be_withdrawn() {
+    let mut tools = Tools::new();
+    tools.state().slow = 1;
+    tools
+        .plain(Function::Suspend, &[])
+        .refused(HcallStatus::LONG_BUSY_ORDER_1_MSEC);
+    tools.state().fail = Some(TargetError::Busy);
+    tools.resume().refused(HcallStatus::BUSY);
+    assert_eq!(tools.hold_state(), State::Stopping);
+    tools.resume().is(&[]);
+    assert_eq!(tools.hold_state(), State::Running);
+    assert!(tools.state().running);
+    tools.resume().refused(HcallStatus::STATE);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod dirty;
 mod errors;
 mod hold;
 mod query;
+mod reference;
 mod stream;
 mod vcpu;
 

@@ -355,6 +355,30 @@ fn records_that_the_partition_cannot_have_change_nothing() {
 }
 
 #[test]
+fn a_piece_is_no_more_work_than_a_call_may_be() {
+    let mut tools = Tools::new();
+    tools.suspend();
+    tools.open(open_flags::WRITE, WRITER);
+    // All of the table, five times over, in 40 bytes; and then once more.
+    let all = [0, 0, 0, 0, 0, 0, 0x30, 0];
+    let piece = chunk(0, 0, 40);
+    tools
+        .put(Function::StreamWrite, &[WRITER], &piece, &all.repeat(5))
+        .is(&[40]);
+    let piece = chunk(0, 40, 48);
+    tools
+        .put(Function::StreamWrite, &[WRITER], &piece, &all.repeat(6))
+        .bad_record(Reason::Work, 40 + 40);
+    // Entries that are there are passed over, whatever they look like.
+    let mut records = entry(0, u64::MAX, u64::MAX);
+    records.extend(all.repeat(5));
+    let piece = chunk(StreamChunk::END, 40, 64);
+    tools
+        .put(Function::StreamWrite, &[WRITER], &piece, &records)
+        .is(&[104]);
+}
+
+#[test]
 fn pieces_of_another_stream_are_refused() {
     let mut tools = Tools::new();
     tools.suspend();

@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::hcall::{Table, UndefinedFlags};
+use crate::presentation::InterruptMode;
 use crate::testing::{FakePlatform, RigOptions};
 use penstock_mm::hpt::StorageKeys;
 use std::vec::Vec;
@@ -180,8 +181,8 @@ fn the_other_calls_are_served_as_ever() {
     let checked = [
         0x004, 0x008, 0x00c, 0x010, 0x014, 0x018, 0x02c, 0x124, 0x328,
     ];
-    let strict = Table::<FakePlatform>::of(UndefinedFlags::Refused);
-    let usual = Table::<FakePlatform>::of(UndefinedFlags::Ignored);
+    let strict = Table::<FakePlatform>::of(InterruptMode::Xics, UndefinedFlags::Refused);
+    let usual = Table::<FakePlatform>::of(InterruptMode::Xics, UndefinedFlags::Ignored);
     for token in (0..0x400).step_by(4).chain([H_RTAS]) {
         let slot = slot(token).unwrap();
         let same = core::ptr::fn_addr_eq(strict[slot], usual[slot]);

@@ -13,6 +13,8 @@ mod order;
 mod page_init;
 mod partition;
 mod ranges;
+mod resize;
+mod resize_effects;
 mod stream;
 mod watch;
 
@@ -101,13 +103,13 @@ impl Fixture {
 
     /// The real entry.
     fn real(&self, ptex: u64) -> (u64, u64) {
-        let entry = self.table.entry(HpteIndex::new(ptex));
+        let entry = self.table().entry(HpteIndex::new(ptex));
         (entry.load_v().get(), entry.load_r().get())
     }
 
     /// Plays hardware that uses a valid entry.
     fn hardware_sets(&self, ptex: u64, bits: u64) {
-        self.table.entry(HpteIndex::new(ptex)).hardware_sets(bits);
+        self.table().entry(HpteIndex::new(ptex)).hardware_sets(bits);
     }
 
     fn host(&self, at: u64) -> u64 {
@@ -177,8 +179,8 @@ impl Page {
         Asdr::new((self.segment.b() << 62) | vsid | 0x400 | llp)
     }
 
-    /// A fault on this page in privileged state with relocation on. The processor says that it
-    /// found an entry, so that the table is searched whatever the partition.
+    /// A fault on this page in privileged state with relocation on, where the processor says that it
+    /// found an entry.
     fn fault(self, kind: AccessKind) -> HpteFault {
         HpteFault {
             kind,

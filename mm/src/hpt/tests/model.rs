@@ -2,7 +2,7 @@
 //! Random calls against a naive model: a map from entry number to what the guest sees there.
 
 use super::super::flags::{ANDCOND, AVPN, EXACT};
-use super::order::broken_rules;
+use super::order::{broken_rules, valid_entries};
 use super::*;
 use penstock_arch::regs::Srr1;
 use std::collections::BTreeMap;
@@ -47,6 +47,8 @@ enum Op {
         kind: AccessKind,
         problem: bool,
     },
+    /// To a table of so many bytes, as a binary logarithm.
+    Resize(u32),
 }
 
 type Guest = BTreeMap<u64, (u64, u64)>;
@@ -226,6 +228,57 @@ impl Model {
         status
     }
 
+    /// The entry's number in a table of `1 << order` bytes, if a search of this one finds it: which page
+    /// it maps is found by trying all that its first doubleword may stand for.
+    fn place(&self, at: u64, v: u64, r: u64, order: u32) -> Option<u64> {
+        let (base, _) = sizes(v, r)?;
+        let (segment, shift, vsid) = match v >> 62 {
+            0 => (SegmentSize::S256M, 28, v >> 12 & 0xff_ffff_ffff),
+            _ => (SegmentSize::S1T, 40, v >> 24 & 0x3fff_ffff),
+        };
+        let high = v << 16 & ((1 << shift) - 1) & !0x7f_ffff;
+        let base = PageSize::ALL
+            .into_iter()
+            .find(|size| size.bytes() == base)?;
+        let groups = self.entries / 8 - 1;
+        let hash = (0..1_u64 << 23)
+            .step_by(usize::try_from(base.bytes()).unwrap())
+            .map(|low| pteg_hash(vsid, EffectiveAddr::new(high + low), segment, base))
+            .map(|hash| if v & 2 == 0 { hash } else { !hash })
+            .find(|hash| hash & groups == at / 8)?;
+        Some((hash & ((1 << (order - 7)) - 1)) * 8 + at % 8)
+    }
+
+    /// `false`, and no change, where two bolted entries need one place.
+    fn resize(&mut self, order: u32) -> bool {
+        /// How strong an entry's claim is: none, bolted, and real mode's own, which give way to each other.
+        fn claim(v: u64) -> u8 {
+            match v & 0x10 {
+                0 => 0,
+                _ if v >> 62 == 1 && v << 2 >> 26 == 0x1ff_ffff => 2,
+                _ => 1,
+            }
+        }
+        let mut new = Guest::new();
+        for (&at, &(v, r)) in &self.guest {
+            let Some(to) = self.place(at, v, r, order) else {
+                continue;
+            };
+            match (new.get(&to).map(|&(v, _)| claim(v)), claim(v)) {
+                (Some(_), 0) | (Some(2), 2) => {}
+                (None | Some(0), _) => {
+                    new.insert(to, (v, r));
+                }
+                (Some(_), _) => return false,
+            }
+        }
+        *self = Self {
+            entries: 1 << (order - 4),
+            guest: new,
+        };
+        true
+    }
+
     /// The entry that the hardware would use for a page, absent ones included.
     fn translate(&self, page: Page, groups: [u64; 2]) -> Option<(u64, u64)> {
         let candidates = groups.into_iter().zip([0, 2]);
@@ -292,6 +345,9 @@ fn indices() -> impl Strategy<Value = u64> + Clone {
     prop_oneof![
         8 => (0_u64..8, 0_u64..8).prop_map(|(group, slot)| (0xfc + group) * 8 + slot),
         4 => (0_u64..8, 0_u64..8).prop_map(|(group, slot)| (0x6fc + group) * 8 + slot),
+        // In larger tables.
+        1 => (0_u64..8, 0_u64..8).prop_map(|(group, slot)| (0x8fc + group) * 8 + slot),
+        1 => (0_u64..8, 0_u64..8).prop_map(|(group, slot)| (0x10fc + group) * 8 + slot),
         1 => Just(0x7ff * 8 + 7),
         1 => prop_oneof![Just(16384_u64), Just(1 << 56), any::<u64>()],
     ]
@@ -385,6 +441,8 @@ fn run(p: &Fixture, ops: Vec<Op>) -> Result<(), TestCaseError> {
     };
     p.steps();
     p.clear_all();
+    // What the recorder says of the table in use; none of it of what clears a table as a whole.
+    let mut steps = vec![];
     let mut model = Model {
         entries: p.entries(),
         guest: everything(p),
@@ -469,12 +527,36 @@ fn run(p: &Fixture, ops: Vec<Op>) -> Result<(), TestCaseError> {
                     prop_assert!(valid, "the access would fault again");
                 }
             }
+            Op::Resize(order) => {
+                prop_assert_eq!(
+                    p.h_resize_hpt_prepare(0, order.into()),
+                    HcallStatus::SUCCESS
+                );
+                let before = model.guest.len() as u64;
+                let ours = p.h_resize_hpt_commit(0, order.into(), |_| ());
+                if model.resize(order) {
+                    let kept = model.guest.len() as u64;
+                    let ours = ours.unwrap();
+                    let dropped = ours.displaced + ours.misplaced;
+                    prop_assert_eq!((ours.kept, dropped), (kept, before - kept));
+                } else {
+                    prop_assert_eq!(ours, Err(HcallStatus::PTEG_FULL));
+                }
+                prop_assert_eq!(p.entries(), model.entries);
+                prop_assert_eq!(&everything(p), &model.guest);
+                // Another table now, whose valid entries nobody was told of.
+                steps.extend(p.steps());
+                prop_assert_eq!(broken_rules(&steps), vec![]);
+                steps = valid_entries(p);
+                let check = p.check();
+                prop_assert!(check.is_ok(), "{:?}", check);
+            }
         }
     }
     prop_assert_eq!(everything(p), model.guest);
     let check = p.check();
     prop_assert!(check.is_ok(), "{:?}", check);
-    let steps = p.steps();
+    steps.extend(p.steps());
     prop_assert_eq!(broken_rules(&steps), vec![]);
     Ok(())
 }
@@ -486,6 +568,30 @@ proptest! {
     fn eager_memory_agrees_with_the_model(ops in prop::collection::vec(operations(), 1..120)) {
         static PARTITION: OnceLock<Fixture> = OnceLock::new();
         run(PARTITION.get_or_init(partition), ops)?;
+    }
+
+    /// The same with resizes, from the smallest table on.
+    #[test]
+    fn resizes_agree_with_the_model(
+        lazy: bool,
+        ops in prop::collection::vec(
+            prop_oneof![
+                12 => operations(),
+                1 => (18_u32..21).prop_map(Op::Resize),
+            ],
+            1..120,
+        ),
+    ) {
+        static PARTITIONS: OnceLock<[Fixture; 2]> = OnceLock::new();
+        let partitions = PARTITIONS.get_or_init(|| {
+            let config = HptConfig {
+                resize: HptOrder::new(20),
+                ..small(PageSize::P16M)
+            };
+            [Backing::Eager, Backing::Lazy]
+                .map(|backing| partition_with(backing, config, TlbieErrata::NONE))
+        });
+        run(&partitions[usize::from(lazy)], ops)?;
     }
 
     /// Pieces of the first partition's memory stay touched from case to case, so entries begin

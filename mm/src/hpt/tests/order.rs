@@ -20,7 +20,7 @@ fn store_r(r: u64) -> Step {
 
 /// The flush of the entry at `AT`, in between the stores.
 fn flush(p: &Fixture) -> Vec<Step> {
-    let entry = p.table.entry(AT);
+    let entry = p.table().entry(AT);
     let rb = TlbieRb::of(entry.load_v(), entry.load_r(), AT).unwrap();
     vec![
         Step::Ptesync,
@@ -122,7 +122,7 @@ fn bulk_remove_flushes_once() {
     for at in 8..12 {
         let v = PAGE.v() | if at == 10 { 2 } else { 0 };
         p.h_enter(EXACT, at, v, PAGE.r(0)).unwrap();
-        let entry = p.table.entry(HpteIndex::new(at));
+        let entry = p.table().entry(HpteIndex::new(at));
         operands.push(TlbieRb::of(entry.load_v(), entry.load_r(), HpteIndex::new(at)).unwrap());
     }
     p.steps();
@@ -157,7 +157,7 @@ fn local_invalidations_are_not_broadcast() {
         p.h_enter(EXACT, at, PAGE.v(), PAGE.r(0)).unwrap();
     }
     let operands = [8, 9].map(|at| {
-        let entry = p.table.entry(HpteIndex::new(at));
+        let entry = p.table().entry(HpteIndex::new(at));
         TlbieRb::of(entry.load_v(), entry.load_r(), HpteIndex::new(at)).unwrap()
     });
     p.machine.tlb.set_local(true);
@@ -259,7 +259,7 @@ fn set_rc_late(p: &Fixture) {
         if matches!(step, Step::Tlbie(..))
             && let Some(mmu) = mmu.upgrade()
         {
-            mmu.table.entry(AT).hardware_sets(0x180);
+            mmu.table().entry(AT).hardware_sets(0x180);
         }
     });
 }
@@ -371,10 +371,23 @@ pub(super) fn broken_rules(steps: &[Step]) -> Vec<usize> {
                     states.insert(index, State::Quiet);
                 }
             }
-            Step::Eieio | Step::TlbiePate(_) | Step::EratFixup | Step::CpAbort => {}
+            Step::Eieio
+            | Step::PateStore(_)
+            | Step::TlbiePate(_)
+            | Step::EratFixup
+            | Step::CpAbort => {}
         }
     }
     broken
+}
+
+/// As if each valid entry had just been stored: for [`broken_rules`] of what follows.
+pub(super) fn valid_entries(p: &Fixture) -> Vec<Step> {
+    (0..p.entries())
+        .map(|at| (at, p.real(at).0))
+        .filter(|(_, v)| v & HpteV::VALID != 0)
+        .map(|(at, v)| Step::Store(HpteStore::V(HpteIndex::new(at), HpteV::new(v))))
+        .collect()
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn the_checker_counts() {
 
 /// Changes an entry as no hcall would, and looks what the checker says.
 fn plant(p: &Fixture, v: u64, r: u64, guest_r: u64) -> Option<(Rule, u64)> {
-    let entry = p.table.entry(HpteIndex::new(8));
+    let entry = p.table().entry(HpteIndex::new(8));
     entry.store_v(&p.machine, HpteV::new(v));
     entry.store_r(&p.machine, HpteR::new(r));
     entry.store_rev(GuestHpteR::new(guest_r));
@@ -171,7 +171,7 @@ fn the_checker_finds_what_is_wrong() {
     let moved = (r & !HpteR::RPN) | 0x1_1000 | (host + 0x1_0000);
     assert_eq!(plant(&p, absent, moved, 0x1_1190), wrong(Rule::Ring));
     assert_eq!(plant(&p, absent, r, 0x1190), None);
-    let entry = p.table.entry(HpteIndex::new(8));
+    let entry = p.table().entry(HpteIndex::new(8));
     let links = (entry.next(), entry.previous());
     entry.set_links(HpteIndex::new(9), HpteIndex::new(9));
     assert_eq!(p.check().unwrap_err().rule, Rule::Ring);

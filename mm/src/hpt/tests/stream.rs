@@ -450,3 +450,81 @@ fn stream_source_beyond_the_table_is_empty() {
     }
     assert_eq!(source.next_changed(beyond, u64::MAX), beyond);
 }
+
+#[test]
+fn a_reader_that_is_set_aside_misses_nothing() {
+    let p = partition();
+    let mut reading = Reading::new(&p);
+    reading.pass();
+    let Reading { source, mut stream } = reading;
+    let aside = source.set_aside().unwrap();
+    p.h_enter(EXACT, 8, PAGE.v(), PAGE.r(0)).unwrap();
+    let mut source = p.take_up(aside);
+    let mut buffer = [0; 200];
+    let mut bytes = Vec::new();
+    loop {
+        let progress = stream.read(&mut source, &mut buffer).unwrap();
+        bytes.extend_from_slice(&buffer[..progress.bytes]);
+        if progress.pass_ended {
+            break;
+        }
+    }
+    assert!(told(&bytes).iter().any(|(index, _)| *index == 8));
+    // Its place is free again, and three more there are.
+    p.close_reader(source.set_aside().unwrap());
+    let all: Vec<_> = (0..4).map(|_| p.reader().unwrap()).collect();
+    assert!(p.reader().is_none());
+    drop(all);
+}
+
+#[test]
+fn a_table_is_dropped_in_steps_and_put_back_in_pieces() {
+    let p = partition();
+    for (at, page) in [(8, 0), (4000, 0x1_0000), (4095, 0x2_0000), (9000, 0x3_0000)] {
+        p.h_enter(EXACT, at, PAGE.v(), PAGE.r(page)).unwrap();
+    }
+    let before = everything(&p);
+    let stream = first_pass(&p);
+    assert_eq!(
+        p.drop_entries(0, 4096, VcpusAre::Running),
+        Err(RestoreError::Running)
+    );
+    assert_eq!(everything(&p), before);
+    p.steps();
+    let mut at = 0;
+    while let Some(next) = p.drop_entries(at, 4096, VcpusAre::Stopped).unwrap() {
+        assert_eq!(next, at + 4096);
+        at = next;
+    }
+    assert_eq!(broken_rules(&p.steps()), Vec::<usize>::new());
+    assert_eq!(p.check().unwrap().valid, 0);
+    assert_eq!(p.hidden(), 0);
+    // Record by record.
+    let whole = parsed(&stream, StartsFrom::CurrentTable);
+    let mut starts: Vec<usize> = whole.records().map(|(offset, _)| offset).collect();
+    starts.push(stream.len());
+    for piece in starts.windows(2) {
+        let piece = parsed(&stream[piece[0]..piece[1]], StartsFrom::CurrentTable);
+        p.restore(&piece, VcpusAre::Stopped).unwrap();
+    }
+    assert_eq!(everything(&p), before);
+    p.check().unwrap();
+}
+
+#[test]
+fn translations_of_entries_that_are_there_are_dropped_one_by_one() {
+    let p = partition();
+    p.h_enter(EXACT, 8, PAGE.v(), PAGE.r(0)).unwrap();
+    p.h_enter(EXACT, 9, PAGE.v(), PAGE.r(0x1_0000)).unwrap();
+    p.steps();
+    // Neither what is free nor what there is none of.
+    p.invalidate_entries([8, 9, 10, p.entries(), u64::MAX]);
+    let steps = p.steps();
+    let single = steps
+        .iter()
+        .filter(|step| matches!(step, Step::Tlbie(..)))
+        .count();
+    assert_eq!(single, 2);
+    assert_eq!(broken_rules(&steps), Vec::<usize>::new());
+    assert_eq!(steps.last(), Some(&Step::Ptesync));
+}

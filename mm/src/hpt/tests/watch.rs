@@ -145,7 +145,7 @@ fn dirty_when_no_vcpu_runs_does_tlbie() {
     let mmu = Arc::clone(&p.mmu);
     p.machine.tlb.set_hook(move |step| {
         if matches!(step, Step::TlbieLpid(_)) {
-            mmu.table.entry(HpteIndex::new(at)).hardware_sets(0x80);
+            mmu.table().entry(HpteIndex::new(at)).hardware_sets(0x80);
         }
     });
     p.harvest(RAM, VcpusAre::Stopped).unwrap();

@@ -3,6 +3,7 @@
 
 extern crate std;
 
+mod debian;
 mod format;
 mod hostile;
 mod passes;

@@ -129,9 +129,17 @@ fn characteristics(env: &mut Env) -> Outcome {
         at += 2 + count;
     }
     expect("end", at, 2 + len)?;
-    require("pairs", "at least 4K and 64K pages", pairs, |pairs| {
-        pairs >= 2
-    })
+    let least = if mmu::has_page_size(&env.boot.fdt, &P64K) {
+        2
+    } else {
+        1
+    };
+    require(
+        "pairs",
+        "at least those of 4K and 64K pages",
+        pairs,
+        |pairs| pairs >= least,
+    )
 }
 
 /// Whether the tree has a page size with this encoding; without bit 0 of the byte, 4K pages.
@@ -192,6 +200,7 @@ fn reference_bits(env: &mut Env) -> Outcome {
 }
 
 fn refusals(env: &mut Env) -> Outcome {
+    env.need(&P4K_64K)?;
     let (mappings, indexes) = eight(env, P4K)?;
     // A ninth page belongs to the next block; a large one to the same.
     let ninth = Mapping {

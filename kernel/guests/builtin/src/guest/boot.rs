@@ -233,14 +233,22 @@ fn tree_processor(env: &mut Env) -> Outcome {
     )
 }
 
+/// All sizes up to the one that the command line says (`largest=BYTES`), or 16 MiB, and no others.
 fn tree_page_sizes(env: &mut Env) -> Outcome {
-    use penstock_guest_rt::hpt::{P4K, P64K};
-    require("4K pages", "listed", 0, |_| {
-        mmu::has_page_size(&env.boot.fdt, &P4K)
-    })?;
-    require("64K pages", "listed", 0, |_| {
-        mmu::has_page_size(&env.boot.fdt, &P64K)
-    })
+    use penstock_guest_rt::hpt::{P4K, P4K_16M, P4K_64K, P16M, P64K, P64K_16M};
+    let largest = env.word_of("largest=").and_then(|text| text.parse().ok());
+    let largest = largest.unwrap_or(1_u64 << 24);
+    for size in [P4K, P4K_64K, P64K, P4K_16M, P64K_16M, P16M] {
+        let listed = mmu::has_page_size(&env.boot.fdt, &size);
+        let bytes = 1 << size.actual;
+        expect_at(
+            "listed",
+            bytes,
+            u64::from(listed),
+            u64::from(bytes <= largest),
+        )?;
+    }
+    Ok(())
 }
 
 fn tree_hash_only(env: &mut Env) -> Outcome {
@@ -272,7 +280,11 @@ fn tree_function_sets(env: &mut Env) -> Outcome {
         "hcall-clr-hpt",
         "hcall-copy",
         "hcall-term",
-        "hcall-interrupt",
+        if super::xive::is_on(env) {
+            "hcall-int-exploitation"
+        } else {
+            "hcall-interrupt"
+        },
         "hcall-set-mode",
         "hcall-sprg0",
         "hcall-random",

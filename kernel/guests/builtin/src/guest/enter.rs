@@ -240,6 +240,9 @@ fn enter_outside(env: &mut Env) -> Outcome {
     ] {
         enter_refused(env, "4K", &Mapping { real, ..base })?;
     }
+    if !mmu::has_page_size(&env.boot.fdt, &P64K) {
+        return Ok(());
+    }
     let base = env.mapping(P64K, 0);
     for real in [end, end + 0x10000, 1 << 45] {
         enter_refused(env, "64K", &Mapping { real, ..base })?;
@@ -302,6 +305,7 @@ fn enter_zero_4k(env: &mut Env) -> Outcome {
 }
 
 fn enter_zero_64k(env: &mut Env) -> Outcome {
+    env.need(&P64K)?;
     zeroes(env, &env.mapping(P64K, 0x2_0000))
 }
 
@@ -329,6 +333,9 @@ fn enter_zero_16m(env: &mut Env) -> Outcome {
 fn enter_cache_flags(env: &mut Env) -> Outcome {
     for flags in [flag::ICACHE_INVALIDATE, flag::ICACHE_SYNCHRONIZE] {
         for size in [P4K, P64K] {
+            if !mmu::has_page_size(&env.boot.fdt, &size) {
+                continue;
+            }
             let mapping = env.mapping(size, 0x1_0000);
             let reply = env.hpt.enter_with(flags, &mapping);
             expect_at("status", flags, reply.status, status::SUCCESS)?;

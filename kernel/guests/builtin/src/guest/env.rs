@@ -54,6 +54,24 @@ impl Env {
         })
     }
 
+    /// Whether checks can use pages of this size.
+    ///
+    /// # Errors
+    /// The check is skipped: the tree does not tell of such pages.
+    pub fn need(&self, size: &PageSize) -> Outcome {
+        if mmu::has_page_size(&self.boot.fdt, size) {
+            Ok(())
+        } else {
+            Err(Failure::Skip("not in ibm,segment-page-sizes"))
+        }
+    }
+
+    /// What follows `prefix` in the word of the command line that begins so.
+    pub fn word_of(&self, prefix: &str) -> Option<&str> {
+        let line = self.boot.fdt.node("/chosen")?.string("bootargs")?;
+        line.split(' ').find_map(|word| word.strip_prefix(prefix))
+    }
+
     /// The same as RTAS takes it.
     pub fn server_cell(&self) -> u32 {
         u32::try_from(self.server).unwrap_or(u32::MAX)
@@ -72,6 +90,7 @@ impl Env {
         if left != 0 {
             println!("builtin: removed {left} mappings that the failed check left");
         }
+        super::xive::tidy(self);
     }
 
     /// A mapping of the page at `offset` of the work memory, in the 1T segment, readable and

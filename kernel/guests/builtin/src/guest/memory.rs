@@ -202,6 +202,7 @@ fn many(env: &mut Env) -> Outcome {
         .memory
         .fresh(1 << 25)
         .ok_or(Failure::Skip("too little memory"))?;
+    env.need(&P64K)?;
     let pieces = range.bytes() / PIECE;
     let at = |piece: u64| piece * PIECE + ((piece * 0x1238) & 0xfff8);
     for piece in 0..pieces {

@@ -7,6 +7,7 @@ mod bulk;
 mod change;
 mod clear;
 mod clear_hpt;
+mod control;
 mod enter;
 mod env;
 mod instructions;
@@ -15,6 +16,7 @@ mod model;
 mod modes;
 mod pages;
 mod registers;
+mod resize;
 mod rtas;
 mod screen;
 mod second_life;
@@ -23,6 +25,7 @@ mod timers;
 mod translation;
 mod turns;
 mod xics;
+mod xive;
 
 use env::Env;
 use penstock_guest_rt::clock;
@@ -33,7 +36,7 @@ use penstock_guest_rt::suite::{self, Check, Tally};
 
 /// Groups in the order of their needs: what later ones stand on is checked first. Before all of
 /// them come the registers at entry, while nothing can have changed them.
-const GROUPS: [&[Check<Env>]; 19] = [
+const GROUPS: [&[Check<Env>]; 20] = [
     services::CHECKS,
     enter::CHECKS,
     change::CHECKS,
@@ -49,6 +52,29 @@ const GROUPS: [&[Check<Env>]; 19] = [
     timers::CHECKS,
     turns::CHECKS,
     xics::CHECKS,
+    modes::CHECKS,
+    rtas::CHECKS,
+    screen::CHECKS,
+    resize::CHECKS,
+    clear_hpt::CHECKS,
+];
+
+/// The same for a partition in exploitation mode: without what makes XICS calls.
+const EXPLOITATION_GROUPS: [&[Check<Env>]; 18] = [
+    services::CHECKS,
+    enter::CHECKS,
+    change::CHECKS,
+    clear::CHECKS,
+    bulk::CHECKS,
+    block::CHECKS,
+    pages::CHECKS,
+    translation::CHECKS,
+    model::CHECKS,
+    memory::CHECKS,
+    instructions::CHECKS,
+    registers::CHECKS,
+    turns::CHECKS,
+    xive::CHECKS,
     modes::CHECKS,
     rtas::CHECKS,
     screen::CHECKS,
@@ -77,11 +103,22 @@ pub fn main(boot: Boot) {
 
 fn first_life(env: &mut Env) -> Tally {
     let mut sum = suite::run(boot::CHECKS, env, Env::tidy);
-    turns::wait_if_asked(env);
-    for group in GROUPS {
-        let tally = suite::run(group, env, Env::tidy);
+    let mut add = |tally: Tally| {
         sum.passed += tally.passed;
         sum.failed += tally.failed;
+    };
+    control::hold_if_asked(env);
+    add(turns::wait_if_asked(env));
+    if control::target(env).is_some() {
+        add(suite::run(control::CHECKS, env, Env::tidy));
+    }
+    let groups: &[_] = if xive::is_on(env) {
+        &EXPLOITATION_GROUPS
+    } else {
+        &GROUPS
+    };
+    for group in groups {
+        add(suite::run(group, env, Env::tidy));
     }
     sum
 }

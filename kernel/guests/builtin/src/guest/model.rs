@@ -195,6 +195,7 @@ impl Model<'_> {
 }
 
 fn random(env: &mut Env, size: PageSize, seed: u64) -> Outcome {
+    env.need(&size)?;
     let mut model = Model {
         env,
         size,

@@ -5,7 +5,7 @@
 //! second life finds and removes.
 
 use super::env::Env;
-use super::{boot, rtas};
+use super::{boot, resize, rtas, xive};
 use penstock_guest_rt::console::println;
 use penstock_guest_rt::suite::{self, Check, Outcome, Tally, expect};
 
@@ -21,6 +21,10 @@ const CHECKS: &[Check<Env>] = &[
     Check {
         name: "after-reboot-the-page-table-is-empty",
         run: empty_page_table,
+    },
+    Check {
+        name: "after-reboot-the-page-table-has-its-first-size",
+        run: resize::is_as_at_first,
     },
     Check {
         name: "after-reboot-interrupts-are-masked",
@@ -64,10 +68,15 @@ pub fn resume(env: &mut Env) -> Option<Tally> {
 
 /// At the end of the first life: reboots. Comes back with a failure more where that does not work.
 pub fn begin(env: &mut Env, tally: Tally) -> Tally {
-    // A mapping and a pending interrupt that must not survive.
+    // Another page table, a mapping and a pending interrupt that must not survive.
+    resize::leave_resized(env);
     let leftover = env.page(0, 2);
     let _ = env.hpt.enter(&leftover);
-    super::env::status_of(penstock_guest_rt::number::hcall::IPI, [env.server, 4, 0, 0]);
+    if xive::is_on(env) {
+        xive::leave_behind(env);
+    } else {
+        super::env::status_of(penstock_guest_rt::number::hcall::IPI, [env.server, 4, 0, 0]);
+    }
     let outcome =
         save(env, MARK, tally).and_then(|()| rtas::call(env, "system-reboot", &[], 1).map(|_| ()));
     let _ = save(env, 0, Tally::default());
@@ -85,6 +94,9 @@ fn empty_page_table(env: &mut Env) -> Outcome {
 fn masked(env: &mut Env) -> Outcome {
     use penstock_guest_rt::hcall;
     use penstock_guest_rt::number::hcall::{IPOLL, XIRR};
+    if xive::is_on(env) {
+        return xive::find_nothing(env);
+    }
     let poll = hcall::call(IPOLL, [env.server, 0, 0, 0]);
     expect("MFRR", poll.values[1], 0xff)?;
     expect("XIRR", hcall::call(XIRR, [0; 4]).values[0], 0)

@@ -11,10 +11,14 @@ use penstock_guest_rt::console::{println, terminal};
 use penstock_guest_rt::context::Context;
 use penstock_guest_rt::cpu::{self, VectorRegisters};
 use penstock_guest_rt::hcall;
+use penstock_guest_rt::hpt::{Mapping, P4K, P16M, P64K, PageSize};
 use penstock_guest_rt::insn::Program;
+use penstock_guest_rt::mmu::{self, DATA};
 use penstock_guest_rt::number::hcall::{CEDE, GET_TERM_CHAR};
 use penstock_guest_rt::number::{msr, spr, vector};
-use penstock_guest_rt::suite::{Check, Outcome, expect, expect_at};
+use penstock_guest_rt::suite::{
+    self, Check, Failure, Outcome, Tally, expect, expect_at, expect_completed,
+};
 
 /// The checks of this file.
 pub const CHECKS: &[Check<Env>] = &[
@@ -47,11 +51,12 @@ const NAP: u64 = FREQUENCY / 500;
 
 /// A guest whose command line has the word `wait` is busy until something is typed on its console:
 /// it fills the registers of the checks below over and over, so that another partition that runs
-/// them finds its own values spoilt if anything is not switched.
+/// them finds its own values spoilt if anything is not switched. It also goes on storing through
+/// mappings of its own, and finds out whatever is done to its page table behind its back.
 ///
 /// With the word `spin` it does nothing at all, for ever, deaf to every interrupt and silent towards the
 /// hypervisor.
-pub fn wait_if_asked(env: &Env) {
+pub fn wait_if_asked(env: &mut Env) -> Tally {
     let chosen = env.boot.fdt.node("/chosen");
     let asked = |wanted| {
         let line = chosen.and_then(|node| node.string("bootargs"));
@@ -65,11 +70,18 @@ pub fn wait_if_asked(env: &Env) {
         }
     }
     if !asked("wait") {
-        return;
+        return Tally::default();
     }
+    let mappings = Mappings::new(env);
     println!("builtin: waits for a key");
     cpu::disable_interrupts();
+    let mut kept = mappings.as_ref().map(|_| ()).map_err(|failure| *failure);
+    let mut rounds = 0;
     while hcall::call(GET_TERM_CHAR, [terminal(), 0, 0, 0]).values[0] == 0 {
+        rounds += 1;
+        if let (Ok(mappings), Ok(())) = (&mappings, kept) {
+            kept = mappings.are_kept(env, rounds);
+        }
         cpu::load_vector_registers(&vector_values(env));
         fill_segments(env);
         for registers in [SPECIAL, MONITOR] {
@@ -84,7 +96,55 @@ pub fn wait_if_asked(env: &Env) {
     }
     cpu::load_vector_registers(&[[0; 2]; 64]);
     cpu::clear_segments();
+    let kept = kept.and_then(|()| mappings?.unmap(env));
+    let mut tally = Tally::default();
+    suite::report(&mut tally, "mappings-are-kept-while-it-waits", kept, None);
+    tally
 }
+
+/// One mapping of each page size, each a different part of the work memory.
+struct Mappings([(Mapping, u64); 3]);
+
+impl Mappings {
+    const SIZES: [(PageSize, u64); 3] = [(P4K, 0x1000), (P64K, 0x2_0000), (P16M, 0x200_0000)];
+
+    fn new(env: &Env) -> Result<Self, Failure> {
+        let mut made = [(env.mapping(P4K, 0), 0); 3];
+        for (place, (size, offset)) in made.iter_mut().zip(Self::SIZES) {
+            let mut mapping = env.mapping(size, offset);
+            mapping.ea &= !((1 << size.actual) - 1);
+            let index = env.enter(&mapping)?;
+            *place = (mapping, index);
+        }
+        Ok(Self(made))
+    }
+
+    /// A store and a load through each, and a look at its entry.
+    fn are_kept(&self, env: &Env, round: u64) -> Outcome {
+        for (mapping, index) in &self.0 {
+            cpu::clear_segments();
+            env.segment(mapping);
+            let want = value(env, *index) ^ round;
+            let at = mapping.ea + 8 * (round % 512);
+            let stored = mmu::store(at, want, DATA);
+            expect_completed("store", &stored, 1)?;
+            let context = mmu::load(at, DATA);
+            expect_completed("load", &context, 1)?;
+            expect_at("loaded", at, context.gpr[4], want)?;
+            let [v, r] = env.read_entry(*index)?;
+            expect_at("dword 0", *index, v, mapping.v())?;
+            expect_at("dword 1", *index, r & !RC, mapping.r() & !RC)?;
+        }
+        Ok(())
+    }
+
+    fn unmap(&self, env: &Env) -> Outcome {
+        env.unmap(&self.0.map(|(_, index)| index))
+    }
+}
+
+/// R and C of doubleword 1.
+const RC: u64 = 0x180;
 
 /// A value that no other partition uses, nor this one in another place.
 fn value(env: &Env, place: u64) -> u64 {

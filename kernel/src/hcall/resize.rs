@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! H_RESIZE_HPT_PREPARE and H_RESIZE_HPT_COMMIT: registers in and out of `mm`.
+//!
+//! A partition has one virtual processor. So whoever makes the call is all that is in the guest or in
+//! a call of it, which is what a commit asks for. Other threads that look at the table, for the monitor
+//! or for a partition that controls this one, hold the lock of its obligations, as the commit does.
+
+use crate::exit::LightExit;
+use crate::platform::Platform;
+use crate::vcpu::Vcpu;
+use penstock_mm::status::HcallStatus;
+
+pub(super) fn h_resize_hpt_prepare<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    let [_, _, _, _, flags, shift, ..] = vcpu.ctx.gpr;
+    let status = vcpu.partition.mmu.h_resize_hpt_prepare(flags, shift);
+    vcpu.answer(status)
+}
+
+pub(super) fn h_resize_hpt_commit<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    let [_, _, _, _, flags, shift, ..] = vcpu.ctx.gpr;
+    let mmu = &vcpu.partition.mmu;
+    let publish = |pate| P::set_partition_entry(mmu.lpid(), pate);
+    let status = match mmu.h_resize_hpt_commit(flags, shift, publish) {
+        Ok(_) => HcallStatus::SUCCESS,
+        Err(status) => status,
+    };
+    vcpu.answer(status)
+}
