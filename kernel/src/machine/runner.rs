@@ -22,6 +22,7 @@ use crate::schedule::{self, Decision, Readiness};
 use crate::smp::Boarding;
 use crate::vcpu::Prod;
 use crate::vpa::PreemptReason;
+use core::sync::atomic::Ordering;
 use penstock_arch::hash::Lpid;
 use penstock_arch::hw_thread::HwThread;
 use penstock_arch::regs::{Lpcr, sprn};
@@ -306,6 +307,7 @@ impl Runner {
             // SAFETY: `dispatch` has put it on the thread, with its interrupt context, and the caller
             // has set HDEC; `vcpu` is not used until the call returns.
             let reason = unsafe { entry::run_guest(lent) };
+            me.exits.fetch_add(1, Ordering::Relaxed);
             me.presence.leave();
             me.bell.come_back();
             let exit = GuestExit::decode(reason);

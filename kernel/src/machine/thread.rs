@@ -40,6 +40,8 @@ pub struct Thread {
     /// Which guest it is in.
     pub presence: Presence,
     interrupt: Once<HostInterrupt>,
+    /// How often it has left a guest.
+    pub exits: AtomicU64,
     /// How often it has looked because somebody rang.
     pub answers: AtomicU64,
     /// How often it was interrupted by another thread.
@@ -140,6 +142,7 @@ impl Thread {
             bell: Bell::new(),
             presence: Presence::new(),
             interrupt: Once::new(),
+            exits: AtomicU64::new(0),
             answers: AtomicU64::new(0),
             interrupts: AtomicU64::new(0),
             spurious: AtomicU64::new(0),
