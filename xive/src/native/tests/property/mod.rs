@@ -129,7 +129,7 @@ impl Pair {
             Err(-4)
         } else if known.is_none() {
             Err(-55)
-        } else if at >= 0x1000 || at % 8 != 0 {
+        } else if at >= 0x1000 || !at.is_multiple_of(8) {
             Err(-56)
         } else if flags == 0 {
             Ok(self.naive.load(lisn, at))

@@ -206,7 +206,7 @@ impl Naive {
             12 | 16 | 21 | 24 => 1 << (size - 2),
             _ => return -58,
         };
-        if entries != 0 && (base % (entries * 4) != 0 || base > RAM - entries * 4) {
+        if entries != 0 && (!base.is_multiple_of(entries * 4) || base > RAM - entries * 4) {
             return -57;
         }
         let vcpu = &mut self.vcpus[usize::try_from(target).unwrap()];
