@@ -25,6 +25,8 @@ impl LightExit {
     pub const STOP_SELF: Self = Self(5);
     /// A page that the guest was promised has lost its backing: the partition stops.
     pub const BACKING_TOO_SMALL: Self = Self(6);
+    /// The partition's pool has no frame for what the guest tried, and will try again.
+    pub const NO_FRAME: Self = Self(7);
 
     /// As the entry code wants it. Values are below 0x100, the first vector.
     #[must_use]
@@ -48,6 +50,8 @@ pub enum GuestExit {
     StopSelf,
     /// A page's backing is smaller than the page.
     BackingTooSmall,
+    /// The pool has no frame.
+    NoFrame,
     /// System reset taken from the guest.
     SystemReset,
     /// Machine check taken from the guest.
@@ -83,6 +87,7 @@ impl GuestExit {
             4 => Self::DrainConsole,
             5 => Self::StopSelf,
             6 => Self::BackingTooSmall,
+            7 => Self::NoFrame,
             0x100 => Self::SystemReset,
             0x200 => Self::MachineCheck,
             0x500 => Self::External,
@@ -118,11 +123,12 @@ impl GuestExit {
             Self::External => 14,
             Self::Unknown(_) => 15,
             Self::BackingTooSmall => 16,
+            Self::NoFrame => 17,
         }
     }
 
     /// Names in the order of [`GuestExit::index`].
-    pub const NAMES: [&'static str; 17] = [
+    pub const NAMES: [&'static str; 18] = [
         "cede",
         "power-off",
         "reboot",
@@ -140,6 +146,7 @@ impl GuestExit {
         "external",
         "unknown",
         "backing-too-small",
+        "no-frame",
     ];
 }
 
@@ -156,6 +163,7 @@ mod tests {
             (LightExit::DRAIN_CONSOLE, GuestExit::DrainConsole),
             (LightExit::STOP_SELF, GuestExit::StopSelf),
             (LightExit::BACKING_TOO_SMALL, GuestExit::BackingTooSmall),
+            (LightExit::NO_FRAME, GuestExit::NoFrame),
         ] {
             assert!(light.get() < 0x100);
             assert_eq!(GuestExit::decode(light.get()), exit);

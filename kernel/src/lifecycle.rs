@@ -15,6 +15,8 @@ pub enum PauseReason {
     /// It touched memory that cannot be backed at the moment. It goes on, and tries again, when
     /// another partition has given memory back.
     NoMemory,
+    /// It touched more memory than its limit lets it have, which only its end changes.
+    MemoryLimit,
 }
 
 impl PauseReason {
@@ -22,7 +24,7 @@ impl PauseReason {
     #[must_use]
     pub const fn ends_with_memory(self) -> bool {
         match self {
-            Self::Operator => false,
+            Self::Operator | Self::MemoryLimit => false,
             Self::NoMemory => true,
         }
     }
@@ -33,6 +35,7 @@ impl fmt::Display for PauseReason {
         f.write_str(match self {
             Self::Operator => "by the operator",
             Self::NoMemory => "no memory",
+            Self::MemoryLimit => "memory limit",
         })
     }
 }
@@ -111,10 +114,11 @@ mod tests {
     use alloc::string::ToString;
     use alloc::vec::Vec;
 
-    const STATES: [PartitionState; 5] = [
+    const STATES: [PartitionState; 6] = [
         PartitionState::Running,
         PartitionState::Paused(PauseReason::Operator),
         PartitionState::Paused(PauseReason::NoMemory),
+        PartitionState::Paused(PauseReason::MemoryLimit),
         PartitionState::ShutOff,
         PartitionState::Failed,
     ];
@@ -122,22 +126,31 @@ mod tests {
     #[test]
     fn each_verb_has_its_states() {
         let states = |verb| -> Vec<bool> { STATES.map(|state| state.allows(verb)).to_vec() };
-        assert_eq!(states(Verb::Start), [false, false, false, true, false]);
-        assert_eq!(states(Verb::Suspend), [true, false, false, false, false]);
-        assert_eq!(states(Verb::Resume), [false, true, true, false, false]);
-        assert_eq!(states(Verb::Destroy), [true, true, true, false, true]);
-        assert_eq!(states(Verb::Console), [true, true, true, false, true]);
+        assert_eq!(
+            states(Verb::Start),
+            [false, false, false, false, true, false]
+        );
+        assert_eq!(
+            states(Verb::Suspend),
+            [true, false, false, false, false, false]
+        );
+        assert_eq!(
+            states(Verb::Resume),
+            [false, true, true, true, false, false]
+        );
+        assert_eq!(states(Verb::Destroy), [true, true, true, true, false, true]);
+        assert_eq!(states(Verb::Console), [true, true, true, true, false, true]);
     }
 
     #[test]
     fn only_what_is_shut_off_has_nothing() {
         assert_eq!(
             STATES.map(PartitionState::has_resources),
-            [true, true, true, false, true]
+            [true, true, true, true, false, true]
         );
         assert_eq!(
             STATES.map(PartitionState::is_alive),
-            [true, true, true, false, false]
+            [true, true, true, true, false, false]
         );
     }
 
@@ -149,11 +162,13 @@ mod tests {
                 "running",
                 "paused (by the operator)",
                 "paused (no memory)",
+                "paused (memory limit)",
                 "shut off",
                 "failed"
             ]
         );
         assert!(PauseReason::NoMemory.ends_with_memory());
         assert!(!PauseReason::Operator.ends_with_memory());
+        assert!(!PauseReason::MemoryLimit.ends_with_memory());
     }
 }

@@ -26,6 +26,10 @@ pub(super) fn h_control<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     };
     let mut memory = GuestRam(ours.mmu.memory());
     let reply = serve(&call, &caller, &mut memory, &OnlyPartition(ours));
+    if memory.0.was_short() {
+        // The buffer is checked before anything is done.
+        return vcpu.repeat_hcall();
+    }
     for (register, result) in vcpu.ctx.gpr.iter_mut().skip(4).zip(reply.results()) {
         *register = *result;
     }

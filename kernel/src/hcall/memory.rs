@@ -32,6 +32,9 @@ fn none<P: Platform>(vcpu: &mut Vcpu<P>, result: Result<(), HcallStatus>) -> Lig
 pub(super) fn h_enter<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags, ptex, pteh, ptel] = arguments(vcpu);
     let result = vcpu.partition.mmu.h_enter(flags, ptex, pteh, ptel);
+    if result == Err(HcallStatus::NO_FRAME) {
+        return vcpu.repeat_hcall();
+    }
     one(vcpu, result)
 }
 
@@ -105,6 +108,9 @@ pub(super) fn h_block_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
 pub(super) fn h_page_init<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags, destination, source] = arguments(vcpu);
     let result = vcpu.partition.mmu.h_page_init(flags, destination, source);
+    if result == Err(HcallStatus::NO_FRAME) {
+        return vcpu.repeat_hcall();
+    }
     none(vcpu, result)
 }
 
