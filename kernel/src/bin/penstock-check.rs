@@ -79,6 +79,7 @@ fn check(arguments: &Arguments) -> Result<(), String> {
     let partitions = config::parse(&bytes).map_err(text)?;
     partitions.check_supported().map_err(text)?;
     plan_all(&partitions)?;
+    partitions.check_pool().map_err(text)?;
     let Some(memory_bytes) = arguments.memory_bytes else {
         return Ok(());
     };

@@ -7,8 +7,8 @@
 use super::error::shown;
 use super::{
     Authority, ConfigError, Expected, Image, MAX_BOOTARGS_BYTES, MAX_HPT_ORDER, MAX_IMAGES,
-    MAX_PARTITIONS, MAX_STRING_BYTES, MEMORY_UNIT_BYTES, MIN_HPT_ORDER, MemoryBacking, Partition,
-    Partitions, default_hpt_order,
+    MAX_PARTITIONS, MAX_STRING_BYTES, MEMORY_UNIT_BYTES, MIN_GUARANTEED_BYTES, MIN_HPT_ORDER,
+    MemoryBacking, MemoryPolicy, Partition, Partitions, SHARE_UNIT_BYTES, default_hpt_order,
 };
 use crate::hcall::UndefinedFlags;
 use crate::screen::Geometry;
@@ -34,7 +34,11 @@ const PARTITION_PROPERTIES: &[&str] = &[
     "strict-flags",
     "framebuffer",
     "control",
+    "memory-policy",
+    "memory-guaranteed",
+    "memory-limit",
 ];
+const PARTITIONS_PROPERTIES: &[&str] = &["memory-pool"];
 
 /// Reads a partition tree.
 ///
@@ -57,9 +61,33 @@ pub fn parse(bytes: &[u8]) -> Result<Partitions<'_>, ConfigError> {
     }
     let [images, partitions] = top_nodes(&root)?;
     let images = read_images(&images)?;
-    Ok(Partitions {
-        list: read_partitions(&partitions, &images)?,
-    })
+    let list = read_partitions(&partitions, &images)?;
+    let fields = Fields::new(
+        partitions,
+        String::from("/partitions"),
+        PARTITIONS_PROPERTIES,
+    )?;
+    let pool_bytes = read_pool(&fields, &list)?;
+    Ok(Partitions { list, pool_bytes })
+}
+
+/// The pool, which is there where a partition shares it, and only there.
+fn read_pool(fields: &Fields<'_>, list: &[Partition<'_>]) -> Result<u64, ConfigError> {
+    let bytes = fields.optional("memory-pool", Expected::TwoCells, |value| value.as_u64())?;
+    let sharing = list
+        .iter()
+        .find(|partition| partition.policy != MemoryPolicy::Reserved);
+    match (bytes, sharing) {
+        (None, None) => Ok(0),
+        (None, Some(partition)) => Err(ConfigError::NoPool {
+            partition: shown(partition.name),
+        }),
+        (Some(_), None) => Err(ConfigError::UnusedPool),
+        (Some(bytes), Some(_)) if bytes == 0 || bytes % SHARE_UNIT_BYTES != 0 => {
+            Err(ConfigError::BadPool { bytes })
+        }
+        (Some(bytes), Some(_)) => Ok(bytes),
+    }
 }
 
 /// The two nodes below the root, which has no others.
@@ -81,7 +109,11 @@ fn top_nodes<'a>(root: &Node<'a>) -> Result<[Node<'a>; 2], ConfigError> {
                 node: format!("/{}", shown(node.name())),
             });
         }
-        Fields::new(node, format!("/{}", shown(node.name())), &[])?;
+        let known = match node.name() {
+            "partitions" => PARTITIONS_PROPERTIES,
+            _ => &[],
+        };
+        Fields::new(node, format!("/{}", shown(node.name())), known)?;
     }
     Ok([
         images.ok_or(ConfigError::MissingNode { node: "/images" })?,
@@ -350,6 +382,12 @@ fn read_partition<'a>(
     let control = fields.optional("control", Expected::NoValue, |value| {
         value.value.is_empty().then_some(Authority::Control)
     })?;
+    let policy = read_policy(fields, name, memory_bytes)?;
+    if policy != MemoryPolicy::Reserved && backing == Some(MemoryBacking::Eager) {
+        return Err(ConfigError::SharedEager {
+            partition: shown(name),
+        });
+    }
     Ok(Partition {
         name,
         memory_bytes,
@@ -364,6 +402,54 @@ fn read_partition<'a>(
         undefined_flags: strict.unwrap_or_default(),
         framebuffer,
         authority: control.unwrap_or_default(),
+        policy,
+    })
+}
+
+fn read_policy(
+    fields: &Fields<'_>,
+    name: &str,
+    memory_bytes: u64,
+) -> Result<MemoryPolicy, ConfigError> {
+    let expected = Expected::OneOf("reserved", "shared");
+    let shared = fields.optional("memory-policy", expected, |value| match value.as_str()? {
+        "reserved" => Some(false),
+        "shared" => Some(true),
+        _ => None,
+    })?;
+    let bytes = |name| fields.optional(name, Expected::TwoCells, |value| value.as_u64());
+    let [guaranteed, limit] = [bytes("memory-guaranteed")?, bytes("memory-limit")?];
+    if shared != Some(true) {
+        let given = [("memory-guaranteed", guaranteed), ("memory-limit", limit)];
+        return match given.into_iter().find(|(_, value)| value.is_some()) {
+            None => Ok(MemoryPolicy::Reserved),
+            Some((property, _)) => Err(ConfigError::NotShared {
+                partition: shown(name),
+                property,
+            }),
+        };
+    }
+    let guaranteed = guaranteed.ok_or_else(|| ConfigError::MissingProperty {
+        node: fields.path.clone(),
+        property: "memory-guaranteed",
+    })?;
+    let limit = limit.unwrap_or(memory_bytes);
+    let check = |property, bytes: u64, least: u64, most: u64| {
+        if bytes % SHARE_UNIT_BYTES == 0 && (least..=most).contains(&bytes) {
+            Ok(bytes)
+        } else {
+            Err(ConfigError::BadShare {
+                partition: shown(name),
+                property,
+                bytes,
+                least,
+                most,
+            })
+        }
+    };
+    Ok(MemoryPolicy::Shared {
+        limit_bytes: check("memory-limit", limit, MIN_GUARANTEED_BYTES, memory_bytes)?,
+        guaranteed_bytes: check("memory-guaranteed", guaranteed, MIN_GUARANTEED_BYTES, limit)?,
     })
 }
 
