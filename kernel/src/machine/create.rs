@@ -4,16 +4,17 @@
 
 use super::hardware::{Hardware, HwInterrupts, HwMemory};
 use super::interrupts::{self, Ground, Interrupts};
+use super::pool::SharedMemory;
 use super::start::Machine;
 use super::{builtin, firmware::Opal};
-use crate::config::{self, Authority, MemoryBacking, Partitions};
+use crate::config::{self, Authority, ImageRole, MemoryBacking, MemoryPolicy, Partitions};
 use crate::console::{GuestId, InputRing, OutputRing};
 use crate::control::{ControlPort, Session};
 use crate::guest_dt::{
     self, CpuKind, FdtPlace, Framebuffer, GuestCpu, GuestDtParams, GuestRtas, RandomDevice, Vty,
 };
 use crate::hcall::function_sets;
-use crate::image::{self, LoadPlan, LoadRequest};
+use crate::image::{self, LoadPlan, LoadRequest, pieces};
 use crate::occupied::Occupied;
 use crate::partition::{
     Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, VTY_UNIT, Watchpoints,
@@ -32,8 +33,11 @@ use penstock_arch::switch::FirstEntry;
 use penstock_arch::tlb::TlbMaintenance;
 use penstock_boot::bootinfo::SegmentPageSize;
 use penstock_mm::frame::FrameAllocator;
-use penstock_mm::guest_memory::{Backing, GuestMemory, SlotId};
+use penstock_mm::guest_memory::{
+    Backing, GuestMemory, MemoryError, MemorySetupError, PIECE, SlotId,
+};
 use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
+use penstock_mm::pool::ImageId;
 use penstock_mm::real::RealArray;
 
 /// The partition table: two doublewords an LPID.
@@ -55,6 +59,15 @@ pub struct Resources<'a> {
     pub watchpoints: Watchpoints,
     /// Time of day.
     pub clock: Clock,
+    /// The pool of partitions that share memory, where there are any.
+    pub shared: Option<SharedMemory>,
+}
+
+/// The images that a partition shares with others.
+#[derive(Clone, Copy, Debug)]
+struct SharedStart {
+    kernel: ImageId,
+    initrd: Option<ImageId>,
 }
 
 /// A partition with its guest, and what is needed to start it again.
@@ -66,6 +79,8 @@ pub struct Guest {
     ground: Ground,
     plan: LoadPlan,
     tree: Vec<u8>,
+    /// Where its memory comes from the pool.
+    shared: Option<SharedStart>,
     backing_ticks: u64,
     /// What looks at its framebuffer, where it has one, and the slot that this is.
     pub screen: Option<(SlotId, Screen)>,
@@ -102,27 +117,19 @@ pub fn create(
     let name = configuration.name;
     let fail = |what: &dyn core::fmt::Display| alloc::format!("partition {name}: {what}");
     let plan = image::plan(&LoadRequest::of(configuration)).map_err(|error| fail(&error))?;
-    let page_sizes = guest_dt::page_sizes_within(
-        &resources.machine.info.cpu.page_sizes,
-        PageSize::P16M.shift(),
-    );
+    let largest = match configuration.policy {
+        MemoryPolicy::Reserved => PageSize::P16M,
+        MemoryPolicy::Shared { .. } => PageSize::P64K,
+    };
+    let page_sizes =
+        guest_dt::page_sizes_within(&resources.machine.info.cpu.page_sizes, largest.shift());
     let tree = device_tree(resources.machine, number, configuration, &plan, &page_sizes)
         .map_err(|error| fail(&error))?;
     let lpid = Lpid::new(u32::from(number.0));
     let order =
         HptOrder::new(configuration.hpt_order).ok_or_else(|| fail(&"hpt-order is out of range"))?;
-    let backing = match configuration.backing {
-        MemoryBacking::Eager => Backing::Eager,
-        MemoryBacking::Lazy => Backing::Lazy,
-    };
     let before = spr::timebase();
-    let mut memory = GuestMemory::new(
-        resources.memory,
-        configuration.memory_bytes,
-        backing,
-        &mut resources.frames,
-    )
-    .map_err(|error| fail(&error))?;
+    let (mut memory, shared) = memory_of(resources, configuration).map_err(|error| fail(&error))?;
     let screen_slot = match configuration.framebuffer.map(Geometry::slot_bytes) {
         None => None,
         Some(bytes) => match memory.add_framebuffer(screen::WINDOW, bytes, &mut resources.frames) {
@@ -138,8 +145,8 @@ pub fn create(
     let backing_ticks = spr::timebase().wrapping_sub(before);
     let config = HptConfig {
         order,
-        // Memory comes in blocks of 16 MiB, so that is what backs guest address 0.
-        vrma_page: PageSize::P16M,
+        // What backs guest address 0.
+        vrma_page: largest,
         keys: StorageKeys::Offered,
         ordering: StrongAccessOrder::NotOffered,
     };
@@ -202,6 +209,7 @@ pub fn create(
         ground,
         plan,
         tree,
+        shared,
         backing_ticks,
         screen: screen_slot
             .zip(configuration.framebuffer)
@@ -217,6 +225,37 @@ pub fn create(
             Err(fail(&error))
         }
     }
+}
+
+/// Memory as the partition's policy says, with the images that it then shares.
+fn memory_of(
+    resources: &mut Resources<'_>,
+    configuration: &config::Partition<'static>,
+) -> Result<(GuestMemory<HwMemory>, Option<SharedStart>), CreateError> {
+    let text = |error: MemorySetupError| error.to_string();
+    let bytes = configuration.memory_bytes;
+    let backing = match (configuration.policy, configuration.backing) {
+        (MemoryPolicy::Reserved, MemoryBacking::Eager) => Backing::Eager,
+        (MemoryPolicy::Reserved, MemoryBacking::Lazy) => Backing::Lazy,
+        (MemoryPolicy::Shared { .. }, _) => {
+            let pool = resources.shared.as_ref().ok_or("there is no pool")?;
+            let share = pool
+                .share_of(configuration.name)
+                .ok_or("the pool has no account for it")?;
+            let start = SharedStart {
+                kernel: pool
+                    .image_of(ImageRole::Kernel, configuration)
+                    .ok_or("the pool does not have its kernel")?,
+                initrd: pool.image_of(ImageRole::Initrd, configuration),
+            };
+            let memory = GuestMemory::pooled(resources.memory, bytes, share, &mut resources.frames)
+                .map_err(text)?;
+            return Ok((memory, Some(start)));
+        }
+    };
+    let memory =
+        GuestMemory::new(resources.memory, bytes, backing, &mut resources.frames).map_err(text)?;
+    Ok((memory, None))
 }
 
 fn machine_cpus(machine: &Machine) -> u32 {
@@ -345,6 +384,39 @@ impl Guest {
     /// # Errors
     /// What does not fit, which the plan has excluded.
     fn load(&mut self, configuration: &config::Partition<'static>) -> Result<(), CreateError> {
+        let fail = |_| String::from("the guest's images do not fit its memory");
+        match self.shared {
+            None => self.load_images(configuration)?,
+            Some(shared) => self.map_images(shared).ok_or_else(|| fail(()))?,
+        }
+        let fail = |error: MemoryError| alloc::format!("the guest's start: {error}");
+        let memory = self.occupied.partition().mmu.memory();
+        memory
+            .write(self.plan.rtas, &rtas::ENTRY_CODE)
+            .map_err(fail)?;
+        memory.write(self.plan.fdt, &self.tree).map_err(fail)?;
+        memory
+            .icache_synchronize(self.plan.rtas, 4096)
+            .map_err(fail)?;
+        let (entry, fdt) = (self.plan.entry, self.plan.fdt);
+        self.occupied.with(|vcpu| vcpu.set_start_state(entry, fdt));
+        self.first_entry = FirstEntry::Yes;
+        Ok(())
+    }
+
+    /// Lets the memory, which was never touched, map the images that are in the pool; `None` where
+    /// they do not fit, which the plan has excluded.
+    fn map_images(&self, shared: SharedStart) -> Option<()> {
+        let mmu = &self.occupied.partition().mmu;
+        mmu.map_image(shared.kernel, pieces::of_kernel(&self.plan))?;
+        if let (Some(range), Some(initrd)) = (self.plan.initrd, shared.initrd) {
+            mmu.map_image(initrd, range.start.get() / PIECE..)?;
+        }
+        Some(())
+    }
+
+    /// Copies the images into the memory.
+    fn load_images(&self, configuration: &config::Partition<'static>) -> Result<(), CreateError> {
         let memory = self.occupied.partition().mmu.memory();
         let kernel = configuration.kernel.data;
         let fail = |_| String::from("the guest's images do not fit its memory");
@@ -365,16 +437,6 @@ impl Guest {
         if let (Some(range), Some(initrd)) = (self.plan.initrd, &configuration.initrd) {
             memory.write(range.start, initrd.data).map_err(fail)?;
         }
-        memory
-            .write(self.plan.rtas, &rtas::ENTRY_CODE)
-            .map_err(fail)?;
-        memory.write(self.plan.fdt, &self.tree).map_err(fail)?;
-        memory
-            .icache_synchronize(self.plan.rtas, 4096)
-            .map_err(fail)?;
-        let (entry, fdt) = (self.plan.entry, self.plan.fdt);
-        self.occupied.with(|vcpu| vcpu.set_start_state(entry, fdt));
-        self.first_entry = FirstEntry::Yes;
         Ok(())
     }
 

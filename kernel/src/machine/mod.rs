@@ -19,6 +19,7 @@ mod interrupts;
 mod last_words;
 mod mitigations;
 mod operator;
+mod pool;
 mod run;
 mod selftest;
 mod sleep;

@@ -12,6 +12,7 @@ use super::create::{self, Guest, Resources};
 use super::hardware::{HwMemory, HwTlb};
 use super::last_words::{self, ExitStatus, finish};
 use super::mitigations::{self, Board};
+use super::pool::SharedMemory;
 use super::world::World;
 use super::{console, firmware, heap, operator::Operator, run, selftest, sleep};
 use crate::bootargs::{BootArgs, Mode};
@@ -310,6 +311,7 @@ fn go(machine: &Machine, tree: &[u8], entered: u64) -> ! {
     };
     let partitions = partitions.and_then(|partitions| {
         partitions.check_supported()?;
+        partitions.check_pool()?;
         partitions.check_against(frames.left())?;
         Ok(partitions)
     });
@@ -321,6 +323,13 @@ fn go(machine: &Machine, tree: &[u8], entered: u64) -> ! {
         }
     };
     give_heap(&mut frames, partitions.as_slice().len());
+    let shared = match SharedMemory::set_up(&partitions, &mut frames, memory) {
+        Ok(shared) => shared,
+        Err(error) => {
+            log::error!("{error}");
+            finish(ExitStatus::RefusedInput)
+        }
+    };
     if let Err(error) = penstock_xive::enable(&firmware::Opal) {
         log::error!("XIVE reset: {error}");
         finish(ExitStatus::RefusedInput)
@@ -337,6 +346,7 @@ fn go(machine: &Machine, tree: &[u8], entered: u64) -> ! {
             Watchpoints::Refused
         },
         clock: clock(info),
+        shared,
     };
     let mut world = World::new(resources, partitions.into_vec());
     for place in 0..world.slots.len() {

@@ -18,9 +18,10 @@ use super::start::Machine;
 use super::{console, heap};
 use crate::bootargs::Attendance;
 use crate::config;
-use crate::console::{Focus, GuestId};
+use crate::console::{Admission, Focus, GuestId, RateLimit, Suppressed};
 use crate::exit::GuestExit;
 use crate::lifecycle::{PartitionState, PauseReason, Verb};
+use crate::partition::complaint_budget;
 use crate::platform::Platform;
 use crate::schedule::{self, Decision, Readiness};
 use crate::vcpu::{Prod, Vcpu};
@@ -30,6 +31,7 @@ use penstock_arch::hw_thread::HwThread;
 use penstock_arch::regs::{Lpcr, sprn};
 use penstock_arch::switch::{self, FirstEntry};
 use penstock_arch::{entry, spr};
+use penstock_mm::pool::PoolCounts;
 
 /// How the last partition that ran came to its end.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +50,8 @@ pub struct World<'m> {
     pub slots: Vec<Slot>,
     /// Set while no partition is running or paused.
     pub last_end: Option<LastEnd>,
+    /// Who waits for memory, and who has it, may be told so often.
+    memory_news: RateLimit,
     resources: Resources<'m>,
     thread: HwThread,
     loaded: Option<usize>,
@@ -65,6 +69,7 @@ impl<'m> World<'m> {
             machine,
             slots: (1..).zip(configurations).map(slot).collect(),
             last_end: None,
+            memory_news: complaint_budget(machine.info.cpu.timebase_hz),
             resources,
             // SAFETY: interrupts are off, and the processor is the PVR's.
             thread: unsafe { HwThread::new(machine.processor) },
@@ -87,6 +92,20 @@ impl<'m> World<'m> {
     /// Whether a partition is running or paused.
     pub fn any_alive(&self) -> bool {
         self.slots.iter().any(|slot| slot.state.is_alive())
+    }
+
+    /// What the pool of partitions that share memory holds.
+    pub fn pool_counts(&self) -> Option<PoolCounts> {
+        let shared = self.resources.shared.as_ref()?;
+        Some(shared.pool.counts())
+    }
+
+    /// Bytes that no partition has, and those of the largest part of them.
+    pub fn free_memory(&self) -> (u64, u64) {
+        (
+            self.resources.frames.left(),
+            self.resources.frames.largest(),
+        )
     }
 
     /// Who has the thread after a turn of the partition at place `last`.
@@ -288,7 +307,10 @@ impl<'m> World<'m> {
             return;
         };
         *away = None;
-        if let Err(error) = guest.restart(configuration) {
+        let result = guest.restart(configuration);
+        // A guest that starts over gives back what it has of the pool.
+        self.memory_came_back();
+        if let Err(error) = result {
             log::error!("{error}");
             self.end(place, End::Failed);
         }
@@ -297,17 +319,32 @@ impl<'m> World<'m> {
     /// Holds the partition at `place`.
     pub fn pause(&mut self, place: usize, reason: PauseReason) {
         self.park(place, ComeBack::Yes);
-        if let Some(slot) = self.slots.get_mut(place) {
-            slot.state = PartitionState::Paused(reason);
-            log::info!("{}: {}", slot.configuration.name, slot.state);
-        }
+        self.change_state(place, PartitionState::Paused(reason));
     }
 
     /// Lets the partition at `place` go on.
     pub fn resume(&mut self, place: usize) {
-        if let Some(slot) = self.slots.get_mut(place) {
-            slot.state = PartitionState::Running;
-            log::info!("{}: {}", slot.configuration.name, slot.state);
+        self.change_state(place, PartitionState::Running);
+    }
+
+    /// The partition at `place` is held, or goes on. Guests that share memory can bring that about as
+    /// often as they like, and all together have the budget of one for telling it.
+    fn change_state(&mut self, place: usize, state: PartitionState) {
+        let Some(slot) = self.slots.get_mut(place) else {
+            return;
+        };
+        let reason = match (slot.state, state) {
+            (_, PartitionState::Paused(reason)) | (PartitionState::Paused(reason), _) => reason,
+            _ => PauseReason::Operator,
+        };
+        slot.state = state;
+        let name = slot.configuration.name;
+        if reason == PauseReason::Operator {
+            log::info!("{name}: {state}");
+            return;
+        }
+        if let Admission::Print { suppressed } = self.memory_news.admit(spr::timebase()) {
+            log::info!("{name}: {state}{}", Suppressed(suppressed));
         }
     }
 

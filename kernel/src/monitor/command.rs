@@ -25,6 +25,8 @@ pub enum Command<'a> {
     Resume(&'a str),
     /// `hpt NAME`: checks a partition's hashed page table, and says what it holds.
     Hpt(&'a str),
+    /// `memmap`: who has the machine's memory.
+    MemMap,
     /// `screenshot NAME [--full]`: a picture of a partition's framebuffer, as lines of text.
     Screenshot(&'a str, Kind),
     /// `destroy NAME`: stops a partition at once, and takes back all that it has.
@@ -58,9 +60,9 @@ impl fmt::Display for CommandError<'_> {
 }
 
 /// Verbs that the design gives to the monitor and later versions fill.
-const LATER: [&str; 6] = ["shutdown", "reboot", "stats", "irqs", "trace", "memmap"];
+const LATER: [&str; 5] = ["shutdown", "reboot", "stats", "irqs", "trace"];
 
-const HELP: [(&str, &str); 11] = [
+const HELP: [(&str, &str); 12] = [
     ("list", "all partitions and their state"),
     ("console [NAME]", "attach the console; ^] comes back here"),
     (
@@ -74,6 +76,7 @@ const HELP: [(&str, &str); 11] = [
         "hpt NAME",
         "check a partition's page table, and say what it holds",
     ),
+    ("memmap", "who has the machine's memory"),
     (
         "screenshot NAME",
         "what changed on its display, as text (--full: all of it)",
@@ -98,6 +101,7 @@ impl<'a> Command<'a> {
             "help" => (Self::Help, name),
             "list" => (Self::List, name),
             "poweroff" => (Self::PowerOff, name),
+            "memmap" => (Self::MemMap, name),
             "console" => (Self::Console(name), words.next()),
             "dominfo" => (Self::DomInfo(name), words.next()),
             "start" | "suspend" | "resume" | "destroy" | "hpt" => {
@@ -151,6 +155,7 @@ mod tests {
             ("", Command::Empty),
             ("   ", Command::Empty),
             ("help", Command::Help),
+            ("memmap", Command::MemMap),
             (" list ", Command::List),
             ("console", Command::Console(None)),
             ("console debian", Command::Console(Some("debian"))),
