@@ -22,6 +22,10 @@ pub const BLOCK: u64 = 16 << 20;
 /// Bytes of a piece: the unit in which memory is zeroed, shared and protected.
 pub const PIECE: u64 = 64 << 10;
 
+/// The same, to count bytes of memory with.
+const PIECE_BYTES: usize = 64 << 10;
+const _: () = assert!(PIECE_BYTES as u64 == PIECE);
+
 /// Pieces of a block.
 pub const PIECES_PER_BLOCK: u64 = BLOCK / PIECE;
 
@@ -168,7 +172,7 @@ impl PoolFrame {
     pub(crate) const fn span(&self) -> Span<'_> {
         Span {
             at: self.0,
-            len: PIECE as usize,
+            len: PIECE_BYTES,
             owner: core::marker::PhantomData,
         }
     }

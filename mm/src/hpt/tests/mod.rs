@@ -13,6 +13,7 @@ mod order;
 mod page_init;
 mod partition;
 mod ranges;
+mod sharing;
 mod stream;
 mod watch;
 

@@ -109,26 +109,41 @@ fn calls(env: &Env) -> Option<u64> {
     let fresh = || env.boot.memory.fresh(PIECE);
     let (zeroed, copied, source, buffer, area) = (fresh()?, fresh()?, fresh()?, fresh()?, fresh()?);
     let mut lost = 0;
-    let mut expect = |truth: bool| lost += u64::from(!truth);
-    expect(status_of(PAGE_INIT, [flag::ZERO_PAGE, zeroed.base(), 0, 0]) == 0);
+    let mut expect = |what: &str, truth: bool| {
+        if !truth {
+            println!("FAIL touch: {what}");
+        }
+        lost += u64::from(!truth);
+    };
+    let zero = [flag::ZERO_PAGE, zeroed.base(), 0, 0];
+    expect("H_PAGE_INIT zeroes", status_of(PAGE_INIT, zero) == 0);
     source.write(8, PATTERN);
     let copy = [flag::COPY_PAGE, copied.base() + PAGE, source.base(), 0];
-    expect(status_of(PAGE_INIT, copy) == 0);
-    expect(copied.read(PAGE + 8) == PATTERN && copied.read(8) == 0);
+    expect("H_PAGE_INIT copies", status_of(PAGE_INIT, copy) == 0);
+    let (there, beside) = (copied.read(PAGE + 8), copied.read(8));
+    expect("what was copied", there == PATTERN && beside == 0);
     // The image's own page, in place: what it holds is the same after.
     let image = penstock_guest_rt::start::image().0 & !(PAGE - 1);
     let text = env.boot.memory.at(image, PAGE)?;
     let sum = sum_of(&text);
-    expect(status_of(PAGE_INIT, [flag::COPY_PAGE, zeroed.base(), image, 0]) == 0);
-    expect(status_of(PAGE_INIT, [flag::COPY_PAGE, image, zeroed.base(), 0]) == 0);
-    expect(sum_of(&text) == sum && sum_of(&zeroed.part(0, PAGE)) == sum);
+    for [to, from] in [[zeroed.base(), image], [image, zeroed.base()]] {
+        let status = status_of(PAGE_INIT, [flag::COPY_PAGE, to, from, 0]);
+        expect("H_PAGE_INIT copies the image", status == 0);
+    }
+    let sums = [sum_of(&text), sum_of(&zeroed.part(0, PAGE))];
+    expect("the image", sums == [sum; 2]);
     let at = u32::try_from(buffer.base()).ok()?;
     let fetched = rtas::call(env, "nvram-fetch", &[0, at, 16], 2);
-    expect(fetched.is_ok_and(|results| results[0] == 0) && buffer.read(0) != 0);
+    let fetched = fetched.is_ok_and(|results| results[0] == 0);
+    expect("nvram-fetch", fetched && buffer.read(0) != 0);
     // A virtual processor area, which the hypervisor writes to at each turn.
-    area.write_bytes(4, &640_u32.to_be_bytes());
-    expect(status_of(REGISTER_VPA, [1 << 45, env.server, area.base(), 0]) == 0);
-    expect(status_of(REGISTER_VPA, [5 << 45, env.server, 0, 0]) == 0);
+    area.write_bytes(4, &640_u16.to_be_bytes());
+    for arguments in [
+        [1 << 45, env.server, area.base(), 0],
+        [5 << 45, env.server, 0, 0],
+    ] {
+        expect("H_REGISTER_VPA", status_of(REGISTER_VPA, arguments) == 0);
+    }
     Some(lost)
 }
 
