@@ -83,7 +83,7 @@ fn read_pool(fields: &Fields<'_>, list: &[Partition<'_>]) -> Result<u64, ConfigE
             partition: shown(partition.name),
         }),
         (Some(_), None) => Err(ConfigError::UnusedPool),
-        (Some(bytes), Some(_)) if bytes == 0 || bytes % SHARE_UNIT_BYTES != 0 => {
+        (Some(bytes), Some(_)) if bytes == 0 || !bytes.is_multiple_of(SHARE_UNIT_BYTES) => {
             Err(ConfigError::BadPool { bytes })
         }
         (Some(bytes), Some(_)) => Ok(bytes),
@@ -435,7 +435,7 @@ fn read_policy(
     })?;
     let limit = limit.unwrap_or(memory_bytes);
     let check = |property, bytes: u64, least: u64, most: u64| {
-        if bytes % SHARE_UNIT_BYTES == 0 && (least..=most).contains(&bytes) {
+        if bytes.is_multiple_of(SHARE_UNIT_BYTES) && (least..=most).contains(&bytes) {
             Ok(bytes)
         } else {
             Err(ConfigError::BadShare {

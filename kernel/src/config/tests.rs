@@ -3,6 +3,8 @@
 
 extern crate std;
 
+mod sharing;
+
 use super::*;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -47,6 +49,7 @@ fn every_property_is_read() {
             undefined_flags: UndefinedFlags::Refused,
             framebuffer: Some(Geometry::new(1024, 768, 32).unwrap()),
             authority: Authority::None,
+            policy: MemoryPolicy::Reserved,
         }
     );
     assert_eq!(
@@ -69,6 +72,7 @@ fn every_property_is_read() {
             undefined_flags: UndefinedFlags::Ignored,
             framebuffer: None,
             authority: Authority::Control,
+            policy: MemoryPolicy::Reserved,
         }
     );
 }
