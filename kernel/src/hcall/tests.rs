@@ -10,6 +10,7 @@ mod interrupt;
 mod memory;
 mod random;
 mod rtas;
+mod sharing;
 mod strict;
 
 use super::{H_CONTROL, H_RTAS, SLOTS, dispatch, slot, table};
