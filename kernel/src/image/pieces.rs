@@ -149,7 +149,7 @@ mod tests {
             let plan = plan_of(copies);
             let mut wanted = vec![0; BYTES];
             for copy in &plan.copies {
-                let start = copy.guest.get() as usize;
+                let start = usize::try_from(copy.guest.get()).unwrap();
                 wanted[start..start + copy.file.len()].copy_from_slice(&file[copy.file.clone()]);
             }
             let mut got = vec![0; BYTES];
@@ -157,7 +157,7 @@ mod tests {
                 let mut any = false;
                 fill_from_kernel(&file, &plan, number, |offset, bytes| {
                     any = true;
-                    let start = (number * PIECE + offset) as usize;
+                    let start = usize::try_from(number * PIECE + offset).unwrap();
                     got[start..start + bytes.len()].copy_from_slice(bytes);
                 });
                 prop_assert!(any);
