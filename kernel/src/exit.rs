@@ -27,6 +27,8 @@ impl LightExit {
     pub const BACKING_TOO_SMALL: Self = Self(6);
     /// A call of the control interface, about which all partitions must be known.
     pub const CONTROL: Self = Self(7);
+    /// The partition's pool has no frame for what the guest tried, and will try again.
+    pub const NO_FRAME: Self = Self(8);
 
     /// As the entry code wants it. Values are below 0x100, the first vector.
     #[must_use]
@@ -52,6 +54,8 @@ pub enum GuestExit {
     BackingTooSmall,
     /// H_CONTROL.
     Control,
+    /// The pool has no frame.
+    NoFrame,
     /// System reset taken from the guest.
     SystemReset,
     /// Machine check taken from the guest.
@@ -88,6 +92,7 @@ impl GuestExit {
             5 => Self::StopSelf,
             6 => Self::BackingTooSmall,
             7 => Self::Control,
+            8 => Self::NoFrame,
             0x100 => Self::SystemReset,
             0x200 => Self::MachineCheck,
             0x500 => Self::External,
@@ -124,11 +129,12 @@ impl GuestExit {
             Self::Unknown(_) => 15,
             Self::BackingTooSmall => 16,
             Self::Control => 17,
+            Self::NoFrame => 18,
         }
     }
 
     /// Names in the order of [`GuestExit::index`].
-    pub const NAMES: [&'static str; 18] = [
+    pub const NAMES: [&'static str; 19] = [
         "cede",
         "power-off",
         "reboot",
@@ -147,6 +153,7 @@ impl GuestExit {
         "unknown",
         "backing-too-small",
         "control",
+        "no-frame",
     ];
 }
 
@@ -164,6 +171,7 @@ mod tests {
             (LightExit::STOP_SELF, GuestExit::StopSelf),
             (LightExit::BACKING_TOO_SMALL, GuestExit::BackingTooSmall),
             (LightExit::CONTROL, GuestExit::Control),
+            (LightExit::NO_FRAME, GuestExit::NoFrame),
         ] {
             assert!(light.get() < 0x100);
             assert_eq!(GuestExit::decode(light.get()), exit);

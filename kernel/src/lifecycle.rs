@@ -17,6 +17,8 @@ pub enum PauseReason {
     NoMemory,
     /// A tool holds it by the control interface.
     Tool,
+    /// It touched more memory than its limit lets it have, which only its end changes.
+    MemoryLimit,
 }
 
 impl PauseReason {
@@ -24,7 +26,7 @@ impl PauseReason {
     #[must_use]
     pub const fn ends_with_memory(self) -> bool {
         match self {
-            Self::Operator | Self::Tool => false,
+            Self::Operator | Self::Tool | Self::MemoryLimit => false,
             Self::NoMemory => true,
         }
     }
@@ -36,6 +38,7 @@ impl fmt::Display for PauseReason {
             Self::Operator => "by the operator",
             Self::NoMemory => "no memory",
             Self::Tool => "by a tool",
+            Self::MemoryLimit => "memory limit",
         })
     }
 }
@@ -123,11 +126,12 @@ mod tests {
     use alloc::string::ToString;
     use alloc::vec::Vec;
 
-    const STATES: [PartitionState; 6] = [
+    const STATES: [PartitionState; 7] = [
         PartitionState::Running,
         PartitionState::Paused(PauseReason::Operator),
         PartitionState::Paused(PauseReason::NoMemory),
         PartitionState::Paused(PauseReason::Tool),
+        PartitionState::Paused(PauseReason::MemoryLimit),
         PartitionState::ShutOff,
         PartitionState::Failed,
     ];
@@ -137,29 +141,35 @@ mod tests {
         let states = |verb| -> Vec<bool> { STATES.map(|state| state.allows(verb)).to_vec() };
         assert_eq!(
             states(Verb::Start),
-            [false, false, false, false, true, false]
+            [false, false, false, false, false, true, false]
         );
         assert_eq!(
             states(Verb::Suspend),
-            [true, false, false, false, false, false]
+            [true, false, false, false, false, false, false]
         );
         assert_eq!(
             states(Verb::Resume),
-            [false, true, true, true, false, false]
+            [false, true, true, true, true, false, false]
         );
-        assert_eq!(states(Verb::Destroy), [true, true, true, true, false, true]);
-        assert_eq!(states(Verb::Console), [true, true, true, true, false, true]);
+        assert_eq!(
+            states(Verb::Destroy),
+            [true, true, true, true, true, false, true]
+        );
+        assert_eq!(
+            states(Verb::Console),
+            [true, true, true, true, true, false, true]
+        );
     }
 
     #[test]
     fn only_what_is_shut_off_has_nothing() {
         assert_eq!(
             STATES.map(PartitionState::has_resources),
-            [true, true, true, true, false, true]
+            [true, true, true, true, true, false, true]
         );
         assert_eq!(
             STATES.map(PartitionState::is_alive),
-            [true, true, true, true, false, false]
+            [true, true, true, true, true, false, false]
         );
     }
 
@@ -172,6 +182,7 @@ mod tests {
                 "paused (by the operator)",
                 "paused (no memory)",
                 "paused (by a tool)",
+                "paused (memory limit)",
                 "shut off",
                 "failed"
             ]
@@ -184,5 +195,6 @@ mod tests {
             PartitionState::Paused(PauseReason::Tool)
         );
         assert_eq!(STATES.map(PartitionState::while_held)[1..], STATES[1..]);
+        assert!(!PauseReason::MemoryLimit.ends_with_memory());
     }
 }

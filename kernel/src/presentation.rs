@@ -15,7 +15,8 @@ use arrayvec::ArrayVec;
 use penstock_arch::addr::{GuestReal, HostReal};
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::{GuestMemory, MemorySetupError, SlotId};
-use penstock_mm::page_ops::PageOps;
+use penstock_mm::hpt::MemoryAccess;
+use penstock_mm::page_ops::{Machine, PageOps};
 use penstock_xive::native::window::{FIRST_DEVICE, Window};
 use penstock_xive::native::{
     Native, NativeSource, NativeState, NativeVcpu, OffThread, PinnedMemory,
@@ -207,9 +208,9 @@ impl Exploited {
 /// Memory of a partition stays where it is as long as the partition lives, so pinning it is no more
 /// than a check, and what was written while it was pinned is noted when somebody looks
 /// ([`Partition::note_hardware_writes`]) and when it is given up.
-pub struct PinnedRam<'a, M: PageOps>(pub &'a GuestMemory<M>);
+pub struct PinnedRam<'a, M: Machine>(pub MemoryAccess<'a, M>);
 
-impl<M: PageOps> PinnedMemory for PinnedRam<'_, M> {
+impl<M: Machine> PinnedMemory for PinnedRam<'_, M> {
     fn pin(&self, at: GuestReal, bytes: u64) -> Option<HostReal> {
         // A framebuffer is memory, but no place for a queue.
         if at.checked_add(bytes)?.get() > self.0.size() {

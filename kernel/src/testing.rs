@@ -24,8 +24,9 @@ use penstock_arch::hash::{Lpid, PageSize, Pate};
 use penstock_arch::regs::Lpcr;
 use penstock_mm::fake::{TestMachine, TestMemory};
 use penstock_mm::frame::FrameAllocator;
-use penstock_mm::guest_memory::{Backing, GuestMemory};
+use penstock_mm::guest_memory::{Backing, GuestMemory, PIECE};
 use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
+use penstock_mm::pool::{Pool, Share};
 use penstock_xive::fake::{FakeXive, Quirks, TIMA_OS_PAGE};
 use penstock_xive::fw::{
     FirmwareError, IrqConfig, IrqInfo, QueueFlags, QueueInfo, QueueState, SyncKind, VpFlags,
@@ -268,6 +269,8 @@ pub(crate) struct RigOptions {
     pub(crate) clock: Option<u64>,
     pub(crate) authority: Authority,
     pub(crate) mode: InterruptMode,
+    /// Frames of the pool that memory comes from; 0 where it is reserved.
+    pub(crate) pool_frames: u64,
 }
 
 impl Default for RigOptions {
@@ -281,6 +284,7 @@ impl Default for RigOptions {
             clock: Some(BOOT_SECONDS),
             authority: Authority::None,
             mode: InterruptMode::Xics,
+            pool_frames: 0,
         }
     }
 }
@@ -293,6 +297,8 @@ pub(crate) struct Rig {
     pub(crate) vcpu: Box<Vcpu<'static, FakePlatform>>,
     pub(crate) xive: &'static FakeXive,
     pub(crate) machine: &'static TestMachine,
+    /// Another partition's memory, from the same pool.
+    pub(crate) other: Option<HashMmu<&'static TestMachine>>,
     memory: &'static TestMemory,
 }
 
@@ -302,6 +308,7 @@ pub(crate) struct Parts {
     /// What is left of the machine's memory, and how much it was before.
     pub(crate) frames: FrameAllocator,
     pub(crate) free_before: u64,
+    other: Option<HashMmu<&'static TestMachine>>,
     xive: &'static FakeXive,
     machine: &'static TestMachine,
     memory: &'static TestMemory,
@@ -325,9 +332,6 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
     let machine: &'static TestMachine = Box::leak(Box::new(TestMachine::new()));
     let mut frames = memory.frames();
     let free_before = frames.left();
-    let mut ram = GuestMemory::new(machine, GUEST_BYTES, options.backing, &mut frames).unwrap();
-    let windows = (options.mode == InterruptMode::Xive)
-        .then(|| Windows::add(&mut ram, &mut frames, 1).unwrap());
     let config = HptConfig {
         order: HptOrder::new(18).unwrap(),
         vrma_page: PageSize::P16M,
@@ -335,7 +339,25 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
         ordering: StrongAccessOrder::NotOffered,
         resize: options.resize,
     };
+    let pool = (options.pool_frames > 0).then(|| {
+        let bytes = options.pool_frames * PIECE;
+        &*Box::leak(Box::new(Pool::new(bytes, &mut frames, &machine).unwrap()))
+    });
+    let pooled = |pool: &'static Pool, frames: &mut FrameAllocator| {
+        let account = pool.open(0, GUEST_BYTES).unwrap();
+        GuestMemory::pooled(machine, GUEST_BYTES, Share::new(pool, account), frames).unwrap()
+    };
+    let mut ram = match pool {
+        Some(pool) => pooled(pool, &mut frames),
+        None => GuestMemory::new(machine, GUEST_BYTES, options.backing, &mut frames).unwrap(),
+    };
+    let windows = (options.mode == InterruptMode::Xive)
+        .then(|| Windows::add(&mut ram, &mut frames, 1).unwrap());
     let mmu = HashMmu::new(Lpid::new(1), ram, config, &mut frames).unwrap();
+    let other = pool.map(|pool| {
+        let ram = pooled(pool, &mut frames);
+        HashMmu::new(Lpid::new(2), ram, config, &mut frames).unwrap()
+    });
     assert_eq!(mmu.entries(), HPT_ENTRIES);
     let exploited = windows.map(|windows| exploited(xive, windows));
     let (presenters, sources) = match options.mode {
@@ -375,6 +397,7 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
         partition,
         frames,
         free_before,
+        other,
         xive,
         machine,
         memory,
@@ -400,6 +423,7 @@ impl Rig {
             vcpu,
             xive: parts.xive,
             machine: parts.machine,
+            other: parts.other,
             memory: parts.memory,
         }
     }

@@ -135,6 +135,15 @@ impl<'p, P: Platform> Vcpu<'p, P> {
         LightExit::RESUME
     }
 
+    /// Ends an hcall that has done nothing, because there was no frame for it: the guest makes it again
+    /// when it goes on, with the arguments that it gave.
+    #[cold]
+    pub fn repeat_hcall(&mut self) -> LightExit {
+        const SC_BYTES: u64 = 4;
+        self.ctx.pc = self.ctx.pc.wrapping_sub(SC_BYTES);
+        LightExit::NO_FRAME
+    }
+
     /// Handles a hypervisor storage interrupt (0xe00, or 0xe20 for a fetch) without leaving the
     /// guest's context.
     #[inline]
@@ -193,6 +202,8 @@ impl<'p, P: Platform> Vcpu<'p, P> {
                 self.too_small = Some(error);
                 return LightExit::BACKING_TOO_SMALL;
             }
+            // The guest is where it was, and repeats the access when it goes on.
+            FaultAction::NoFrame => return LightExit::NO_FRAME,
         }
         LightExit::RESUME
     }

@@ -12,24 +12,28 @@ partition_cases() {
 		run_case "threads-selftest-$machine" threads_selftest_case "$machine"
 		run_case "threads-builtin-$machine" threads_builtin_case "$machine"
 		run_case "threads-monitor-$machine" threads_monitor_case "$machine"
+		run_case "partitions-shared-$machine" partitions_shared_case "$machine"
 	done
 	run_case "partitions-provoked-${TEST_MACHINES[0]}" partitions_provoked_case "${TEST_MACHINES[0]}"
 	for smp in 1 2; do
 		run_case "threads-spin-smp$smp" threads_spin_case "${TEST_MACHINES[0]}" "$smp"
 	done
 	run_case "threads-debian-${TEST_MACHINES[0]}" threads_debian_case "${TEST_MACHINES[0]}"
+	run_case "partitions-no-memory-${TEST_MACHINES[0]}" partitions_no_memory_case "${TEST_MACHINES[0]}"
+	run_case "partitions-shared-debian-${TEST_MACHINES[-1]}" partitions_shared_debian_case "${TEST_MACHINES[-1]}"
 	run_case "partitions-debian-${TEST_MACHINES[0]}" partitions_debian_case "${TEST_MACHINES[0]}"
 	run_case "partitions-busy-${TEST_MACHINES[-1]}" partitions_busy_case "${TEST_MACHINES[-1]}"
 }
 
 # write_partitions FILE.dts IMAGES NAME:PROPERTIES...: a tree with these images and partitions, each
-# of one processor.
+# of one processor. POOL, where it is set, is the pool's size in bytes.
 write_partitions() {
 	local file=$1 images=$2 partition
 	shift 2
 	{
 		printf '/dts-v1/;\n/ {\n\tcompatible = "penstock,partitions-v1";\n'
 		printf '\t#address-cells = <2>;\n\t#size-cells = <2>;\n\timages { %s };\n\tpartitions {\n' "$images"
+		[[ -z ${POOL:-} ]] || printf '\t\tmemory-pool = <0 %d>;\n' "$POOL"
 		for partition in "$@"; do
 			printf '\t\t%s { vcpus = <1>; %s };\n' "${partition%%:*}" "${partition#*:}"
 		done
@@ -268,6 +272,73 @@ threads_debian_case() {
 	expect_count "$log" '^penstock-guest: userspace up, ' 2
 	expect_line "$log" '^kernel: two: on thread 1, pinned$'
 	expect_line "$log" '^kernel: two: shut off$'
+}
+
+# shared_partitions FILE.dts POOL NAME:BOOTARGS...: each runs the built-in guest, from a pool.
+shared_partitions() {
+	local file=$1 POOL=$2 partition partitions=()
+	[[ -f $BUILTIN_ELF ]] || skip "the built-in guest does not build"
+	shift 2
+	for partition in "$@"; do
+		partitions+=("${partition%%:*}:memory = <0 0x8000000>; kernel = <&b>; memory-policy = \"shared\";
+			memory-guaranteed = <0 0x200000>; bootargs = \"${partition#*:}\";")
+	done
+	write_partitions "$file" "b: builtin { data = /incbin/(\"$BUILTIN_ELF\"); };" "${partitions[@]}"
+}
+
+# One partition passes all checks on memory from a pool, and two with twice its size finish what they
+# touch, for that fits.
+partitions_shared_case() {
+	local log
+	log=$(console_of "partitions-shared-$1")
+	shared_partitions "$FILES/shared.dts" $((128 << 20)) one:touch=40 two:touch=40 three:
+	boot_to_end "$1" --partitions "$FILES/shared.dts"
+	expect_count "$log" '^builtin: touched 40 MiB, nothing lost$' 2
+	expect_count "$log" '^kernel: (one|two|three): shut off$' 3
+	expect_count "$log" 'paused' 0
+	expect_builtin "$log"
+}
+
+# Two whose pages do not fit: both are held, and nothing is lost, for when one is destroyed the other
+# goes on to its end.
+partitions_no_memory_case() {
+	shared_partitions "$FILES/shared.dts" $((40 << 20)) one:touch=32 two:touch=32
+	open_session "partitions-no-memory-$1" "$1" --partitions "$FILES/shared.dts"
+	wait_for 'kernel: one: paused (no memory)'
+	wait_for 'kernel: two: paused (no memory)'
+	printf '\035' >&3
+	wait_for 'penstock> '
+	printf 'list\nmemmap\nresume two\n' >&3
+	# It tries again, and is held again.
+	wait_for 'kernel: two: paused (no memory)' 2
+	printf 'dominfo one\ndestroy two\n' >&3
+	end_session 0
+	expect_line "$console" '^kernel: one: running$'
+	expect_line "$console" '^kernel: one: shut off$'
+	expect_line "$console" '^ 1 +one +paused \(no memory\)$'
+	expect_line "$console" '^ 2 +two +paused \(no memory\)$'
+	expect_line "$console" '^Pool: +40960 KiB, 0 KiB free of which 0 KiB are promised$'
+	expect_line "$console" '^Pool memory: +[0-9]+ KiB of 2048 KiB guaranteed, 131072 KiB at most$'
+	expect_line "$console" '^Shared memory: +[0-9]+ KiB of images, which saves [0-9]+ KiB$'
+	expect_count "$console" '^builtin: touched 32 MiB, nothing lost$' 1
+}
+
+# Two Debian guests of twice the pool's size from one image, side by side to user space and off.
+partitions_shared_debian_case() {
+	local log kernel properties POOL=$((512 << 20))
+	log=$(console_of "partitions-shared-debian-$1")
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	kernel=$(guest_kernel debian13-64k)
+	properties="memory = <0 0x20000000>; kernel = <&k>; initrd = <&i>; bootargs = \"console=hvc0 quick\";
+		memory-policy = \"shared\"; memory-guaranteed = <0 0x4000000>;"
+	write_partitions "$FILES/debian.dts" \
+		"k: kernel { data = /incbin/(\"$kernel\"); }; i: initrd { data = /incbin/(\"$INITRD\"); };" \
+		"one:$properties" "two:$properties"
+	boot_to_end "$1" --partitions "$FILES/debian.dts"
+	expect_count "$log" '^penstock-guest: userspace up, ' 2
+	expect_line "$log" '^kernel: one: shut off$'
+	expect_line "$log" '^kernel: two: shut off$'
+	expect_count "$log" 'paused' 0
 }
 
 # Two Debian guests from one image, side by side to user space and off.

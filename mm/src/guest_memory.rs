@@ -10,17 +10,24 @@
 //! Beside its memory a partition may have other slots ([`crate::slot`]): a framebuffer, and pages
 //! of devices. The hypervisor reads and writes memory and framebuffers, never devices.
 //!
-//! Every access of the hypervisor to guest memory goes through [`GuestMemory`], which marks what it
-//! writes as written. Addresses come from guests, so a bad one is an ordinary error. LoPAR, Page
+//! Memory may also come from a [`pool`](crate::pool), in frames of 64 KiB that are taken at first touch
+//! and can run out: then pages are no larger than 64 KiB.
+//!
+//! Every access of the hypervisor to guest memory goes through
+//! [`MemoryAccess`](crate::hpt::MemoryAccess), which populates, gives the partition a frame of its own
+//! where it shares one, and marks what it writes as written. Addresses come from guests, so a bad one is an ordinary error. LoPAR, Page
 //! Frame Table Access, "Logical addressing".
 
 mod access;
 mod error;
+mod pooled;
 
 pub use error::{MemoryError, MemorySetupError};
 
 use crate::frame::{FrameAllocator, FrameError};
+use crate::hpt::Flushed;
 use crate::page_ops::PageOps;
+use crate::pool::{NoFrame, Share};
 pub use crate::real::PIECE;
 use crate::real::{BLOCK, PieceTable};
 use crate::slot::{Slot, SlotKind, SlotPlan};
@@ -95,6 +102,8 @@ pub struct GuestMemory<M: PageOps> {
     machine: M,
     ram: Slot,
     others: ArrayVec<Slot, OTHER_SLOTS>,
+    /// The part in a pool from which the memory's frames come.
+    share: Option<Share>,
 }
 
 impl<M: PageOps> GuestMemory<M> {
@@ -143,6 +152,35 @@ impl<M: PageOps> GuestMemory<M> {
             machine,
             ram,
             others: ArrayVec::new(),
+            share: None,
+        })
+    }
+
+    /// Memory from address 0 whose frames come from a pool, in pages of at most 64 KiB.
+    ///
+    /// # Errors
+    /// The size is bad, or `allocator` has too little for what is kept of it; then nothing is taken.
+    pub fn pooled(
+        machine: M,
+        size: u64,
+        share: Share,
+        allocator: &mut FrameAllocator,
+    ) -> Result<Self, MemorySetupError> {
+        if size == 0 || !size.is_multiple_of(BLOCK) {
+            return Err(MemorySetupError::BadSize { size });
+        }
+        let pieces = PieceTable::pooled(size / PIECE, allocator, &machine)?;
+        let plan = SlotPlan {
+            base: GuestReal::new(0),
+            kind: SlotKind::Memory,
+            largest: PageSize::P64K,
+        };
+        let ram = Slot::new(plan, pieces, allocator, &machine)?;
+        Ok(Self {
+            machine,
+            ram,
+            others: ArrayVec::new(),
+            share: Some(share),
         })
     }
 
@@ -262,7 +300,11 @@ impl<M: PageOps> GuestMemory<M> {
     /// The slot that all of a range lies in, and how far into it. An empty range at the end of a
     /// slot lies in it.
     #[inline]
-    fn slot_of_range(&self, at: GuestReal, len: u64) -> Result<(&Slot, u64), MemoryError> {
+    pub(crate) fn slot_of_range(
+        &self,
+        at: GuestReal,
+        len: u64,
+    ) -> Result<(&Slot, u64), MemoryError> {
         match self.ram.offset_of_range(at, len) {
             Some(offset) => Ok((&self.ram, offset)),
             None => self.other_slot_of_range(at, len),
@@ -330,9 +372,9 @@ impl<M: PageOps> GuestMemory<M> {
     /// Zeroes every piece of the range that was not touched before.
     ///
     /// # Errors
-    /// [`MemoryError::NotMemory`].
+    /// [`MemoryError::NotMemory`], [`MemoryError::NoFrame`].
     #[inline]
-    pub fn populate(&self, at: GuestReal, len: u64) -> Result<(), MemoryError> {
+    pub(crate) fn populate(&self, at: GuestReal, len: u64) -> Result<(), MemoryError> {
         self.populated(at, len).map(|_| ())
     }
 
@@ -341,17 +383,20 @@ impl<M: PageOps> GuestMemory<M> {
     fn populated(&self, at: GuestReal, len: u64) -> Result<(&Slot, u64), MemoryError> {
         let (slot, offset) = self.slot_of_range(at, len)?;
         if !slot.is_fully_ready() {
-            self.populate_slot(slot, offset, len);
+            self.populate_slot(slot, offset, len)
+                .map_err(|NoFrame| MemoryError::NoFrame { at, len })?;
         }
         Ok((slot, offset))
     }
 
     /// Zeroes every piece of a range of a slot that was not touched before.
+    ///
+    /// # Errors
+    /// There is no frame to be had; the pieces before have theirs.
     #[cold]
-    pub(crate) fn populate_slot(&self, slot: &Slot, offset: u64, len: u64) {
-        for number in slot.pieces_of(offset, len) {
-            slot.zero_piece(number, &self.machine);
-        }
+    pub(crate) fn populate_slot(&self, slot: &Slot, offset: u64, len: u64) -> Result<(), NoFrame> {
+        slot.pieces_of(offset, len)
+            .try_for_each(|number| slot.zero_piece(number, self.share.as_ref(), &self.machine))
     }
 
     /// Zeroes up to `pieces` pieces of 64 KiB that nobody has touched yet, for an idle processor;
@@ -360,11 +405,24 @@ impl<M: PageOps> GuestMemory<M> {
         self.ram.populate_some(pieces, &self.machine)
     }
 
-    /// Gives the memory back. The caller has seen to it that no translation to it is left.
+    /// Gives memory back that no page table has ever mapped.
     ///
     /// # Errors
     /// The allocator cannot keep track of so many ranges; the rest is lost.
     pub fn release(self, allocator: &mut FrameAllocator) -> Result<(), FrameError> {
+        self.release_flushed(&Flushed::never_mapped(), allocator)
+    }
+
+    /// Gives the memory back, with the proof that no translation to it is left.
+    ///
+    /// # Errors
+    /// The allocator cannot keep track of so many ranges; the rest is lost.
+    pub(crate) fn release_flushed(
+        self,
+        flushed: &Flushed,
+        allocator: &mut FrameAllocator,
+    ) -> Result<(), FrameError> {
+        self.give_back(flushed);
         let mut result = self.ram.release(allocator);
         for slot in self.others {
             result = result.and(slot.release(allocator));

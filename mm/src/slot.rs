@@ -12,6 +12,7 @@
 
 use crate::frame::{FrameAllocator, FrameError};
 use crate::page_ops::{CACHE_BLOCK, PageOps};
+use crate::pool::{NoFrame, Share};
 use crate::real::{PIECE, PIECES_PER_BLOCK, Piece, PieceTable, RealArray, Span};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use penstock_arch::addr::GuestReal;
@@ -49,7 +50,8 @@ pub struct Slot {
     /// Writes are logged, or the slot is no memory: an entry needs more than a look at its piece.
     special: AtomicBool,
     logging: AtomicBool,
-    /// Pieces that are not ready.
+    /// Pieces that are not ready; where frames come from a pool, one more, so that who looks whether
+    /// all are ready always looks closer.
     unready: AtomicU64,
     /// Pieces that are guarded or shared.
     guarded: AtomicU64,
@@ -110,7 +112,8 @@ impl Slot {
         };
         let unready = (0..pieces.count())
             .filter(|&number| !pieces.load(number).is_ready())
-            .count() as u64;
+            .count() as u64
+            + u64::from(pieces.is_pooled());
         Ok(Self {
             base: plan.base,
             bytes: pieces.count() * PIECE,
@@ -209,7 +212,7 @@ impl Slot {
         self.is_fully_ready() && self.guarded.load(Ordering::Acquire) == 0
     }
 
-    /// Whether every piece is ready.
+    /// Whether every piece is ready; never said of a slot whose frames come from a pool.
     #[inline]
     #[must_use]
     pub fn is_fully_ready(&self) -> bool {
@@ -219,7 +222,7 @@ impl Slot {
     /// Pieces that are not ready.
     #[must_use]
     pub fn unready(&self) -> u64 {
-        self.unready.load(Ordering::Acquire)
+        self.unready.load(Ordering::Acquire) - u64::from(self.pieces.is_pooled())
     }
 
     /// Pieces that are guarded or shared.
@@ -270,6 +273,14 @@ impl Slot {
         }
     }
 
+    /// Whether a piece of the range is shared.
+    pub(crate) fn is_shared(&self, offset: u64, len: u64) -> bool {
+        self.pieces.is_pooled()
+            && self
+                .pieces_of(offset, len)
+                .any(|number| self.pieces.load(number).has(Piece::SHARED))
+    }
+
     /// Whether every piece of the range is ready.
     #[cfg(test)]
     pub(crate) fn is_ready(&self, offset: u64, len: u64) -> bool {
@@ -279,19 +290,24 @@ impl Slot {
                 .all(|number| self.pieces.load(number).is_ready())
     }
 
-    /// Makes a piece that has a frame ready by zeroing it once; returns only when it is, whoever
-    /// did it. Whether it is ready in the end.
-    pub(crate) fn zero_piece(&self, number: u64, ops: &impl PageOps) -> bool {
+    /// Makes a piece ready by zeroing it once, in a frame of `share` where it has none; returns only
+    /// when it is, whoever did it. Pages of devices, and pieces that are not there, stay as they are.
+    ///
+    /// # Errors
+    /// There is no frame to be had.
+    pub(crate) fn zero_piece(
+        &self,
+        number: u64,
+        share: Option<&Share>,
+        ops: &impl PageOps,
+    ) -> Result<(), NoFrame> {
         let Some(word) = self.pieces.word(number) else {
-            return false;
+            return Ok(());
         };
-        loop {
+        let own = loop {
             let piece = self.pieces.load(number);
-            if piece.is_ready() {
-                return true;
-            }
-            if !piece.has_frame() || self.pieces.is_device() {
-                return false;
+            if piece.is_ready() || self.pieces.is_device() {
+                return Ok(());
             }
             if piece.has(Piece::BUSY) {
                 // Another processor of the hypervisor is at it, and nothing can stop it.
@@ -303,20 +319,38 @@ impl Slot {
                 .compare_exchange(piece.get(), claimed, Ordering::Acquire, Ordering::Relaxed)
                 .is_ok()
             {
-                break;
+                break piece.has_frame();
+            }
+        };
+        let mut address = 0;
+        if own {
+            if let Some(span) = self.pieces.span(number * PIECE, PIECE) {
+                span.zero(ops);
+            }
+        } else {
+            match share.ok_or(NoFrame).and_then(Share::take) {
+                Ok(frame) => {
+                    frame.span().zero(ops);
+                    address = frame.at().get();
+                }
+                Err(error) => {
+                    word.fetch_and(!Piece::BUSY, Ordering::Release);
+                    return Err(error);
+                }
             }
         }
-        if let Some(span) = self.pieces.span(number * PIECE, PIECE) {
-            span.zero(ops);
-        }
-        // BUSY goes and READY comes at once; other bits may change meanwhile.
-        word.fetch_xor(Piece::BUSY | Piece::READY, Ordering::Release);
+        // BUSY goes, READY comes, and with it where the piece lies; other bits may change meanwhile.
+        word.fetch_xor(address | Piece::BUSY | Piece::READY, Ordering::Release);
         self.unready.fetch_sub(1, Ordering::AcqRel);
-        true
+        Ok(())
     }
 
-    /// Zeroes up to `pieces` pieces that nobody has touched yet; returns how many are left.
+    /// Zeroes up to `pieces` pieces that nobody has touched yet; returns how many are left. What comes
+    /// from a pool is taken when it is needed, and never before.
     pub(crate) fn populate_some(&self, pieces: u64, ops: &impl PageOps) -> u64 {
+        if self.pieces.is_pooled() {
+            return self.unready();
+        }
         for _ in 0..pieces {
             if self.is_fully_ready() {
                 break;
@@ -325,7 +359,7 @@ impl Slot {
             if number >= self.pieces.count() {
                 break;
             }
-            self.zero_piece(number, ops);
+            let _ = self.zero_piece(number, None, ops);
         }
         self.unready()
     }

@@ -3,6 +3,8 @@
 //!
 //! LoPAR, Hypervisor Call Return Code Table.
 
+use crate::guest_memory::MemoryError;
+
 /// An hcall's return code. Open: a code without a name here is still a code.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
@@ -139,6 +141,21 @@ codes! {
 }
 
 impl HcallStatus {
+    /// No code of LoPAR's, and never told to a guest: the call has done nothing, for its partition's
+    /// pool has no frame, and the guest is to make it again when there is one.
+    pub const NO_FRAME: Self = Self(i64::MIN);
+
+    /// What a call answers whose access to guest memory failed.
+    #[cold]
+    pub(crate) const fn of(error: MemoryError) -> Self {
+        match error {
+            MemoryError::NoFrame { .. } => Self::NO_FRAME,
+            MemoryError::NotMemory { .. }
+            | MemoryError::CrossesBlock { .. }
+            | MemoryError::Unaligned { .. } => Self::PARAMETER,
+        }
+    }
+
     /// The status with this code.
     #[inline]
     #[must_use]

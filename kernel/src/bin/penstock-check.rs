@@ -88,6 +88,7 @@ fn check(arguments: &Arguments) -> Result<(), String> {
     if let Some(threads) = arguments.threads {
         partitions.check_threads(threads).map_err(text)?;
     }
+    partitions.check_pool().map_err(text)?;
     let Some(memory_bytes) = arguments.memory_bytes else {
         return Ok(());
     };

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What can be wrong with a partition tree, each as one line that names the place.
 
-use super::{MAX_BOOTARGS_BYTES, MAX_HPT_ORDER, MEMORY_UNIT_BYTES, MIN_HPT_ORDER};
+use super::{
+    MAX_BOOTARGS_BYTES, MAX_HPT_ORDER, MEMORY_UNIT_BYTES, MIN_HPT_ORDER, SHARE_UNIT_BYTES,
+};
 use crate::screen::GeometryError;
 use alloc::string::String;
 use core::fmt;
@@ -168,6 +170,66 @@ pub enum ConfigError {
         partition: String,
         /// How many it wants.
         count: u32,
+    },
+    /// A partition shares memory, and there is no pool.
+    NoPool {
+        /// The partition.
+        partition: String,
+    },
+    /// A pool that no partition shares.
+    UnusedPool,
+    /// `memory-pool` is 0 or not a multiple of the unit.
+    BadPool {
+        /// Bytes that the file asks for.
+        bytes: u64,
+    },
+    /// A property that only partitions have that share memory.
+    NotShared {
+        /// The partition.
+        partition: String,
+        /// The property.
+        property: &'static str,
+    },
+    /// A partition that shares memory is to have all of it before it starts.
+    SharedEager {
+        /// The partition.
+        partition: String,
+    },
+    /// What only goes with memory that is set aside.
+    ReservedOnly {
+        /// The partition.
+        partition: String,
+        /// What does.
+        what: &'static str,
+    },
+    /// A guaranteed part or a limit that is no multiple of the unit, or out of range.
+    BadShare {
+        /// The partition.
+        partition: String,
+        /// Which of the two.
+        property: &'static str,
+        /// Bytes that the file asks for.
+        bytes: u64,
+        /// The least that it may be.
+        least: u64,
+        /// The most that it may be.
+        most: u64,
+    },
+    /// The pool has less than was promised.
+    PoolTooSmall {
+        /// Bytes of all guaranteed parts.
+        guaranteed_bytes: u64,
+        /// Bytes of the images that are shared.
+        image_bytes: u64,
+        /// Bytes of the pool.
+        pool_bytes: u64,
+    },
+    /// The board has less memory than the pool.
+    BoardTooSmallForPool {
+        /// Bytes of the pool.
+        pool_bytes: u64,
+        /// Bytes that are free.
+        free_bytes: u64,
     },
     /// The board has less memory than the partitions need.
     BoardTooSmall {
@@ -357,6 +419,71 @@ impl fmt::Display for ConfigError {
                 f,
                 "partition {partition}: {count} virtual processors: this version runs one per \
                  partition"
+            ),
+            Self::NoPool { partition } => write!(
+                f,
+                "partition {partition}: memory-policy is \"shared\", and /partitions has no \
+                 memory-pool"
+            ),
+            Self::UnusedPool => f.write_str(
+                "/partitions: memory-pool, and no partition's memory-policy is \"shared\"",
+            ),
+            Self::BadPool { bytes } => write!(
+                f,
+                "/partitions: memory-pool of {} is not a multiple of {} above 0",
+                Size(*bytes),
+                Size(SHARE_UNIT_BYTES)
+            ),
+            Self::NotShared {
+                partition,
+                property,
+            } => write!(
+                f,
+                "partition {partition}: {property} has a meaning with memory-policy = \"shared\" only"
+            ),
+            Self::SharedEager { partition } => write!(
+                f,
+                "partition {partition}: memory-backing is \"eager\", and memory of \
+                 memory-policy = \"shared\" comes at the first touch"
+            ),
+            Self::ReservedOnly { partition, what } => write!(
+                f,
+                "partition {partition}: {what} goes with memory-policy = \"reserved\" only"
+            ),
+            Self::BadShare {
+                partition,
+                property,
+                bytes,
+                least,
+                most,
+            } => write!(
+                f,
+                "partition {partition}: {property} of {} is not a multiple of {} from {} to {}",
+                Size(*bytes),
+                Size(SHARE_UNIT_BYTES),
+                Size(*least),
+                Size(*most)
+            ),
+            Self::PoolTooSmall {
+                guaranteed_bytes,
+                image_bytes,
+                pool_bytes,
+            } => write!(
+                f,
+                "/partitions: {} of guaranteed memory and {} of images do not fit the memory-pool \
+                 of {}",
+                Size(*guaranteed_bytes),
+                Size(*image_bytes),
+                Size(*pool_bytes)
+            ),
+            Self::BoardTooSmallForPool {
+                pool_bytes,
+                free_bytes,
+            } => write!(
+                f,
+                "/partitions: a memory-pool of {} does not fit the {} that the board has free",
+                Size(*pool_bytes),
+                Size(*free_bytes >> 20 << 20)
             ),
             Self::BoardTooSmall {
                 partition,

@@ -36,12 +36,20 @@
 //! `framebuffer` (three cells: pixels of a row, rows, each 64 to 4096, and
 //! bits of a pixel, 8, 16 or 32; without it the partition has none). `interrupt-mode` says how the
 //! guest works with interrupts: `"xics"`, the default, by calls, or `"xive"`, on the controller
-//! itself. The property `control`, which
-//! has no value, lets a partition control others by H_CONTROL ([`crate::control`]). `largest-page` is
+//! itself. `memory-policy` is described below. The property `control`, which has no value, lets a partition control others by H_CONTROL ([`crate::control`]). `largest-page` is
 //! the largest page that the guest is told, in bytes: 4096, 65536, or 16777216, which is the default;
 //! its real mode has pages of that size too. `pinned` (one cell for each virtual processor) names the
 //! hardware threads that run it, by their numbers from 0 in the order of their PIRs; without it the
 //! hypervisor chooses, and leaves threads that others are pinned to alone as long as there are others.
+//!
+//! `memory-policy = "reserved"`, the default, sets all of a partition's memory aside before it starts.
+//! With `"shared"` the partition takes its memory, in pieces of 64 KiB at the first touch, from the pool
+//! that `memory-pool` of the node `/partitions` sets aside (two cells, bytes), and starts from images
+//! that others share, each piece until it is first stored to. `memory-guaranteed` (two cells, bytes, at
+//! least 1 MiB) is what it can have at any time, and `memory-limit` (two cells, bytes; by default its
+//! memory) what it can have at most; all three are multiples of 64 KiB. The guaranteed parts and the
+//! images of all such partitions must fit the pool. Such a partition is told pages of 4 and 64 KiB only,
+//! and its memory-backing cannot be `"eager"`, its interrupt-mode not `"xive"`; it cannot control.
 //!
 //! The same code reads the file on the host, before anything starts, and in the hypervisor. It is
 //! strict: an unknown node or property, a second one of the same name, a value of another size
@@ -50,6 +58,7 @@
 //! panic or run for longer than the file's size explains.
 
 mod error;
+mod pool;
 mod read;
 
 use crate::hcall::UndefinedFlags;
@@ -59,14 +68,22 @@ use alloc::vec::Vec;
 use penstock_arch::addr::GuestReal;
 use penstock_arch::hash::PageSize;
 use penstock_mm::hpt::changes::ChangeLog;
+use penstock_mm::pool::Pool;
 use penstock_mm::slot::Slot;
 
 pub use error::{ConfigError, Expected};
+pub use pool::{ImageRole, SharedImage};
 pub use read::parse;
 
 /// Memory of a partition comes in multiples of this many bytes: the largest page size that a
 /// guest is told.
 pub const MEMORY_UNIT_BYTES: u64 = 16 << 20;
+
+/// The pool, and what partitions have of it, come in multiples of this many bytes.
+pub const SHARE_UNIT_BYTES: u64 = penstock_mm::guest_memory::PIECE;
+
+/// Smallest guaranteed part: what the start of a partition writes besides its images has room in it.
+pub const MIN_GUARANTEED_BYTES: u64 = 1 << 20;
 
 /// Smallest hash page table, log2 of bytes (Power ISA 3.0B, Book III, Hash Page Table).
 pub const MIN_HPT_ORDER: u32 = 18;
@@ -111,6 +128,7 @@ pub const fn default_hpt_order(memory_bytes: u64) -> u32 {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partitions<'a> {
     list: Vec<Partition<'a>>,
+    pool_bytes: u64,
 }
 
 impl<'a> Partitions<'a> {
@@ -148,7 +166,9 @@ impl<'a> Partitions<'a> {
                 authority: Authority::None,
                 pinned: Vec::new(),
                 interrupt_mode: InterruptMode::default(),
+                policy: MemoryPolicy::Reserved,
             }],
+            pool_bytes: 0,
         }
     }
 
@@ -156,6 +176,12 @@ impl<'a> Partitions<'a> {
     #[must_use]
     pub fn into_vec(self) -> Vec<Partition<'a>> {
         self.list
+    }
+
+    /// Bytes of the pool for partitions that share memory; 0 without any.
+    #[must_use]
+    pub const fn pool_bytes(&self) -> u64 {
+        self.pool_bytes
     }
 
     /// The partitions.
@@ -200,15 +226,22 @@ impl<'a> Partitions<'a> {
     /// `free_bytes` is what firmware, the hypervisor and this file itself leave.
     ///
     /// # Errors
-    /// They do not fit; the error names the first partition that goes too far.
+    /// They do not fit; the error names the pool, or the first partition that goes too far.
     pub fn check_against(&self, free_bytes: u64) -> Result<(), ConfigError> {
-        let mut before = 0_u64;
+        let pool = self.pool_bytes;
+        let mut before = pool.saturating_add(Pool::overhead_bytes(pool));
+        if before > free_bytes {
+            return Err(ConfigError::BoardTooSmallForPool {
+                pool_bytes: pool,
+                free_bytes,
+            });
+        }
         for partition in &self.list {
             let needed = partition.required_bytes();
             if before.saturating_add(needed) > free_bytes {
                 return Err(ConfigError::BoardTooSmall {
                     partition: error::shown(partition.name),
-                    memory_bytes: partition.memory_bytes,
+                    memory_bytes: partition.reserved_bytes(),
                     table_bytes: partition.table_bytes(),
                     framebuffer_bytes: partition.framebuffer_bytes(),
                     free_bytes: free_bytes.saturating_sub(before),
@@ -259,6 +292,8 @@ pub struct Partition<'a> {
     pub pinned: Vec<u32>,
     /// How its guest works with interrupts.
     pub interrupt_mode: InterruptMode,
+    /// Where its memory comes from.
+    pub policy: MemoryPolicy,
 }
 
 impl Partition<'_> {
@@ -287,10 +322,19 @@ impl Partition<'_> {
         }
     }
 
-    /// Bytes of the board's memory that the partition takes.
+    /// Bytes of memory that are set aside for it: all, or none that is not the pool's.
+    #[must_use]
+    pub const fn reserved_bytes(&self) -> u64 {
+        match self.policy {
+            MemoryPolicy::Reserved => self.memory_bytes,
+            MemoryPolicy::Shared { .. } => 0,
+        }
+    }
+
+    /// Bytes of the board's memory that the partition takes, the pool apart.
     #[must_use]
     pub fn required_bytes(&self) -> u64 {
-        self.memory_bytes
+        self.reserved_bytes()
             .saturating_add(self.table_bytes())
             .saturating_add(Slot::overhead_bytes(self.memory_bytes))
             .saturating_add(self.framebuffer_bytes())
@@ -316,6 +360,21 @@ pub enum MemoryBacking {
     Eager,
     /// Each piece at the first touch.
     Lazy,
+}
+
+/// Where a partition's memory comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemoryPolicy {
+    /// It is set aside before the partition starts, and is its own.
+    #[default]
+    Reserved,
+    /// From the pool, at the first touch; what it starts from is shared until it is stored to.
+    Shared {
+        /// Bytes that it can have at any time.
+        guaranteed_bytes: u64,
+        /// Bytes that it can have at most.
+        limit_bytes: u64,
+    },
 }
 
 /// What a partition may do to other partitions.

@@ -7,8 +7,8 @@
 use super::error::shown;
 use super::{
     Authority, ConfigError, Expected, Image, MAX_BOOTARGS_BYTES, MAX_HPT_ORDER, MAX_IMAGES,
-    MAX_PARTITIONS, MAX_STRING_BYTES, MEMORY_UNIT_BYTES, MIN_HPT_ORDER, MemoryBacking, Partition,
-    Partitions, default_hpt_order,
+    MAX_PARTITIONS, MAX_STRING_BYTES, MEMORY_UNIT_BYTES, MIN_GUARANTEED_BYTES, MIN_HPT_ORDER,
+    MemoryBacking, MemoryPolicy, Partition, Partitions, SHARE_UNIT_BYTES, default_hpt_order,
 };
 use crate::hcall::UndefinedFlags;
 use crate::presentation::InterruptMode;
@@ -40,7 +40,11 @@ const PARTITION_PROPERTIES: &[&str] = &[
     "largest-page",
     "pinned",
     "interrupt-mode",
+    "memory-policy",
+    "memory-guaranteed",
+    "memory-limit",
 ];
+const PARTITIONS_PROPERTIES: &[&str] = &["memory-pool"];
 
 /// Reads a partition tree.
 ///
@@ -63,9 +67,33 @@ pub fn parse(bytes: &[u8]) -> Result<Partitions<'_>, ConfigError> {
     }
     let [images, partitions] = top_nodes(&root)?;
     let images = read_images(&images)?;
-    Ok(Partitions {
-        list: read_partitions(&partitions, &images)?,
-    })
+    let list = read_partitions(&partitions, &images)?;
+    let fields = Fields::new(
+        partitions,
+        String::from("/partitions"),
+        PARTITIONS_PROPERTIES,
+    )?;
+    let pool_bytes = read_pool(&fields, &list)?;
+    Ok(Partitions { list, pool_bytes })
+}
+
+/// The pool, which is there where a partition shares it, and only there.
+fn read_pool(fields: &Fields<'_>, list: &[Partition<'_>]) -> Result<u64, ConfigError> {
+    let bytes = fields.optional("memory-pool", Expected::TwoCells, |value| value.as_u64())?;
+    let sharing = list
+        .iter()
+        .find(|partition| partition.policy != MemoryPolicy::Reserved);
+    match (bytes, sharing) {
+        (None, None) => Ok(0),
+        (None, Some(partition)) => Err(ConfigError::NoPool {
+            partition: shown(partition.name),
+        }),
+        (Some(_), None) => Err(ConfigError::UnusedPool),
+        (Some(bytes), Some(_)) if bytes == 0 || !bytes.is_multiple_of(SHARE_UNIT_BYTES) => {
+            Err(ConfigError::BadPool { bytes })
+        }
+        (Some(bytes), Some(_)) => Ok(bytes),
+    }
 }
 
 /// The two nodes below the root, which has no others.
@@ -87,7 +115,11 @@ fn top_nodes<'a>(root: &Node<'a>) -> Result<[Node<'a>; 2], ConfigError> {
                 node: format!("/{}", shown(node.name())),
             });
         }
-        Fields::new(node, format!("/{}", shown(node.name())), &[])?;
+        let known = match node.name() {
+            "partitions" => PARTITIONS_PROPERTIES,
+            _ => &[],
+        };
+        Fields::new(node, format!("/{}", shown(node.name())), known)?;
     }
     Ok([
         images.ok_or(ConfigError::MissingNode { node: "/images" })?,
@@ -394,6 +426,32 @@ fn read_partition<'a>(
         fields.optional("interrupt-mode", Expected::OneOf("xics", "xive"), |value| {
             InterruptMode::named(value.as_str()?)
         })?;
+    let policy = read_policy(fields, name, memory_bytes)?;
+    if policy != MemoryPolicy::Reserved && backing == Some(MemoryBacking::Eager) {
+        return Err(ConfigError::SharedEager {
+            partition: shown(name),
+        });
+    }
+    // Event queues are larger than a frame of the pool; a tool's call cannot wait for one.
+    let reserved_only = [
+        (
+            interrupt_mode == Some(InterruptMode::Xive),
+            "interrupt-mode = \"xive\"",
+        ),
+        (control.is_some(), "control"),
+        (
+            largest_page == Some(PageSize::P16M),
+            "largest-page = <16777216>",
+        ),
+    ];
+    if policy != MemoryPolicy::Reserved
+        && let Some((_, what)) = reserved_only.into_iter().find(|(given, _)| *given)
+    {
+        return Err(ConfigError::ReservedOnly {
+            partition: shown(name),
+            what,
+        });
+    }
     Ok(Partition {
         name,
         memory_bytes,
@@ -412,6 +470,54 @@ fn read_partition<'a>(
         authority: control.unwrap_or_default(),
         pinned: pinned.unwrap_or_default(),
         interrupt_mode: interrupt_mode.unwrap_or_default(),
+        policy,
+    })
+}
+
+fn read_policy(
+    fields: &Fields<'_>,
+    name: &str,
+    memory_bytes: u64,
+) -> Result<MemoryPolicy, ConfigError> {
+    let expected = Expected::OneOf("reserved", "shared");
+    let shared = fields.optional("memory-policy", expected, |value| match value.as_str()? {
+        "reserved" => Some(false),
+        "shared" => Some(true),
+        _ => None,
+    })?;
+    let bytes = |name| fields.optional(name, Expected::TwoCells, |value| value.as_u64());
+    let [guaranteed, limit] = [bytes("memory-guaranteed")?, bytes("memory-limit")?];
+    if shared != Some(true) {
+        let given = [("memory-guaranteed", guaranteed), ("memory-limit", limit)];
+        return match given.into_iter().find(|(_, value)| value.is_some()) {
+            None => Ok(MemoryPolicy::Reserved),
+            Some((property, _)) => Err(ConfigError::NotShared {
+                partition: shown(name),
+                property,
+            }),
+        };
+    }
+    let guaranteed = guaranteed.ok_or_else(|| ConfigError::MissingProperty {
+        node: fields.path.clone(),
+        property: "memory-guaranteed",
+    })?;
+    let limit = limit.unwrap_or(memory_bytes);
+    let check = |property, bytes: u64, least: u64, most: u64| {
+        if bytes.is_multiple_of(SHARE_UNIT_BYTES) && (least..=most).contains(&bytes) {
+            Ok(bytes)
+        } else {
+            Err(ConfigError::BadShare {
+                partition: shown(name),
+                property,
+                bytes,
+                least,
+                most,
+            })
+        }
+    };
+    Ok(MemoryPolicy::Shared {
+        limit_bytes: check("memory-limit", limit, MIN_GUARANTEED_BYTES, memory_bytes)?,
+        guaranteed_bytes: check("memory-guaranteed", guaranteed, MIN_GUARANTEED_BYTES, limit)?,
     })
 }
 

@@ -3,6 +3,8 @@
 
 extern crate std;
 
+mod sharing;
+
 use super::*;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -51,6 +53,7 @@ fn every_property_is_read() {
             authority: Authority::None,
             pinned: vec![1],
             interrupt_mode: InterruptMode::Xive,
+            policy: MemoryPolicy::Reserved,
         }
     );
     assert_eq!(
@@ -77,6 +80,7 @@ fn every_property_is_read() {
             authority: Authority::Control,
             pinned: vec![],
             interrupt_mode: InterruptMode::Xics,
+            policy: MemoryPolicy::Reserved,
         }
     );
 }

@@ -67,8 +67,12 @@ pub(super) fn h_register_vpa<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let mut memory = GuestRam(vcpu.partition.mmu.memory());
     let status = AreaRequest::decode(flags, address)
         .and_then(|request| vcpu.areas.apply(request, Dispatch::Running, &mut memory));
+    if memory.0.was_short() {
+        return vcpu.repeat_hcall();
+    }
     match status {
-        // Nothing is ever paged out or moved in this version, so there is nothing to pin.
+        // The check of an area has made its frames the partition's own, which stay where they are while
+        // it runs: there is nothing more to pin.
         Ok(_change) => vcpu.answer(HcallStatus::SUCCESS),
         Err(error) => vcpu.answer(HcallStatus::new(error.hcall_status())),
     }

@@ -29,10 +29,26 @@ fn none<P: Platform>(vcpu: &mut Vcpu<P>, result: Result<(), HcallStatus>) -> Lig
     vcpu.answer(status)
 }
 
+/// Ends a call that may lack a frame.
+#[cold]
+#[inline(never)]
+fn refuse_or_wait<P: Platform>(vcpu: &mut Vcpu<P>, status: HcallStatus) -> LightExit {
+    if status == HcallStatus::NO_FRAME {
+        vcpu.repeat_hcall()
+    } else {
+        vcpu.answer(status)
+    }
+}
+
 pub(super) fn h_enter<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags, ptex, pteh, ptel] = arguments(vcpu);
-    let result = vcpu.partition.mmu.h_enter(flags, ptex, pteh, ptel);
-    one(vcpu, result)
+    match vcpu.partition.mmu.h_enter(flags, ptex, pteh, ptel) {
+        Ok(ptex) => {
+            vcpu.ctx.gpr[4] = ptex;
+            vcpu.answer(HcallStatus::SUCCESS)
+        }
+        Err(status) => refuse_or_wait(vcpu, status),
+    }
 }
 
 pub(super) fn h_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
@@ -104,8 +120,10 @@ pub(super) fn h_block_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
 
 pub(super) fn h_page_init<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags, destination, source] = arguments(vcpu);
-    let result = vcpu.partition.mmu.h_page_init(flags, destination, source);
-    none(vcpu, result)
+    match vcpu.partition.mmu.h_page_init(flags, destination, source) {
+        Ok(()) => vcpu.answer(HcallStatus::SUCCESS),
+        Err(status) => refuse_or_wait(vcpu, status),
+    }
 }
 
 /// r4 and up.

@@ -26,6 +26,11 @@ pub(super) fn h_rtas<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
         &mut memory,
         &mut services,
     );
+    if memory.0.was_short() {
+        // Nothing was done: a function that does more than write to its buffer begins only when its
+        // results have a place.
+        return vcpu.repeat_hcall();
+    }
     match outcome {
         RtasOutcome::Returned => vcpu.answer(HcallStatus::SUCCESS),
         RtasOutcome::BadBlock => vcpu.answer(HcallStatus::PARAMETER),

@@ -12,6 +12,7 @@ mod memory;
 mod random;
 mod resize;
 mod rtas;
+mod sharing;
 mod strict;
 
 use super::{H_CONTROL, H_RTAS, SLOTS, dispatch, slot, table};

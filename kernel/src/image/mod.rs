@@ -17,6 +17,7 @@
 
 mod elf_file;
 mod error;
+pub mod pieces;
 
 use crate::config::Partition;
 use crate::screen::ByteOrder;

@@ -5,8 +5,9 @@
 use super::builtin;
 use super::hardware::{Hardware, HwMemory, scope_of};
 use super::interrupts::{self, Forgotten, Ground, Interrupts};
+use super::pool::SharedMemory;
 use super::start::Machine;
-use crate::config::{self, Authority, MemoryBacking, Partitions};
+use crate::config::{self, Authority, ImageRole, MemoryBacking, MemoryPolicy, Partitions};
 use crate::console::{GuestId, InputRing, OutputRing};
 use crate::control::{ControlPort, Streams};
 use crate::guest_dt::{
@@ -14,7 +15,7 @@ use crate::guest_dt::{
     RandomDevice, Vty,
 };
 use crate::hcall::{function_sets, table::RESIZE_SET};
-use crate::image::{self, LoadPlan, LoadRequest};
+use crate::image::{self, LoadPlan, LoadRequest, pieces};
 use crate::occupied::Occupied;
 use crate::partition::{
     Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, VTY_UNIT, Watchpoints,
@@ -28,12 +29,15 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use penstock_arch::hash::Lpid;
+use penstock_arch::hash::{Lpid, PageSize};
 use penstock_arch::spr;
 use penstock_boot::bootinfo::SegmentPageSize;
 use penstock_mm::frame::FrameAllocator;
-use penstock_mm::guest_memory::{Backing, GuestMemory, MemoryConfig, SlotId};
+use penstock_mm::guest_memory::{
+    Backing, GuestMemory, MemoryConfig, MemoryError, MemorySetupError, PIECE, SlotId,
+};
 use penstock_mm::hpt::{HashMmu, HptConfig, HptOrder, StorageKeys, StrongAccessOrder};
+use penstock_mm::pool::ImageId;
 use penstock_xive::native::window;
 
 /// What partitions are made of.
@@ -50,6 +54,15 @@ pub struct Resources<'a> {
     pub watchpoints: Watchpoints,
     /// Time of day.
     pub clock: Clock,
+    /// The pool of partitions that share memory, where there are any.
+    pub shared: Option<SharedMemory>,
+}
+
+/// The images that a partition shares with others.
+#[derive(Clone, Copy, Debug)]
+struct SharedStart {
+    kernel: ImageId,
+    initrd: Option<ImageId>,
 }
 
 /// A partition with its guest, and what is needed to start it again.
@@ -59,6 +72,8 @@ pub struct Guest {
     ground: Ground,
     plan: LoadPlan,
     tree: Vec<u8>,
+    /// Where its memory comes from the pool.
+    shared: Option<SharedStart>,
     backing_ticks: u64,
     /// What looks at its framebuffer, where it has one, and the slot that this is.
     pub screen: Option<(SlotId, Screen)>,
@@ -99,10 +114,12 @@ pub fn create(
     let name = configuration.name;
     let fail = |what: &dyn core::fmt::Display| alloc::format!("partition {name}: {what}");
     let plan = image::plan(&LoadRequest::of(configuration)).map_err(|error| fail(&error))?;
-    let page_sizes = guest_dt::page_sizes_within(
-        &resources.machine.info.cpu.page_sizes,
-        configuration.largest_page.shift(),
-    );
+    let largest = match configuration.policy {
+        MemoryPolicy::Reserved => configuration.largest_page,
+        MemoryPolicy::Shared { .. } => configuration.largest_page.min(PageSize::P64K),
+    };
+    let page_sizes =
+        guest_dt::page_sizes_within(&resources.machine.info.cpu.page_sizes, largest.shift());
     let tree = device_tree(resources.machine, number, configuration, &plan, &page_sizes)
         .map_err(|error| fail(&error))?;
     let lpid = Lpid::new(u32::from(number.0));
@@ -112,17 +129,8 @@ pub fn create(
         .hpt_resize_order
         .map(|order| HptOrder::new(order).ok_or_else(|| fail(&"hpt-resize-order is out of range")))
         .transpose()?;
-    let backing = match configuration.backing {
-        MemoryBacking::Eager => Backing::Eager,
-        MemoryBacking::Lazy => Backing::Lazy,
-    };
     let before = spr::timebase();
-    let memory = MemoryConfig {
-        largest: configuration.largest_page,
-        ..MemoryConfig::new(configuration.memory_bytes, backing)
-    };
-    let mut memory = GuestMemory::with_config(resources.memory, memory, &mut resources.frames)
-        .map_err(|error| fail(&error))?;
+    let (mut memory, shared) = memory_of(resources, configuration).map_err(|error| fail(&error))?;
     let screen_slot = match configuration.framebuffer.map(Geometry::slot_bytes) {
         None => None,
         Some(bytes) => match memory.add_framebuffer(screen::WINDOW, bytes, &mut resources.frames) {
@@ -149,7 +157,7 @@ pub fn create(
     let config = HptConfig {
         order,
         // Of the size of what backs guest address 0.
-        vrma_page: configuration.largest_page,
+        vrma_page: largest,
         keys: StorageKeys::Offered,
         ordering: StrongAccessOrder::NotOffered,
         resize,
@@ -217,6 +225,7 @@ pub fn create(
         ground,
         plan,
         tree,
+        shared,
         backing_ticks,
         screen: screen_slot
             .zip(configuration.framebuffer)
@@ -232,6 +241,41 @@ pub fn create(
             Err(fail(&error))
         }
     }
+}
+
+/// Memory as the partition's policy says, with the images that it then shares.
+fn memory_of(
+    resources: &mut Resources<'_>,
+    configuration: &config::Partition<'static>,
+) -> Result<(GuestMemory<HwMemory>, Option<SharedStart>), CreateError> {
+    let text = |error: MemorySetupError| error.to_string();
+    let bytes = configuration.memory_bytes;
+    let backing = match (configuration.policy, configuration.backing) {
+        (MemoryPolicy::Reserved, MemoryBacking::Eager) => Backing::Eager,
+        (MemoryPolicy::Reserved, MemoryBacking::Lazy) => Backing::Lazy,
+        (MemoryPolicy::Shared { .. }, _) => {
+            let pool = resources.shared.as_ref().ok_or("there is no pool")?;
+            let share = pool
+                .share_of(configuration.name)
+                .ok_or("the pool has no account for it")?;
+            let start = SharedStart {
+                kernel: pool
+                    .image_of(ImageRole::Kernel, configuration)
+                    .ok_or("the pool does not have its kernel")?,
+                initrd: pool.image_of(ImageRole::Initrd, configuration),
+            };
+            let memory = GuestMemory::pooled(resources.memory, bytes, share, &mut resources.frames)
+                .map_err(text)?;
+            return Ok((memory, Some(start)));
+        }
+    };
+    let memory = MemoryConfig {
+        largest: configuration.largest_page,
+        ..MemoryConfig::new(bytes, backing)
+    };
+    let memory =
+        GuestMemory::with_config(resources.memory, memory, &mut resources.frames).map_err(text)?;
+    Ok((memory, None))
 }
 
 fn machine_cpus(machine: &Machine) -> u32 {
@@ -370,6 +414,38 @@ impl Guest {
     /// # Errors
     /// What does not fit, which the plan has excluded.
     fn load(&mut self, configuration: &config::Partition<'static>) -> Result<(), CreateError> {
+        let fail = |_| String::from("the guest's images do not fit its memory");
+        match self.shared {
+            None => self.load_images(configuration)?,
+            Some(shared) => self.map_images(shared).ok_or_else(|| fail(()))?,
+        }
+        let fail = |error: MemoryError| alloc::format!("the guest's start: {error}");
+        let memory = self.occupied.partition().mmu.memory();
+        memory
+            .write(self.plan.rtas, &rtas::ENTRY_CODE)
+            .map_err(fail)?;
+        memory.write(self.plan.fdt, &self.tree).map_err(fail)?;
+        memory
+            .icache_synchronize(self.plan.rtas, 4096)
+            .map_err(fail)?;
+        let (entry, fdt) = (self.plan.entry, self.plan.fdt);
+        self.occupied.with(|vcpu| vcpu.set_start_state(entry, fdt));
+        Ok(())
+    }
+
+    /// Lets the memory, which was never touched, map the images that are in the pool; `None` where
+    /// they do not fit, which the plan has excluded.
+    fn map_images(&self, shared: SharedStart) -> Option<()> {
+        let mmu = &self.occupied.partition().mmu;
+        mmu.map_image(shared.kernel, pieces::of_kernel(&self.plan))?;
+        if let (Some(range), Some(initrd)) = (self.plan.initrd, shared.initrd) {
+            mmu.map_image(initrd, range.start.get() / PIECE..)?;
+        }
+        Some(())
+    }
+
+    /// Copies the images into the memory.
+    fn load_images(&self, configuration: &config::Partition<'static>) -> Result<(), CreateError> {
         let memory = self.occupied.partition().mmu.memory();
         let kernel = configuration.kernel.data;
         let fail = |_| String::from("the guest's images do not fit its memory");
@@ -390,15 +466,6 @@ impl Guest {
         if let (Some(range), Some(initrd)) = (self.plan.initrd, &configuration.initrd) {
             memory.write(range.start, initrd.data).map_err(fail)?;
         }
-        memory
-            .write(self.plan.rtas, &rtas::ENTRY_CODE)
-            .map_err(fail)?;
-        memory.write(self.plan.fdt, &self.tree).map_err(fail)?;
-        memory
-            .icache_synchronize(self.plan.rtas, 4096)
-            .map_err(fail)?;
-        let (entry, fdt) = (self.plan.entry, self.plan.fdt);
-        self.occupied.with(|vcpu| vcpu.set_start_state(entry, fdt));
         Ok(())
     }
 

@@ -42,7 +42,6 @@ pub enum Next {
     /// A call of the control interface.
     Control,
     /// The partition is held.
-    #[expect(dead_code, reason = "no exit pauses a partition yet")]
     Pause(PauseReason),
     /// The partition starts over.
     Restart,
@@ -64,6 +63,15 @@ pub fn handle(vcpu: &mut Vcpu<Hardware>, exit: GuestExit) -> Next {
             }
             post_mortem(vcpu, exit);
             Next::End(End::Failed)
+        }
+        GuestExit::NoFrame => {
+            let share = vcpu.partition.mmu.memory().share();
+            let limited = share.is_some_and(|share| share.is_at_limit());
+            Next::Pause(if limited {
+                PauseReason::MemoryLimit
+            } else {
+                PauseReason::NoMemory
+            })
         }
         GuestExit::PowerOff | GuestExit::StopSelf => Next::End(End::PoweredOff),
         GuestExit::Reboot => {

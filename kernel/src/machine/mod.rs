@@ -22,6 +22,7 @@ mod last_words;
 mod mitigations;
 mod operator;
 mod partition_table;
+mod pool;
 mod run;
 mod runner;
 mod seat;

@@ -16,8 +16,8 @@ use crate::exit::GuestExit;
 use crate::hcall;
 use crate::lifecycle::{PauseReason, Verb};
 use crate::monitor::{
-    Command, Count, Edit, LineEditor, PartitionInfo, PartitionRow, write_help, write_info,
-    write_list,
+    Command, Count, Edit, LineEditor, MemoryRow, PartitionInfo, PartitionRow, PoolPart, PoolRow,
+    write_help, write_info, write_list, write_memmap,
 };
 use crate::partition::FIRST_DEVICE_LISN;
 use crate::screen::{self, Progress};
@@ -26,7 +26,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
 use penstock_arch::spr;
-use penstock_mm::guest_memory::SlotId;
+use penstock_mm::guest_memory::{PIECE, SlotId};
 use penstock_mm::hpt::{HashMmu, VcpusAre};
 use penstock_mm::slot::GRANULE;
 
@@ -236,6 +236,7 @@ impl Operator {
         let _ = match command {
             Command::Empty => Ok(()),
             Command::Help => write_help(&mut text),
+            Command::MemMap => memmap(world, &mut text),
             Command::List => write_list(&mut text, world.slots.iter().map(row)),
             Command::DomInfo(name) => {
                 let place = find(world, name, "dominfo")?;
@@ -502,6 +503,36 @@ fn check(world: &World, place: usize, verb: Verb) -> Result<(), String> {
     }
 }
 
+/// What a partition has of the pool.
+fn pool_part(slot: &Slot) -> Option<PoolPart> {
+    let memory = slot.guest.as_ref()?.occupied.partition().mmu.memory();
+    let counts = memory.share()?.counts();
+    Some(PoolPart {
+        used: counts.used,
+        guaranteed: counts.guaranteed,
+        limit: counts.limit,
+        shared: counts.shared,
+        saved: memory.saved_bytes(),
+    })
+}
+
+fn memmap(world: &World, out: &mut impl Write) -> core::fmt::Result {
+    let pool = world.pool_counts().map(|counts| PoolRow {
+        bytes: counts.frames * PIECE,
+        free: counts.free * PIECE,
+        promised: counts.promised * PIECE,
+        images: counts.images * PIECE,
+        mapped: counts.mapped * PIECE,
+    });
+    let with_memory = world.slots.iter().filter(|slot| slot.guest.is_some());
+    let rows = with_memory.map(|slot| MemoryRow {
+        name: slot.configuration.name,
+        reserved: slot.configuration.reserved_bytes(),
+        pool: pool_part(slot),
+    });
+    write_memmap(out, world.free_memory(), pool, rows)
+}
+
 fn row(slot: &Slot) -> PartitionRow<'_> {
     PartitionRow {
         id: slot.state.is_alive().then_some(slot.id.0),
@@ -546,17 +577,23 @@ fn info(slot: &Slot, world: &World, out: &mut impl Write) -> core::fmt::Result {
         });
     }
     let hz = world.machine.info.cpu.timebase_hz.max(1);
-    let memory = slot
+    let mmu = slot
         .guest
         .as_ref()
-        .map(|guest| guest.occupied.partition().mmu.memory());
+        .map(|guest| &guest.occupied.partition().mmu);
     write_info(
         out,
         &PartitionInfo {
             row: row(slot),
             vcpus: slot.configuration.vcpus,
             memory_bytes: slot.configuration.memory_bytes,
-            backed_bytes: memory.map_or(0, |memory| memory.backed_bytes()),
+            backed_bytes: mmu.map_or(0, |mmu| mmu.memory().backed_bytes()),
+            working_set_bytes: mmu.and_then(|mmu| mmu.take_used_bytes(SlotId::MEMORY)),
+            pool: pool_part(slot),
+            tlbie: mmu.map(|mmu| {
+                let flushes = mmu.flush_counts();
+                (flushes.single, flushes.all)
+            }),
             hpt_order: slot.configuration.hpt_order,
             uptime_ms: slot.uptime().saturating_mul(1000) / hz,
             console_out_bytes: counts.as_ref().map_or(0, |counts| counts.console_out_bytes),

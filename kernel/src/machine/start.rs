@@ -12,6 +12,7 @@ use super::create::{self, Guest, Resources};
 use super::hardware::{HwMemory, HwTlb};
 use super::last_words::{self, ExitStatus, finish};
 use super::mitigations::{self, Board};
+use super::pool::SharedMemory;
 use super::thread::{self, Arrival, Thread};
 use super::world::World;
 use super::{
@@ -322,6 +323,7 @@ fn go(machine: &'static Machine, tree: &[u8], entered: u64) -> ! {
     let partitions = partitions.and_then(|partitions| {
         partitions.check_supported()?;
         partitions.check_threads(u32::try_from(thread::all().len()).unwrap_or(u32::MAX))?;
+        partitions.check_pool()?;
         partitions.check_against(frames.left())?;
         Ok(partitions)
     });
@@ -334,6 +336,13 @@ fn go(machine: &'static Machine, tree: &[u8], entered: u64) -> ! {
     };
     give_heap(&mut frames, partitions.as_slice().len());
     seat::make(partitions.as_slice().len());
+    let shared = match SharedMemory::set_up(&partitions, &mut frames, memory) {
+        Ok(shared) => shared,
+        Err(error) => {
+            log::error!("{error}");
+            finish(ExitStatus::RefusedInput)
+        }
+    };
     let resources = Resources {
         machine,
         memory,
@@ -345,6 +354,7 @@ fn go(machine: &'static Machine, tree: &[u8], entered: u64) -> ! {
             Watchpoints::Refused
         },
         clock: clock(info),
+        shared,
     };
     let mut world = World::new(resources, partitions.into_vec());
     if let Some(tally) = tally {

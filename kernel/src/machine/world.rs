@@ -17,10 +17,11 @@ use super::start::Machine;
 use super::{console, heap, interrupts, thread};
 use crate::bootargs::Attendance;
 use crate::config;
-use crate::console::{Focus, GuestId};
+use crate::console::{Admission, Focus, GuestId, RateLimit, Suppressed};
 use crate::exit::GuestExit;
 use crate::lifecycle::{PartitionState, PauseReason, Verb};
 use crate::monitor::Trouble;
+use crate::partition::complaint_budget;
 use crate::smp::{self, Load};
 use alloc::format;
 use alloc::string::String;
@@ -29,6 +30,7 @@ use penstock_arch::hash::PageSize;
 use penstock_arch::spr;
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::PIECE;
+use penstock_mm::pool::PoolCounts;
 
 /// How the last partition that ran came to its end.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +51,8 @@ pub struct World {
     pub last_end: Option<LastEnd>,
     /// What the boot thread runs.
     pub runner: Runner,
+    /// Who waits for memory, and who has it, may be told so often.
+    memory_news: RateLimit,
     resources: Resources<'static>,
 }
 
@@ -65,6 +69,7 @@ impl World {
             slots: (1..).zip(configurations).map(slot).collect(),
             last_end: None,
             runner: Runner::new(machine, thread::boot()),
+            memory_news: complaint_budget(machine.info.cpu.timebase_hz),
             resources,
         }
     }
@@ -84,6 +89,20 @@ impl World {
     /// Whether a partition is running or paused.
     pub fn any_alive(&self) -> bool {
         self.slots.iter().any(|slot| slot.state.is_alive())
+    }
+
+    /// What the pool of partitions that share memory holds.
+    pub fn pool_counts(&self) -> Option<PoolCounts> {
+        let shared = self.resources.shared.as_ref()?;
+        Some(shared.pool.counts())
+    }
+
+    /// Bytes that no partition has, and those of the largest part of them.
+    pub fn free_memory(&self) -> (u64, u64) {
+        (
+            self.resources.frames.left(),
+            self.resources.frames.largest(),
+        )
     }
 
     /// The place of the partition with this number.
@@ -245,6 +264,8 @@ impl World {
             _ => Ok(()),
         };
         self.let_go(place);
+        // A guest that starts over gives back what it has of the pool.
+        self.memory_came_back();
         match restarted {
             Ok(()) => Ok(()),
             Err(error) => {
@@ -264,20 +285,33 @@ impl World {
             seat.set_runs(false);
         }
         self.let_go(place);
-        if let Some(slot) = self.slots.get_mut(place) {
-            slot.state = PartitionState::Paused(reason);
-            log::info!("{}: {}", slot.configuration.name, slot.state);
-        }
+        self.change_state(place, PartitionState::Paused(reason));
         Ok(())
     }
 
     /// Lets the partition at `place` go on.
     pub fn resume(&mut self, place: usize) {
-        if let Some(slot) = self.slots.get_mut(place) {
-            slot.state = PartitionState::Running;
-            log::info!("{}: {}", slot.configuration.name, slot.shown_state());
-        }
+        self.change_state(place, PartitionState::Running);
         self.let_run(place);
+    }
+
+    /// The partition at `place` is held, or goes on. Guests that share memory can bring that about as
+    /// often as they like, and all together have the budget of one for telling it.
+    fn change_state(&mut self, place: usize, state: PartitionState) {
+        let Some(slot) = self.slots.get_mut(place) else {
+            return;
+        };
+        let reason = match (slot.state, state) {
+            (_, PartitionState::Paused(reason)) | (PartitionState::Paused(reason), _) => reason,
+            _ => PauseReason::Operator,
+        };
+        slot.state = state;
+        let (name, shown) = (slot.configuration.name, slot.shown_state());
+        if reason == PauseReason::Operator {
+            log::info!("{name}: {shown}");
+        } else if let Admission::Print { suppressed } = self.memory_news.admit(spr::timebase()) {
+            log::info!("{name}: {shown}{}", Suppressed(suppressed));
+        }
     }
 
     /// Has the virtual processor at `place` run if it may. Where it may not, it is held.

@@ -28,6 +28,8 @@ pub enum Command<'a> {
     Hpt(&'a str, Option<HptCommand>),
     /// `dirty NAME [off]`: the memory that a partition wrote.
     Dirty(&'a str, DirtyCommand),
+    /// `memmap`: who has the machine's memory.
+    MemMap,
     /// `screenshot NAME [--full]`: a picture of a partition's framebuffer, as lines of text.
     Screenshot(&'a str, Kind),
     /// `provoke NAME backing|error`: has something go wrong in a partition, for tests.
@@ -97,13 +99,13 @@ impl fmt::Display for CommandError<'_> {
 }
 
 /// Verbs that the design gives to the monitor and later versions fill.
-const LATER: [&str; 6] = ["shutdown", "reboot", "stats", "irqs", "trace", "memmap"];
+const LATER: [&str; 5] = ["shutdown", "reboot", "stats", "irqs", "trace"];
 
 const HPT_USAGE: &str = "hpt NAME [check|stats|dump|reload]";
 const PROVOKE_USAGE: &str = "provoke NAME backing|error";
 const DIRTY_USAGE: &str = "dirty NAME [off]";
 
-const HELP: [(&str, &str); 17] = [
+const HELP: [(&str, &str); 18] = [
     ("list", "all partitions and their state"),
     ("console [NAME]", "attach the console; ^] comes back here"),
     (
@@ -125,6 +127,7 @@ const HELP: [(&str, &str); 17] = [
         DIRTY_USAGE,
         "memory written since the last look (off: stop noting)",
     ),
+    ("memmap", "who has the machine's memory"),
     (
         "screenshot NAME",
         "what changed on its display, as text (--full: all of it)",
@@ -150,6 +153,7 @@ impl<'a> Command<'a> {
             "help" => (Self::Help, name),
             "list" => (Self::List, name),
             "poweroff" => (Self::PowerOff, name),
+            "memmap" => (Self::MemMap, name),
             "console" => (Self::Console(name), words.next()),
             "dominfo" => (Self::DomInfo(name), words.next()),
             "start" | "suspend" | "resume" | "destroy" => {
@@ -232,6 +236,7 @@ mod tests {
             ("", Command::Empty),
             ("   ", Command::Empty),
             ("help", Command::Help),
+            ("memmap", Command::MemMap),
             (" list ", Command::List),
             ("console", Command::Console(None)),
             ("console debian", Command::Console(Some("debian"))),

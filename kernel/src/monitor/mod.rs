@@ -11,4 +11,7 @@ pub mod report;
 
 pub use command::{Command, CommandError, DirtyCommand, HptCommand, Trouble, write_help};
 pub use editor::{Edit, LineEditor, PROMPT};
-pub use report::{Count, PartitionInfo, PartitionRow, write_info, write_list};
+pub use report::{
+    Count, MemoryRow, PartitionInfo, PartitionRow, PoolPart, PoolRow, write_info, write_list,
+    write_memmap,
+};

@@ -24,6 +24,21 @@ pub struct Count<'a> {
     pub value: u64,
 }
 
+/// What a partition has of the memory pool, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolPart {
+    /// Memory of its own.
+    pub used: u64,
+    /// What it can have at any time.
+    pub guaranteed: u64,
+    /// What it can have at most.
+    pub limit: u64,
+    /// What it maps of images.
+    pub shared: u64,
+    /// What it would need besides if it did not share images with others.
+    pub saved: u64,
+}
+
 /// What `dominfo` prints.
 #[derive(Clone, Copy, Debug)]
 pub struct PartitionInfo<'a> {
@@ -35,6 +50,12 @@ pub struct PartitionInfo<'a> {
     pub memory_bytes: u64,
     /// Guest memory that has backing so far, bytes.
     pub backed_bytes: u64,
+    /// Guest memory that was used since the last look, bytes, where the partition has any.
+    pub working_set_bytes: Option<u64>,
+    /// What it has of the memory pool, where its memory comes from there.
+    pub pool: Option<PoolPart>,
+    /// Invalidations of one translation, and of all of the partition, that its page table has cost.
+    pub tlbie: Option<(u64, u64)>,
     /// Binary logarithm of the size of the hashed page table in bytes.
     pub hpt_order: u32,
     /// Since the partition was last started, milliseconds.
@@ -47,6 +68,90 @@ pub struct PartitionInfo<'a> {
     pub exits: &'a [Count<'a>],
     /// Hypervisor calls by name.
     pub hcalls: &'a [Count<'a>],
+}
+
+/// A partition's line of `memmap`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryRow<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// Memory that is set aside for it, bytes; 0 where its memory comes from the pool.
+    pub reserved: u64,
+    /// What it has of the pool, where its memory comes from there.
+    pub pool: Option<PoolPart>,
+}
+
+/// The memory pool, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolRow {
+    /// All.
+    pub bytes: u64,
+    /// What nobody has.
+    pub free: u64,
+    /// What of that is kept for guaranteed parts.
+    pub promised: u64,
+    /// What images are in.
+    pub images: u64,
+    /// What partitions map of images, each counted for itself.
+    pub mapped: u64,
+}
+
+/// Writes what `memmap` shows: who has the machine's memory. `free` is what no partition and no pool
+/// has, and `largest` its largest part, in bytes.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_memmap<'a>(
+    out: &mut impl fmt::Write,
+    (free, largest): (u64, u64),
+    pool: Option<PoolRow>,
+    rows: impl Iterator<Item = MemoryRow<'a>>,
+) -> fmt::Result {
+    property(
+        out,
+        "Free",
+        format_args!("{} KiB, {} KiB in one part", free >> 10, largest >> 10),
+    )?;
+    if let Some(pool) = pool {
+        let (free, promised) = (pool.free >> 10, pool.promised >> 10);
+        property(
+            out,
+            "Pool",
+            format_args!(
+                "{} KiB, {free} KiB free of which {promised} KiB are promised",
+                pool.bytes >> 10
+            ),
+        )?;
+        property(
+            out,
+            "Images",
+            format_args!(
+                "{} KiB, mapped as {} KiB",
+                pool.images >> 10,
+                pool.mapped >> 10
+            ),
+        )?;
+    }
+    for row in rows {
+        match row.pool {
+            None => property(
+                out,
+                row.name,
+                format_args!("{} KiB reserved", row.reserved >> 10),
+            )?,
+            Some(pool) => property(
+                out,
+                row.name,
+                format_args!(
+                    "{} KiB of the pool ({} KiB guaranteed), {} KiB of images",
+                    pool.used >> 10,
+                    pool.guaranteed >> 10,
+                    pool.shared >> 10
+                ),
+            )?,
+        }
+    }
+    Ok(())
 }
 
 /// Writes the table of `list`.
@@ -97,12 +202,39 @@ pub fn write_info(out: &mut impl fmt::Write, info: &PartitionInfo<'_>) -> fmt::R
         "Backed memory",
         format_args!("{} KiB", info.backed_bytes >> 10),
     )?;
+    if let Some(bytes) = info.working_set_bytes {
+        property(
+            out,
+            "Working set",
+            format_args!("{} KiB since the last look", bytes >> 10),
+        )?;
+    }
+    if let Some(pool) = info.pool {
+        let (used, guaranteed, limit) = (pool.used >> 10, pool.guaranteed >> 10, pool.limit >> 10);
+        property(
+            out,
+            "Pool memory",
+            format_args!("{used} KiB of {guaranteed} KiB guaranteed, {limit} KiB at most"),
+        )?;
+        property(
+            out,
+            "Shared memory",
+            format_args!(
+                "{} KiB of images, which saves {} KiB",
+                pool.shared >> 10,
+                pool.saved >> 10
+            ),
+        )?;
+    }
     let hpt_kib = 1_u64.checked_shl(info.hpt_order).unwrap_or(0) >> 10;
     property(
         out,
         "Page table",
         format_args!("{hpt_kib} KiB (order {})", info.hpt_order),
     )?;
+    if let Some((one, all)) = info.tlbie {
+        property(out, "tlbie one/all", format_args!("{one} / {all}"))?;
+    }
     property(
         out,
         "Console",
@@ -178,6 +310,15 @@ mod tests {
             vcpus: 1,
             memory_bytes: 512 << 20,
             backed_bytes: 64 << 10,
+            working_set_bytes: Some(3 << 16),
+            pool: Some(PoolPart {
+                used: 5 << 16,
+                guaranteed: 1 << 20,
+                limit: 64 << 20,
+                shared: 2 << 16,
+                saved: 1 << 16,
+            }),
+            tlbie: Some((12, 3)),
             hpt_order: 22,
             uptime_ms: 61_007,
             console_out_bytes: 1234,
@@ -211,13 +352,56 @@ mod tests {
              Uptime:         61.007 s\n\
              Memory:         524288 KiB\n\
              Backed memory:  64 KiB\n\
+             Working set:    192 KiB since the last look\n\
+             Pool memory:    320 KiB of 1024 KiB guaranteed, 65536 KiB at most\n\
+             Shared memory:  128 KiB of images, which saves 64 KiB\n\
              Page table:     4096 KiB (order 22)\n\
+             tlbie one/all:  12 / 3\n\
              Console:        1234 bytes out, 5 bytes in\n\
              Exits: 145118\n  \
              hcall                                  105068\n  \
              HDSI                                    40050\n\
              Hypervisor calls: 56788\n  \
              H_ENTER                                 56788\n"
+        );
+    }
+
+    #[test]
+    fn memmap_says_who_has_the_memory() {
+        let mut out = String::new();
+        let pool = PoolRow {
+            bytes: 64 << 20,
+            free: 4 << 20,
+            promised: 1 << 20,
+            images: 1 << 16,
+            mapped: 2 << 16,
+        };
+        let rows = [
+            MemoryRow {
+                name: "one",
+                reserved: 16 << 20,
+                pool: None,
+            },
+            MemoryRow {
+                name: "two",
+                reserved: 0,
+                pool: Some(PoolPart {
+                    used: 5 << 16,
+                    guaranteed: 1 << 20,
+                    limit: 64 << 20,
+                    shared: 1 << 16,
+                    saved: 0,
+                }),
+            },
+        ];
+        write_memmap(&mut out, (1 << 30, 1 << 29), Some(pool), rows.into_iter()).unwrap();
+        assert_eq!(
+            out,
+            "Free:           1048576 KiB, 524288 KiB in one part\n\
+             Pool:           65536 KiB, 4096 KiB free of which 1024 KiB are promised\n\
+             Images:         64 KiB, mapped as 128 KiB\n\
+             one:            16384 KiB reserved\n\
+             two:            320 KiB of the pool (1024 KiB guaranteed), 64 KiB of images\n"
         );
     }
 
@@ -243,6 +427,9 @@ mod tests {
             vcpus: u32::MAX,
             memory_bytes: u64::MAX,
             backed_bytes: u64::MAX,
+            working_set_bytes: Some(u64::MAX),
+            pool: None,
+            tlbie: Some((u64::MAX, u64::MAX)),
             hpt_order: u32::MAX,
             uptime_ms: u64::MAX,
             console_out_bytes: u64::MAX,

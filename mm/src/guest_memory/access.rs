@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Reading and writing guest memory, whatever runs of host memory it lies in.
 //!
-//! The whole range is checked and populated before the first byte moves.
+//! The whole range is checked and populated before the first byte moves. Whoever writes has seen to it
+//! that none of it is shared: see [`MemoryAccess`](crate::hpt::MemoryAccess).
 
 use super::{GuestMemory, MemoryError};
 use crate::page_ops::{CACHE_BLOCK, PageOps};
@@ -15,7 +16,7 @@ impl<M: PageOps> GuestMemory<M> {
     ///
     /// # Errors
     /// [`MemoryError::NotMemory`], [`MemoryError::CrossesBlock`].
-    pub fn translate(&self, at: GuestReal, len: u64) -> Result<HostReal, MemoryError> {
+    pub(crate) fn translate(&self, at: GuestReal, len: u64) -> Result<HostReal, MemoryError> {
         let (slot, offset) = self.populated(at, len)?;
         match slot.pieces().span(offset, len) {
             Some(span) => Ok(span.at()),
@@ -28,7 +29,7 @@ impl<M: PageOps> GuestMemory<M> {
     ///
     /// # Errors
     /// [`MemoryError::NotMemory`], with nothing noted.
-    pub fn mark_written(&self, at: GuestReal, len: u64) -> Result<(), MemoryError> {
+    pub(crate) fn mark_written(&self, at: GuestReal, len: u64) -> Result<(), MemoryError> {
         let (slot, offset) = self.slot_of_range(at, len)?;
         slot.mark_dirty(offset, len);
         Ok(())
@@ -51,7 +52,7 @@ impl<M: PageOps> GuestMemory<M> {
     ///
     /// # Errors
     /// [`MemoryError::NotMemory`], with nothing read.
-    pub fn read(&self, at: GuestReal, to: &mut [u8]) -> Result<(), MemoryError> {
+    pub(crate) fn read(&self, at: GuestReal, to: &mut [u8]) -> Result<(), MemoryError> {
         let len = to.len() as u64;
         let (slot, offset) = self.populated(at, len)?;
         Self::for_each_run(slot, offset, len, |span, done| {
@@ -66,7 +67,7 @@ impl<M: PageOps> GuestMemory<M> {
     ///
     /// # Errors
     /// [`MemoryError::NotMemory`], with nothing written.
-    pub fn write(&self, at: GuestReal, from: &[u8]) -> Result<(), MemoryError> {
+    pub(crate) fn write(&self, at: GuestReal, from: &[u8]) -> Result<(), MemoryError> {
         let len = from.len() as u64;
         let (slot, offset) = self.writable(at, len)?;
         Self::for_each_run(slot, offset, len, |span, done| {
@@ -82,7 +83,7 @@ impl<M: PageOps> GuestMemory<M> {
     ///
     /// # Errors
     /// [`MemoryError::NotMemory`], with nothing written.
-    pub fn zero(&self, at: GuestReal, len: u64) -> Result<(), MemoryError> {
+    pub(crate) fn zero(&self, at: GuestReal, len: u64) -> Result<(), MemoryError> {
         let (slot, offset) = self.writable(at, len)?;
         // Pages lie in one run, and are all that hcalls zero.
         if (offset | len).is_multiple_of(CACHE_BLOCK)
@@ -101,7 +102,7 @@ impl<M: PageOps> GuestMemory<M> {
     ///
     /// # Errors
     /// [`MemoryError::Unaligned`], [`MemoryError::NotMemory`]; nothing is written.
-    pub fn copy(&self, to: GuestReal, from: GuestReal, len: u64) -> Result<(), MemoryError> {
+    pub(crate) fn copy(&self, to: GuestReal, from: GuestReal, len: u64) -> Result<(), MemoryError> {
         for at in [to.get(), from.get(), len] {
             if !at.is_multiple_of(8) {
                 return Err(MemoryError::Unaligned {
@@ -127,7 +128,7 @@ impl<M: PageOps> GuestMemory<M> {
     ///
     /// # Errors
     /// [`MemoryError::NotMemory`], with nothing done.
-    pub fn icache_invalidate(&self, at: GuestReal, len: u64) -> Result<(), MemoryError> {
+    pub(crate) fn icache_invalidate(&self, at: GuestReal, len: u64) -> Result<(), MemoryError> {
         let (slot, offset) = self.populated(at, len)?;
         Self::for_each_run(slot, offset, len, |span, _| {
             span.icache_invalidate(&self.machine);
@@ -139,7 +140,7 @@ impl<M: PageOps> GuestMemory<M> {
     ///
     /// # Errors
     /// [`MemoryError::NotMemory`], with nothing done.
-    pub fn icache_synchronize(&self, at: GuestReal, len: u64) -> Result<(), MemoryError> {
+    pub(crate) fn icache_synchronize(&self, at: GuestReal, len: u64) -> Result<(), MemoryError> {
         let (slot, offset) = self.populated(at, len)?;
         Self::for_each_run(slot, offset, len, |span, _| {
             span.icache_synchronize(&self.machine);
@@ -147,10 +148,12 @@ impl<M: PageOps> GuestMemory<M> {
         Ok(())
     }
 
-    /// The slot of a range that is populated and may be written, and how far into it the range lies.
+    /// The slot of a range that is populated and not shared, and how far into it the range lies.
     #[inline]
     fn writable(&self, at: GuestReal, len: u64) -> Result<(&Slot, u64), MemoryError> {
-        self.populated(at, len)
+        let (slot, offset) = self.populated(at, len)?;
+        debug_assert!(!slot.is_shared(offset, len));
+        Ok((slot, offset))
     }
 
     #[inline]
@@ -187,7 +190,7 @@ impl<M: PageOps> GuestMemory<M> {
     ///
     /// # Errors
     /// [`MemoryError::NotMemory`].
-    pub fn read_u8(&self, at: GuestReal) -> Result<u8, MemoryError> {
+    pub(crate) fn read_u8(&self, at: GuestReal) -> Result<u8, MemoryError> {
         self.span(at, 1)?
             .load_u8()
             .ok_or(MemoryError::Unaligned { at, unit: 1 })
@@ -197,7 +200,7 @@ impl<M: PageOps> GuestMemory<M> {
     ///
     /// # Errors
     /// [`MemoryError::NotMemory`].
-    pub fn write_u8(&self, at: GuestReal, value: u8) -> Result<(), MemoryError> {
+    pub(crate) fn write_u8(&self, at: GuestReal, value: u8) -> Result<(), MemoryError> {
         self.store(at, 1, |span| span.store_u8(value))
     }
 
@@ -205,7 +208,7 @@ impl<M: PageOps> GuestMemory<M> {
     ///
     /// # Errors
     /// [`MemoryError::Unaligned`], [`MemoryError::NotMemory`].
-    pub fn read_be32(&self, at: GuestReal) -> Result<u32, MemoryError> {
+    pub(crate) fn read_be32(&self, at: GuestReal) -> Result<u32, MemoryError> {
         let unaligned = MemoryError::Unaligned { at, unit: 4 };
         if !at.is_aligned(4) {
             return Err(unaligned);
@@ -220,7 +223,7 @@ impl<M: PageOps> GuestMemory<M> {
     ///
     /// # Errors
     /// [`MemoryError::Unaligned`], [`MemoryError::NotMemory`].
-    pub fn write_be32(&self, at: GuestReal, value: u32) -> Result<(), MemoryError> {
+    pub(crate) fn write_be32(&self, at: GuestReal, value: u32) -> Result<(), MemoryError> {
         self.store(at, 4, |span| span.store_u32(value.to_be()))
     }
 
@@ -228,7 +231,7 @@ impl<M: PageOps> GuestMemory<M> {
     ///
     /// # Errors
     /// [`MemoryError::Unaligned`], [`MemoryError::NotMemory`].
-    pub fn read_be64(&self, at: GuestReal) -> Result<u64, MemoryError> {
+    pub(crate) fn read_be64(&self, at: GuestReal) -> Result<u64, MemoryError> {
         let unaligned = MemoryError::Unaligned { at, unit: 8 };
         if !at.is_aligned(8) {
             return Err(unaligned);
@@ -243,7 +246,7 @@ impl<M: PageOps> GuestMemory<M> {
     ///
     /// # Errors
     /// [`MemoryError::Unaligned`], [`MemoryError::NotMemory`].
-    pub fn write_be64(&self, at: GuestReal, value: u64) -> Result<(), MemoryError> {
+    pub(crate) fn write_be64(&self, at: GuestReal, value: u64) -> Result<(), MemoryError> {
         self.store(at, 8, |span| span.store_u64(value.to_be()))
     }
 }

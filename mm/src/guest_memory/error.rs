@@ -21,6 +21,14 @@ pub enum MemoryError {
         /// Its bytes.
         len: u64,
     },
+    /// The partition's pool has no frame for it at the moment, or the partition has as many as it may:
+    /// nothing was changed, and the same may work later.
+    NoFrame {
+        /// The first byte of the access.
+        at: GuestReal,
+        /// Its bytes.
+        len: u64,
+    },
     /// The address is not a multiple of what the operation works in.
     Unaligned {
         /// The address.
@@ -41,6 +49,12 @@ impl core::fmt::Display for MemoryError {
             }
             Self::CrossesBlock { at, len } => {
                 write!(f, "guest real {at} + {len:#x} is not in one piece")
+            }
+            Self::NoFrame { at, len } => {
+                write!(
+                    f,
+                    "there is no memory for guest real {at} + {len:#x} at the moment"
+                )
             }
             Self::Unaligned { at, unit } => {
                 write!(f, "guest real {at} is no multiple of {unit}")

@@ -58,6 +58,8 @@ pub enum Rule {
     Ring,
     /// What is hidden is counted.
     Counted,
+    /// A frame of a pool is the partition's own, or an image's that the entry does not let it write.
+    Frame,
 }
 
 impl core::fmt::Display for Violation {
@@ -179,7 +181,7 @@ impl<M: Machine> HashMmu<M> {
         must(v.is_valid() != v.is_absent(), Rule::ValidOrAbsent)?;
         let encoding = r.encoding(v).ok_or(violation(Rule::PageSize))?;
         let page = guest_r.page(encoding).ok_or(violation(Rule::PageSize))?;
-        must(self.memory().slot_at(page).is_some(), Rule::Memory)?;
+        must(self.memory.slot_at(page).is_some(), Rule::Memory)?;
         let place = self.place(v, guest_r).ok_or(violation(Rule::Memory))?;
         let wanted = place.wanted(guest_r, r.segment(), place.state());
         if v.is_valid() {
@@ -190,6 +192,7 @@ impl<M: Machine> HashMmu<M> {
             )?;
             let rc = HpteR::R | HpteR::C;
             must(r.without(rc) == wanted.r.without(rc), Rule::Attributes)?;
+            must(self.frame_is_ours(&place), Rule::Frame)?;
             stats.valid += 1;
         } else {
             stats.absent += 1;

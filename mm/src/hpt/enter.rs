@@ -39,7 +39,7 @@ impl<M: Machine> HashMmu<M> {
     /// # Errors
     /// H_PARAMETER: no such group, reserved segment size or page size, page not in the partition's
     /// memory, not aligned, or with the wrong WIMG. H_TOO_BIG: page flags for more than 64 KiB.
-    /// H_PTEG_FULL: no free entry.
+    /// H_PTEG_FULL: no free entry. [`HcallStatus::NO_FRAME`]: nothing was done.
     pub fn h_enter(&self, flags: u64, ptex: u64, pteh: u64, ptel: u64) -> Result<u64, HcallStatus> {
         let index = self.index(ptex)?;
         let prepared = self.prepare(flags, GuestHpteV::new(pteh), GuestHpteR::new(ptel))?;
@@ -139,16 +139,17 @@ impl<M: Machine> HashMmu<M> {
             return Err(HcallStatus::TOO_BIG);
         }
         let mut result = Ok(());
+        let memory = self.memory();
         if flags & flags::ZERO_PAGE != 0 {
-            result = self.memory.zero(page, size.bytes());
+            result = memory.zero(page, size.bytes());
         }
         if flags & flags::ICACHE_INVALIDATE != 0 {
-            result = result.and(self.memory.icache_invalidate(page, size.bytes()));
+            result = result.and(memory.icache_invalidate(page, size.bytes()));
         }
         if flags & flags::ICACHE_SYNCHRONIZE != 0 {
-            result = result.and(self.memory.icache_synchronize(page, size.bytes()));
+            result = result.and(memory.icache_synchronize(page, size.bytes()));
         }
-        result.map_err(|_| HcallStatus::PARAMETER)
+        result.map_err(HcallStatus::of)
     }
 
     /// Takes this entry if it is free.

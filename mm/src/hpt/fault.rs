@@ -21,6 +21,7 @@ use super::place::Place;
 use super::search::Search;
 use super::vrma::Repair;
 use crate::page_ops::Machine;
+use crate::pool::NoFrame;
 use crate::real::{PIECE, Piece};
 use crate::slot::SlotKind;
 use penstock_arch::addr::{EffectiveAddr, GuestReal};
@@ -70,6 +71,9 @@ pub enum FaultAction {
     NotMemory(GuestReal),
     /// The guest was promised a large page and its backing is smaller now: it cannot go on.
     TooSmall(BackingTooSmall),
+    /// The memory comes from a pool that has no frame for it at the moment, or the partition has as
+    /// many as it may. Nothing was changed; the guest may try again when there is one.
+    NoFrame,
 }
 
 /// What backs a page is smaller than the page, because the backing has changed. The one error that a
@@ -284,9 +288,16 @@ impl<M: Machine> HashMmu<M> {
         {
             // The walk takes the entry's lock itself.
             drop(guard);
-            self.grant(&place);
+            return self.granted(&place);
         }
         FaultAction::Retry
+    }
+
+    fn granted(&self, place: &Place<'_>) -> FaultAction {
+        match self.grant(place) {
+            Ok(()) => FaultAction::Retry,
+            Err(NoFrame) => FaultAction::NoFrame,
+        }
     }
 
     /// Makes an absent entry valid, its memory zeroed if it was never touched. For a page of 16 MiB
@@ -299,8 +310,10 @@ impl<M: Machine> HashMmu<M> {
         };
         let mut piece = place.state();
         if !piece.is_ready() && place.slot.kind() == SlotKind::Memory {
-            self.memory
-                .populate_slot(place.slot, place.offset, place.size().bytes());
+            let bytes = place.size().bytes();
+            if let Err(NoFrame) = self.memory.populate_slot(place.slot, place.offset, bytes) {
+                return FaultAction::NoFrame;
+            }
             piece = place.state();
         }
         // Most often doubleword 1 has been right all along.
@@ -338,7 +351,7 @@ impl<M: Machine> HashMmu<M> {
         let r = guard.r();
         guard.quiesce(r).settle();
         if fault.kind == AccessKind::Store && piece.is_read_only() {
-            self.grant(place);
+            return self.granted(place);
         }
         FaultAction::Retry
     }

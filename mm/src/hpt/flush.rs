@@ -8,7 +8,7 @@
 //! Power ISA 3.0B, Book III, Page Table Update Synchronization Requirements, "Deleting a Page
 //! Table Entry", "Resetting the Reference Bit".
 
-use super::HashMmu;
+use super::{Flushed, HashMmu};
 use crate::page_ops::Machine;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -164,6 +164,12 @@ impl<M: Machine> HashMmu<M> {
     /// Makes every processor forget all translations of the partition.
     pub fn flush_partition(&self) {
         self.flush([None]);
+    }
+
+    /// The same, with the proof of it.
+    pub(super) fn flush_to_the_end(&self) -> Flushed {
+        self.flush([None]);
+        Flushed::partition()
     }
 
     /// Makes every processor forget translations whose entries have been hidden before.

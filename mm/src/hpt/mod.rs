@@ -17,7 +17,8 @@
 //!   processor writes R and C by byte stores made from stale copies, as long as it may use the
 //!   entry. The one exception is the one-byte store that clears R, which the architecture allows.
 //!   The types of `guard` make anything else impossible to write.
-//! * All memory that a valid entry maps is the partition's and has been zeroed once.
+//! * All memory that a valid entry maps is the partition's and has been zeroed once, or is an image's
+//!   that the entry does not let it write.
 //!
 //! * Every entry that the guest has is in the ring of its page (see `ring`), and no other is.
 //! * As long as anything is hidden from the hardware, or shown with fewer rights, it is counted (see
@@ -31,12 +32,13 @@
 //! page again comes before any entry's lock; the one inside guest memory (a piece that somebody zeroes)
 //! comes after an entry's lock, and so does the lock of a ring's head. A walk of a ring holds the head's
 //! lock and only tries for entries' locks. The range lock, which an [`Obligation`] holds, comes before
-//! all of them. Hypervisor code runs with interrupts off, so a holder is never
+//! all of them; the lock of a [pool](crate::pool) after all. Hypervisor code runs with interrupts off, so a holder is never
 //! held up.
 //!
 //! Power ISA 3.0B, Book III, Page Table Update Synchronization Requirements; LoPAR, Page Frame
 //! Table Access.
 
+mod access;
 mod block_remove;
 mod bulk_remove;
 pub mod changes;
@@ -57,6 +59,7 @@ mod remove;
 pub mod resize;
 mod ring;
 mod search;
+mod share;
 mod stream_io;
 mod table;
 mod veil;
@@ -69,6 +72,7 @@ mod sync {
     pub(super) use core::sync::atomic::{AtomicU64, Ordering, fence};
 }
 
+pub use access::MemoryAccess;
 pub use block_remove::BLOCK_PAGES_LOG2;
 pub use check::{HptStats, Rule, Violation};
 pub use fault::{AccessKind, BackingTooSmall, FaultAction, GuestFault, HpteFault};
@@ -334,13 +338,6 @@ impl<M: Machine> HashMmu<M> {
         Ok(mmu)
     }
 
-    /// The partition's memory.
-    #[inline]
-    #[must_use]
-    pub const fn memory(&self) -> &GuestMemory<M> {
-        &self.memory
-    }
-
     /// The partition's number.
     #[inline]
     #[must_use]
@@ -375,16 +372,17 @@ impl<M: Machine> HashMmu<M> {
 
     /// Drops every entry and makes the real mode area anew, for a partition that starts over, with
     /// the table that it had at its beginning: where that is not the one in use, the partition table
-    /// must be told (see [`Self::pate`]). No vCPU of it may be in the guest, and nobody may read the
-    /// table meanwhile, or begin to.
+    /// must be told (see [`Self::pate`]). Memory that comes from a pool goes back to it. No vCPU of it
+    /// may be in the guest, and nobody may read the table meanwhile, or begin to.
     pub fn clear_all(&self) {
-        self.empty_table();
+        let flushed = self.empty_table();
         self.start_over();
+        self.give_back(&flushed);
         self.enter_vrma();
     }
 
     /// Drops every entry. No vCPU may be in the guest, and nobody may read the table.
-    fn empty_table(&self) {
+    fn empty_table(&self) -> Flushed {
         // What was written stays written.
         for (id, slot) in self.memory.slots() {
             if slot.is_logging() {
@@ -401,7 +399,7 @@ impl<M: Machine> HashMmu<M> {
             slot.clear_heads(self.machine());
         }
         self.changes.mark_all();
-        self.flush_partition();
+        self.flush_to_the_end()
     }
 
     /// Counts what is about to be hidden from the hardware; returns when no thread runs the
@@ -446,8 +444,8 @@ impl<M: Machine> HashMmu<M> {
     /// The allocator cannot keep track of so many ranges; the rest is lost.
     pub fn destroy(self, allocator: &mut FrameAllocator) -> Result<(), FrameError> {
         self.table().clear(self.machine());
-        self.flush_partition();
-        let memory = self.memory.release(allocator);
+        let flushed = self.flush_to_the_end();
+        let memory = self.memory.release_flushed(&flushed, allocator);
         let changes = self.changes.release(allocator);
         let spare = self.spare.map_or(Ok(()), |spare| spare.release(allocator));
         self.first

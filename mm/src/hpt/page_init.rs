@@ -17,6 +17,7 @@ impl<M: Machine> HashMmu<M> {
     ///
     /// # Errors
     /// H_PARAMETER: an address is not aligned to 4 KiB, or no memory of the partition.
+    /// [`HcallStatus::NO_FRAME`]: nothing was done.
     pub fn h_page_init(
         &self,
         flags: u64,
@@ -40,7 +41,7 @@ impl<M: Machine> HashMmu<M> {
             result = memory.populate(to, PAGE);
         }
         if copies {
-            result = result.and_then(|()| memory.populate(from, PAGE));
+            result = result.and_then(|()| memory.populate_source(from, PAGE));
         }
         if zeroes {
             result = result.and_then(|()| memory.zero(to, PAGE));
@@ -54,6 +55,6 @@ impl<M: Machine> HashMmu<M> {
         if flags & flags::ICACHE_SYNCHRONIZE != 0 {
             result = result.and_then(|()| memory.icache_synchronize(to, PAGE));
         }
-        result.map_err(|_| HcallStatus::PARAMETER)
+        result.map_err(HcallStatus::of)
     }
 }

@@ -19,6 +19,7 @@ use super::place::Place;
 use super::ring::{self, Ring};
 use crate::guest_memory::SlotId;
 use crate::page_ops::Machine;
+use crate::pool::NoFrame;
 use crate::real::{PIECE, Piece};
 use crate::slot::{GRANULE, Slot};
 use arrayvec::ArrayVec;
@@ -38,6 +39,16 @@ pub struct Flushed {
 }
 
 impl Flushed {
+    /// After an invalidation of all that the partition has.
+    pub(super) const fn partition() -> Self {
+        Self { hidden: 0 }
+    }
+
+    /// For memory that no page table has ever mapped.
+    pub(crate) const fn never_mapped() -> Self {
+        Self { hidden: 0 }
+    }
+
     /// How many entries had been hidden.
     #[must_use]
     pub const fn hidden(&self) -> u64 {
@@ -243,7 +254,7 @@ impl<M: Machine> HashMmu<M> {
         let span = |number| slot.pieces().span(number * PIECE, PIECE);
         let (first_span, second_span) = (span(first)?, span(second)?);
         let range = (block * PIECES_PER_BLOCK * PIECE, PIECES_PER_BLOCK * PIECE);
-        self.memory.populate_slot(slot, range.0, range.1);
+        self.memory.populate_slot(slot, range.0, range.1).ok()?;
         self.veil_more(1);
         // Nobody stores to the block while its pieces move.
         let obligation = self
@@ -267,17 +278,30 @@ impl<M: Machine> HashMmu<M> {
         Some(flushed)
     }
 
-    /// Grants a store of the guest to a guarded page.
+    /// Grants a store of the guest to a guarded page, or to one that is shared, which becomes the
+    /// partition's own.
+    ///
+    /// # Errors
+    /// There is no frame to be had; nothing has changed.
     #[cold]
-    pub(super) fn grant(&self, place: &Place<'_>) {
+    pub(super) fn grant(&self, place: &Place<'_>) -> Result<(), NoFrame> {
         let len = place.size().bytes();
+        if place.slot.pieces().is_pooled() {
+            for number in place.slot.pieces_of(place.offset, len) {
+                self.make_own(place.slot, number, 0)?;
+            }
+        }
         place.slot.mark_dirty(place.offset, len);
+        if !place.state().is_read_only() {
+            return Ok(());
+        }
         let _ = self
             .obligation()
             .and_change(place.slot, place.offset, len, |slot, number| {
                 slot.clear_bits(number, Piece::GUARDED)
             })
             .flush();
+        Ok(())
     }
 }
 

@@ -14,8 +14,8 @@ mod copy;
 mod pieces;
 mod table;
 
-pub(crate) use pieces::Span;
 pub use pieces::{BLOCK, PIECE, PIECES_PER_BLOCK, Piece, PieceTable};
+pub(crate) use pieces::{PoolFrame, Span};
 pub use table::{BeCell, Cell, RealArray, RealPair, ReverseCells};
 
 use penstock_arch::addr::HostReal;

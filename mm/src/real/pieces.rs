@@ -22,6 +22,10 @@ pub const BLOCK: u64 = 16 << 20;
 /// Bytes of a piece: the unit in which memory is zeroed, shared and protected.
 pub const PIECE: u64 = 64 << 10;
 
+/// The same, to count bytes of memory with.
+const PIECE_BYTES: usize = 64 << 10;
+const _: () = assert!(PIECE_BYTES as u64 == PIECE);
+
 /// Pieces of a block.
 pub const PIECES_PER_BLOCK: u64 = BLOCK / PIECE;
 
@@ -139,12 +143,39 @@ pub struct PieceTable {
     owned: Owned,
 }
 
-/// A part of the memory that a table owns, in one run. Only a table makes one.
+/// A part of the memory that a table owns, or a frame of a pool, in one run. Only they make one.
 #[derive(Clone, Copy)]
 pub(crate) struct Span<'a> {
     at: HostReal,
     len: usize,
-    table: core::marker::PhantomData<&'a PieceTable>,
+    owner: core::marker::PhantomData<&'a ()>,
+}
+
+/// A frame of 64 KiB that is out of its pool: whoever has this owns the frame.
+#[derive(Debug)]
+#[must_use = "a frame that is dropped is lost to its pool"]
+pub(crate) struct PoolFrame(HostReal);
+
+impl PoolFrame {
+    /// The frame at `at`, a multiple of 64 KiB. Only a pool makes one, of memory that it owns, or a
+    /// table, of a piece that it gives up.
+    pub(crate) const fn new(at: HostReal) -> Self {
+        Self(at)
+    }
+
+    /// Its address.
+    pub(crate) const fn at(&self) -> HostReal {
+        self.0
+    }
+
+    /// All of it.
+    pub(crate) const fn span(&self) -> Span<'_> {
+        Span {
+            at: self.0,
+            len: PIECE_BYTES,
+            owner: core::marker::PhantomData,
+        }
+    }
 }
 
 impl PieceTable {
@@ -285,6 +316,13 @@ impl PieceTable {
         matches!(self.owned, Owned::Device)
     }
 
+    /// Whether the pieces' frames come from a pool and go back to it.
+    #[inline]
+    #[must_use]
+    pub const fn is_pooled(&self) -> bool {
+        matches!(self.owned, Owned::Pool)
+    }
+
     /// The word of piece `number`, to be changed by its owner's rules.
     #[inline]
     #[must_use]
@@ -345,7 +383,7 @@ impl PieceTable {
         Some(Span {
             at: HostReal::new(piece.host().get() | (offset % PIECE)),
             len: usize::try_from(len.min(self.run_at(piece, offset))).ok()?,
-            table: core::marker::PhantomData,
+            owner: core::marker::PhantomData,
         })
     }
 
@@ -378,7 +416,7 @@ impl PieceTable {
                 let frames = unsafe { Frames::from_raw(base, len) };
                 result = allocator.free(frames);
             }
-            // Their frames are the pool's, and devices are no memory.
+            // Their frames went back to the pool before, and devices are no memory.
             Owned::Pool | Owned::Device => {}
         }
         result.and(allocator.free(self.words.into_frames()))
@@ -433,7 +471,7 @@ impl Span<'_> {
         Some(Self {
             at: HostReal::new(self.at.get() + bytes),
             len: left,
-            table: self.table,
+            owner: self.owner,
         })
     }
 
@@ -468,7 +506,7 @@ impl Span<'_> {
             at: HostReal::new(from),
             // A part is no longer than the span.
             len: usize::try_from(to - from).unwrap_or(0),
-            table: self.table,
+            owner: self.owner,
         };
         for ends in [part(start, body), part(tail, end)] {
             ends.write(ZEROES.get(..ends.len).unwrap_or(&ZEROES));

@@ -185,6 +185,13 @@ impl Memory {
         self.end
     }
 
+    /// Any part of the partition's memory, whoever uses it; `None` where it is not all memory.
+    #[must_use]
+    pub fn at(&self, base: u64, bytes: u64) -> Option<Range> {
+        let end = base.checked_add(bytes)?;
+        (end <= self.end).then_some(Range { base, bytes })
+    }
+
     /// The memory that all checks share: 32 MiB on a 16 MiB boundary, or at least 1 MiB.
     #[must_use]
     pub fn work(&self) -> Range {

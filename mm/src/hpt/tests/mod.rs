@@ -16,6 +16,7 @@ mod processors;
 mod ranges;
 mod resize;
 mod resize_effects;
+mod sharing;
 mod stream;
 mod watch;
 

@@ -22,6 +22,7 @@ mod screen;
 mod second_life;
 mod services;
 mod timers;
+mod touch;
 mod translation;
 mod turns;
 mod xics;
@@ -90,6 +91,9 @@ pub fn main(boot: Boot) {
     };
     if let Some(bits) = mmu::cpu_node(&env.boot.fdt).and_then(|cpu| cpu.cell("ibm,dec-bits")) {
         clock::set_decrementer_bits(bits);
+    }
+    if touch::touch_if_asked(&env) {
+        return;
     }
     let tally = match second_life::resume(&mut env) {
         Some(tally) => tally,

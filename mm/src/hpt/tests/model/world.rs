@@ -378,7 +378,7 @@ impl<'a> World<'a> {
             return Ok(());
         }
         same!(real, p.host(at));
-        let (slot, offset) = p.memory().slot_at(GuestReal::new(at)).unwrap();
+        let (slot, offset) = p.memory.slot_at(GuestReal::new(at)).unwrap();
         let span = slot.extent(offset, 8).ok_or("no memory")?;
         same!(span.load_u64().unwrap(), memory.word(at >> 12));
         self.tally.loads += u64::from(!store);
@@ -575,7 +575,7 @@ impl<'a> World<'a> {
     pub(super) fn verify_memory(&self) -> Result<(), String> {
         for area in Area::LOGGED {
             for at in (area.base()..area.base() + area.bytes()).step_by(0x1000) {
-                let (slot, offset) = self.p.memory().slot_at(GuestReal::new(at)).unwrap();
+                let (slot, offset) = self.p.memory.slot_at(GuestReal::new(at)).unwrap();
                 let word = if slot.is_ready(offset, 1) {
                     slot.extent(offset, 8).unwrap().load_u64().unwrap()
                 } else {

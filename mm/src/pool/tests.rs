@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Tests of the pool's accounts.
+
+extern crate std;
+
+use super::*;
+use crate::fake::{TestMachine, TestMemory};
+use proptest::prelude::*;
+use std::boxed::Box;
+use std::vec::Vec;
+
+/// A pool of as many frames, in memory that is dirty.
+fn pool(frames: u64) -> (&'static Pool, TestMachine, TestMemory) {
+    let machine = TestMachine::new();
+    let host = TestMemory::new(usize::try_from((frames + 1) * PIECE).unwrap());
+    host.fill(0xa5);
+    let pool = Pool::new(frames * PIECE, &mut host.frames(), &machine).unwrap();
+    (Box::leak(Box::new(pool)), machine, host)
+}
+
+fn proof() -> Flushed {
+    Flushed::never_mapped()
+}
+
+#[test]
+fn words_say_who_has_a_frame() {
+    for owner in [
+        Owner::Nobody { next: Link(None) },
+        Owner::Nobody {
+            next: Link(Some(0)),
+        },
+        Owner::Nobody {
+            next: Link(Some(u32::MAX)),
+        },
+        Owner::Account(AccountId(0)),
+        Owner::Account(AccountId(63)),
+        Owner::Image {
+            next: Link(None),
+            mapped: 0,
+        },
+        Owner::Image {
+            next: Link(Some(u32::MAX)),
+            mapped: 64,
+        },
+    ] {
+        assert_eq!(Owner::decode(owner.encode()), owner);
+    }
+    assert_eq!(Owner::decode(0), Owner::Nobody { next: Link(None) });
+}
+
+#[test]
+fn guaranteed_parts_can_always_be_had() {
+    let (pool, _machine, _host) = pool(10);
+    let greedy = Share::new(pool, pool.open(2 * PIECE, 9 * PIECE).unwrap());
+    let modest = Share::new(pool, pool.open(3 * PIECE, 3 * PIECE).unwrap());
+    let too_much = PoolError::TooSmall {
+        wanted: 6 * PIECE,
+        left: 5 * PIECE,
+    };
+    assert_eq!(pool.open(6 * PIECE, 6 * PIECE), Err(too_much));
+    let frames: Vec<_> = core::iter::from_fn(|| greedy.take().ok()).collect();
+    // Seven of ten: three are the other's.
+    assert_eq!(frames.len(), 7);
+    assert!(!greedy.is_at_limit());
+    let others: Vec<_> = core::iter::from_fn(|| modest.take().ok()).collect();
+    assert_eq!(others.len(), 3);
+    assert!(modest.is_at_limit());
+    assert_eq!(pool.counts().free, 0);
+    // What the modest one gives back is still its own.
+    modest.give_back(&others[0], &proof());
+    assert!(greedy.take().is_err());
+    assert!(modest.take().is_ok());
+    for frame in &frames {
+        greedy.give_back(frame, &proof());
+    }
+    assert_eq!(
+        pool.counts(),
+        PoolCounts {
+            frames: 10,
+            free: 7,
+            promised: 2,
+            images: 0,
+            mapped: 0
+        }
+    );
+}
+
+#[test]
+fn a_limit_is_not_exceeded() {
+    let (pool, _machine, _host) = pool(10);
+    let share = Share::new(pool, pool.open(0, 4 * PIECE).unwrap());
+    let frames: Vec<_> = core::iter::from_fn(|| share.take().ok()).collect();
+    assert_eq!(frames.len(), 4);
+    assert!(share.is_at_limit());
+    assert_eq!(share.counts().used, 4 * PIECE);
+}
+
+#[test]
+fn frames_are_apart_and_the_pools() {
+    let machine = TestMachine::new();
+    let host = TestMemory::new(16 << 20);
+    let mut allocator = host.frames();
+    // Two runs, neither of them aligned.
+    for (at, len) in [(0, 0x1000), (0x1f_0800, 0x100), (0x40_0000, 0xc0_0000)] {
+        let at = host.base().checked_add(at).unwrap();
+        allocator.reserve(at, len).unwrap();
+    }
+    let before = allocator.left();
+    let pool = Pool::new(0x30_0000, &mut allocator, &machine).unwrap();
+    assert_eq!(
+        before - allocator.left(),
+        0x30_0000 + Pool::overhead_bytes(0x30_0000)
+    );
+    let pool: &'static Pool = Box::leak(Box::new(pool));
+    let share = Share::new(pool, pool.open(0, 0x30_0000).unwrap());
+    let mut at: Vec<_> = core::iter::from_fn(|| share.take().ok())
+        .map(|frame| frame.at().get())
+        .collect();
+    assert_eq!(at.len(), 0x30);
+    at.sort_unstable();
+    let (base, end) = (host.base().get(), host.base().get() + 0x40_0000);
+    for (number, at_here) in at.iter().enumerate() {
+        assert!(at_here.is_multiple_of(PIECE) && (base..end).contains(at_here));
+        assert!(share.owns(HostReal::new(*at_here)));
+        if let Some(next) = at.get(number + 1) {
+            assert!(next - at_here >= PIECE);
+        }
+    }
+    // The allocator has too little for another one, and it lies apart.
+    assert!(Pool::new(0x20_0000, &mut allocator, &machine).is_err());
+}
+
+#[test]
+fn images_are_written_once_and_stay() {
+    let (pool, machine, host) = pool(8);
+    let share = Share::new(pool, pool.open(4 * PIECE, 8 * PIECE).unwrap());
+    let more = pool.add_image(5, &machine, |_, _| {});
+    assert_eq!(
+        more,
+        Err(PoolError::TooSmall {
+            wanted: 5 * PIECE,
+            left: 4 * PIECE
+        })
+    );
+    let image = pool
+        .add_image(3, &machine, |number, piece| {
+            piece.write(0x10, &[u8::try_from(number).unwrap() + 1; 3]);
+            piece.write(PIECE - 1, &[9, 9, 9]);
+        })
+        .unwrap();
+    let (count, mut cursor) = share.image(image).unwrap();
+    assert_eq!(count, 3);
+    let at: Vec<_> = core::iter::from_fn(|| share.map_next(&mut cursor)).collect();
+    assert_eq!(at.len(), 3);
+    for (number, at) in (1..).zip(&at) {
+        let mut bytes = [0xff; 0x14];
+        PoolFrame::new(*at).span().read(&mut bytes);
+        assert_eq!(bytes[..0x10], [0; 0x10]);
+        assert_eq!(bytes[0x10..], [number, number, number, 0]);
+        assert_eq!(share.mapped(*at), Some(1));
+        assert!(!share.owns(*at));
+    }
+    assert_eq!(share.counts().shared, 3 * PIECE);
+    share.unmap(at[1], &proof());
+    assert_eq!(share.mapped(at[1]), Some(0));
+    let counts = pool.counts();
+    assert_eq!((counts.images, counts.mapped, counts.free), (3, 2, 5));
+    drop(host);
+}
+
+proptest! {
+    #![proptest_config(crate::hpt::tests::config())]
+
+    /// Against a naive account: who has which frame.
+    #[test]
+    fn accounts_balance(
+        guaranteed in proptest::collection::vec(0..6_u64, 3),
+        limits in proptest::collection::vec(0..20_u64, 3),
+        steps in proptest::collection::vec((0..3_usize, any::<bool>(), any::<prop::sample::Index>()), 1..200),
+    ) {
+        let (pool, _machine, _host) = pool(18);
+        let shares: Vec<_> = guaranteed
+            .iter()
+            .zip(&limits)
+            .map(|(g, l)| Share::new(pool, pool.open(g * PIECE, l * PIECE).unwrap()))
+            .collect();
+        let promised = |number: usize| guaranteed[number].min(limits[number]);
+        let mut held: [Vec<PoolFrame>; 3] = Default::default();
+        for (who, take, which) in steps {
+            let used = |number: usize| held[number].len() as u64;
+            let kept: u64 = (0..3)
+                .filter(|other| *other != who)
+                .map(|other| used(other).max(promised(other)))
+                .sum();
+            if take {
+                let can = used(who) < limits[who] && used(who) + kept < 18;
+                match shares[who].take() {
+                    Ok(frame) => {
+                        prop_assert!(can);
+                        prop_assert!(held.iter().flatten().all(|other| other.at() != frame.at()));
+                        held[who].push(frame);
+                    }
+                    Err(NoFrame) => prop_assert!(!can),
+                }
+            } else if !held[who].is_empty() {
+                let at = which.index(held[who].len());
+                let frame = held[who].swap_remove(at);
+                shares[who].give_back(&frame, &proof());
+            }
+            let used: Vec<u64> = held.iter().map(|held| held.len() as u64).collect();
+            for (share, used) in shares.iter().zip(&used) {
+                prop_assert_eq!(share.counts().used, used * PIECE);
+            }
+            let counts = pool.counts();
+            prop_assert_eq!(counts.free, 18 - used.iter().sum::<u64>());
+            let kept = (0..3).map(|number| promised(number).saturating_sub(used[number])).sum::<u64>();
+            prop_assert_eq!(counts.promised, kept);
+        }
+    }
+}
