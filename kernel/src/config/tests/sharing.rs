@@ -14,6 +14,9 @@ fn shared(change: impl FnOnce(&mut DeviceTree)) -> Vec<u8> {
         set(image, "load-address", 0x40_0000_u64);
         set(at(tree, "/partitions"), "memory-pool", 16 * MIB);
         let partition = debian(tree);
+        for name in ["interrupt-mode", "hpt-resize-order"] {
+            partition.remove_property(name).unwrap();
+        }
         set(partition, "memory-policy", "shared");
         set(partition, "memory-guaranteed", 2 * MIB);
         change(tree);
@@ -134,6 +137,22 @@ fn what_does_not_go_together_is_refused() {
          comes at the first touch"
     );
     assert!(parse(&shared(|tree| set(debian(tree), "memory-backing", "lazy"))).is_ok());
+    let only = |what| {
+        alloc::format!("partition debian: {what} goes with memory-policy = \"reserved\" only")
+    };
+    assert_eq!(
+        error(|tree| set(debian(tree), "interrupt-mode", "xive")),
+        only("interrupt-mode = \"xive\"")
+    );
+    assert!(parse(&shared(|tree| set(debian(tree), "interrupt-mode", "xics"))).is_ok());
+    assert_eq!(
+        error(|tree| set(debian(tree), "control", &[0_u8; 0][..])),
+        only("control")
+    );
+    assert_eq!(
+        error(|tree| set(debian(tree), "largest-page", 0x100_0000_u32)),
+        only("largest-page = <16777216>")
+    );
     assert_eq!(
         super::error(|tree| set(at(tree, "/partitions"), "memory-pool", MIB)),
         "/partitions: memory-pool, and no partition's memory-policy is \"shared\""

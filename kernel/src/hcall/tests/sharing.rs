@@ -4,7 +4,6 @@
 
 use super::*;
 use crate::config::Authority;
-use crate::control::function::Function;
 use crate::testing::{HPT_ENTRIES, RigOptions, set_storage_fault};
 use penstock_arch::addr::GuestReal;
 use penstock_mm::guest_memory::PIECE;
@@ -122,22 +121,6 @@ fn an_area_is_registered_when_it_has_its_frame() {
     rig.put_words(area + 4, &[640 << 16]);
     rig.call(REGISTER_VPA, &[flags, 0, area], H_SUCCESS, []);
     assert!(rig.vcpu.areas.vpa().is_some());
-}
-
-#[test]
-fn the_control_interface_waits_for_its_buffer() {
-    let mut rig = rig();
-    // Into a piece without a frame.
-    let arguments = [Function::Capabilities as u64, 1, 5 * PIECE, 128];
-    rig.call_waits(H_CONTROL, &arguments);
-    rig.memory_comes_back();
-    let exit = {
-        rig.vcpu.ctx.gpr[3] = H_CONTROL;
-        rig.vcpu.ctx.gpr[4..8].copy_from_slice(&arguments);
-        rig.vcpu.ctx.gpr[8..11].fill(0);
-        dispatch(&mut rig.vcpu)
-    };
-    assert_eq!((exit, rig.vcpu.ctx.gpr[3]), (LightExit::RESUME, 0));
 }
 
 #[test]
