@@ -138,7 +138,7 @@ fn run(p: &Fixture, ops: &[Op]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: config().cases * 4, ..config() })]
+    #![proptest_config(config())]
 
     #[test]
     fn eager_memory_agrees_with_the_model(ops in prop::collection::vec(operations(), 1..120)) {
