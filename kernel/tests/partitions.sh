@@ -178,11 +178,11 @@ partitions_busy_case() {
 # Every thread comes, hears each ring, and has room on its stack, in several layouts. Which thread boots
 # is a race of firmware's.
 threads_selftest_case() {
-	local log layout layouts=(-smp\ 2 '-smp 4,sockets=1,cores=2,threads=2' '-smp 4,sockets=2,cores=1,threads=2')
+	local log layout layouts=(2 '4,sockets=1,cores=2,threads=2' '4,sockets=2,cores=1,threads=2')
 	log=$(console_of "threads-selftest-$1")
 	for layout in "${layouts[@]}"; do
-		# shellcheck disable=SC2086 # two words
-		PENSTOCK_APPEND=penstock.selftest=1 boot_to_end "$1" --builtin --memory 4G -- $layout
+		PENSTOCK_APPEND=penstock.selftest=1 \
+			boot_to_end "$1" --builtin --memory 4G --smp "${layout%%,*}" -- -smp "$layout"
 	done
 	expect_count "$log" '^kernel: selftest: [0-9]+ passed, 0 failed$' 3
 	expect_line "$log" '^kernel: 2 of 2 threads run, the boot thread is number [01]$'
