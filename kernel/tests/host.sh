@@ -17,6 +17,7 @@ host_cases() {
 	cargo_test_cases
 	run_case loom-hpt loom_case penstock-mm
 	run_case loom-smp loom_case penstock-kernel
+	run_case loom-xive loom_case penstock-xive
 	run_case model-hpt model_case
 	run_case model-processors processors_case
 }
