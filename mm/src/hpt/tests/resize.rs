@@ -144,7 +144,7 @@ fn model(p: &Fixture, order: u32, entries: &[Known]) -> Option<Vec<Known>> {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(ProptestConfig { cases: config().cases.div_ceil(4), ..config() })]
 
     #[test]
     fn a_guest_finds_its_entries_by_its_own_rule(

@@ -122,7 +122,7 @@ fn enter(p: &Fixture, entries: &[(u64, Page, u64, u64)]) {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(ProptestConfig { cases: config().cases.div_ceil(4), ..config() })]
 
     #[test]
     fn stream_roundtrip(
