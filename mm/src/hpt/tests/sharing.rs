@@ -108,9 +108,13 @@ impl Partition {
     }
 
     /// Plays a processor that accesses `page`, which entry `ptex` maps, as far as it gets: where the
-    /// byte at the page's start lies.
+    /// byte at the page's start lies. It faults again as long as another one, which the host may have
+    /// put off its processor, is between the piece's new word and the entry.
     fn access(&self, page: Page, ptex: u64, kind: AccessKind) -> Result<HostReal, FaultAction> {
-        for _ in 0..4 {
+        for again in 0..100_000 {
+            if again > 4 {
+                std::thread::yield_now();
+            }
             let (v, r) = self.real(ptex);
             let permitted = kind != Store || r & 3 == 2;
             if v & HpteV::VALID != 0 && permitted {
