@@ -75,7 +75,7 @@ fn touch(env: &Env, mib: u64) -> Option<u64> {
     };
     let mut progress = 0;
     for round in 1..4 {
-        for at in (0..mib * MIB).step_by(PIECE as usize) {
+        for at in (0..mib * MIB / PIECE).map(|piece| piece * PIECE) {
             let piece = env.boot.memory.at(base + at, PIECE)?;
             if round == 1 {
                 lost += u64::from(piece.read(PIECE - 8) != 0);
@@ -93,7 +93,7 @@ fn touch(env: &Env, mib: u64) -> Option<u64> {
         // The others have their turns.
         let until = cpu::timebase() + FREQUENCY / 20;
         while cpu::timebase() < until {}
-        for at in (0..mib * MIB).step_by(PIECE as usize) {
+        for at in (0..mib * MIB / PIECE).map(|piece| piece * PIECE) {
             let piece = env.boot.memory.at(base + at, PIECE)?;
             for place in places(round) {
                 lost += u64::from(piece.read(place) != value(env, base + at + place, round));
