@@ -291,7 +291,7 @@ shared_partitions() {
 partitions_shared_case() {
 	local log
 	log=$(console_of "partitions-shared-$1")
-	shared_partitions "$FILES/shared.dts" $((128 << 20)) one:touch=40 two:touch=40 three:
+	shared_partitions "$FILES/shared.dts" $((128 << 20)) one:touch=40 two:touch=40 three:largest=65536
 	boot_to_end "$1" --partitions "$FILES/shared.dts"
 	expect_count "$log" '^builtin: touched 40 MiB, nothing lost$' 2
 	expect_count "$log" '^kernel: (one|two|three): shut off$' 3
