@@ -18,10 +18,10 @@ skip() {
 	exit 77
 }
 
-# wanted NAME: whether this case is to run; what is built, the others need.
+# wanted NAME: whether this case is to run; what is built, and the files, the others need.
 wanted() {
 	# shellcheck disable=SC2053 # a pattern
-	[[ -z $OPT_CASE || $1 == $OPT_CASE ]] || [[ $1 == build-* && $OPT_DRY_RUN == 0 ]]
+	[[ -z $OPT_CASE || $1 == $OPT_CASE ]] || [[ $1 == @(build-*|usage-files) && $OPT_DRY_RUN == 0 ]]
 }
 
 # run_case NAME COMMAND...: one case in a subshell, its output in its log.
