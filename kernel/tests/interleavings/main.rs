@@ -10,10 +10,12 @@
 #[path = "../../src/smp/bell.rs"]
 mod bell;
 #[path = "../../src/smp/hold.rs"]
+#[expect(dead_code, reason = "the models do not need all of it")]
 mod hold;
 #[path = "../../src/smp/presence.rs"]
 mod presence;
 #[path = "../../src/smp/tlb_scope.rs"]
+#[expect(dead_code, reason = "the models do not need all of it")]
 mod tlb_scope;
 
 /// What the protocols are made of, here.
