@@ -31,6 +31,32 @@ fn flush_batch(
     batch.complete();
 }
 
+/// The same for one translation, which is what most calls need: no loop, and nothing in memory.
+#[inline(always)]
+fn flush_single(tlb: &impl TlbMaintenance, lpid: Lpid, rb: TlbieRb) {
+    tlb.ptesync();
+    if tlb.is_local(lpid) {
+        tlb.tlbiel(rb);
+        tlb.ptesync();
+        tlb.cp_abort();
+    } else {
+        broadcast_single(tlb, lpid, rb);
+    }
+}
+
+#[inline(never)]
+fn broadcast_single(tlb: &impl TlbMaintenance, lpid: Lpid, rb: TlbieRb) {
+    let mut batch = Batch {
+        tlb,
+        lpid,
+        local: false,
+        broadcast: true,
+        last: None,
+    };
+    batch.invalidate(Some(rb));
+    batch.complete();
+}
+
 /// Invalidates one translation whose entry stays valid with R cleared: no ptesync before, for the
 /// order of that store and the tlbie does not matter. Nor does that to a thread which uses the entry
 /// for the first time just now: whether it has found R set or clear is all the same.
@@ -162,6 +188,7 @@ impl FlushCounters {
 
 impl<M: Machine> HashMmu<M> {
     /// Makes every processor forget all translations of the partition.
+    #[inline(never)]
     pub fn flush_partition(&self) {
         self.flush([None]);
     }
@@ -177,6 +204,19 @@ impl<M: Machine> HashMmu<M> {
     pub(super) fn flush(&self, operands: impl IntoIterator<Item = Option<TlbieRb>>) {
         let counted = operands.into_iter().inspect(|rb| self.flushes.count(*rb));
         flush_batch(self.machine(), self.lpid, counted);
+    }
+
+    /// Makes every processor forget one translation, or all where it has no operand, whose entry has
+    /// been hidden before.
+    #[inline(always)]
+    pub(super) fn flush_one(&self, rb: Option<TlbieRb>) {
+        match rb {
+            Some(rb) => {
+                self.flushes.count(Some(rb));
+                flush_single(self.machine(), self.lpid, rb);
+            }
+            None => self.flush_partition(),
+        }
     }
 
     /// Makes every processor forget a translation, or all, whose entries stay valid with R cleared.

@@ -218,7 +218,7 @@ impl<'a, M: Machine> HpteGuard<'a, M> {
         } else {
             if self.v.is_unflushed() {
                 let rb = TlbieRb::of(self.v, r, self.entry.index);
-                self.mmu.flush([rb]);
+                self.mmu.flush_one(rb);
             }
             self.flushed_elsewhere()
         }
@@ -243,7 +243,7 @@ impl<'a, M: Machine> Hidden<'a, M> {
     /// Waits until no processor uses the translation.
     #[inline]
     pub(super) fn flush(self) -> Quiesced<'a, M> {
-        self.mmu.flush([self.rb]);
+        self.mmu.flush_one(self.rb);
         Quiesced {
             mmu: self.mmu,
             entry: self.entry,
