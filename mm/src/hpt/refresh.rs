@@ -161,6 +161,20 @@ impl<M: Machine> HashMmu<M> {
         }
     }
 
+    /// Whoever has the lock may be about to hide entries, and wait until no thread is in the guest
+    /// without VPM1. In a call of the guest's, that is this thread: so it turns its VPM1 on before it
+    /// waits.
+    #[cold]
+    fn wait_for_obligation(&self) {
+        self.veil_more(1);
+        while self.range_lock.swap(true, Ordering::Acquire) {
+            while self.range_lock.load(Ordering::Relaxed) {
+                core::hint::spin_loop();
+            }
+        }
+        self.veil_less(1);
+    }
+
     fn wait_for(&self, index: HpteIndex) {
         while self.table().entry(index).is_locked() {
             core::hint::spin_loop();
@@ -169,10 +183,8 @@ impl<M: Machine> HashMmu<M> {
 
     /// An obligation with nothing in it; waits while another is open.
     pub(super) fn obligation(&self) -> Obligation<'_, M> {
-        while self.range_lock.swap(true, Ordering::Acquire) {
-            while self.range_lock.load(Ordering::Relaxed) {
-                core::hint::spin_loop();
-            }
+        if self.range_lock.swap(true, Ordering::Acquire) {
+            self.wait_for_obligation();
         }
         Obligation {
             mmu: self,

@@ -232,12 +232,16 @@ impl<M: Machine> HptSource for HptReader<'_, M> {
         if !self.has_uncollected(index) {
             return marked;
         }
+        // The table is not exchanged meanwhile.
+        let _same_table = self.mmu.obligation();
         let guard = self.mmu.lock(index);
-        let collected = guard.v().is_present() && self.collect(&guard, index);
+        let collected =
+            self.is_in_table(index) && guard.v().is_present() && self.collect(&guard, index);
         marked || collected
     }
 
     fn entry(&mut self, index: HpteIndex) -> Option<GuestHpte> {
+        let _same_table = self.mmu.obligation();
         if !self.is_in_table(index) {
             return None;
         }

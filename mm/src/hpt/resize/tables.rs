@@ -205,12 +205,15 @@ impl<M: Machine, F: FnOnce(Option<Pate>)> ResizeTables for Tables<'_, M, F> {
     }
 
     fn hold(&mut self) {
+        // It takes its time, in which others may have something to hide.
+        self.mmu.veil_more(1);
         self.held = Some(self.mmu.obligation());
         self.mmu.flush_partition();
     }
 
     fn resume(&mut self) {
         self.held = None;
+        self.mmu.veil_less(1);
     }
 
     fn entry(&self, index: HpteIndex) -> Option<(HpteV, HpteR)> {
@@ -246,7 +249,7 @@ impl<M: Machine, F: FnOnce(Option<Pate>)> ResizeTables for Tables<'_, M, F> {
             }
             mmu.after_resize();
         }
-        self.held = None;
+        self.resume();
         pending
     }
 }

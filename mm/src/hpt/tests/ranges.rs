@@ -435,6 +435,44 @@ fn a_framebuffer_is_cacheable_whatever_the_guest_says() {
     p.check().unwrap();
 }
 
+/// Who has begun to hide entries waits for all threads to leave the guest, or to turn VPM1 on; and who
+/// waits for him may be in a call of the guest's. So the one who waits turns it on first.
+#[test]
+fn who_waits_for_an_obligation_turns_vpm_on_first() {
+    use core::sync::atomic::Ordering::Relaxed;
+    let p = partition();
+    assert!(!p.needs_vpm());
+    let open = p.obligation();
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| p.obligation().flush());
+        while !p.needs_vpm() {
+            assert!(!waits.is_finished());
+            std::thread::yield_now();
+        }
+        while p.machine.pages.virtualized.load(Relaxed) == 0 {
+            std::thread::yield_now();
+        }
+        let _ = open.flush();
+        let _ = waits.join().unwrap();
+    });
+    assert!(!p.needs_vpm());
+    // A commit of a resize takes long.
+    let p = super::partition_with(
+        Backing::Eager,
+        HptConfig {
+            resize: HptOrder::new(19),
+            ..small(PageSize::P16M)
+        },
+        TlbieErrata::NONE,
+    );
+    assert_eq!(p.h_resize_hpt_prepare(0, 19), HcallStatus::SUCCESS);
+    let seen = core::cell::Cell::new(false);
+    let publish = |_| seen.set(p.needs_vpm());
+    p.h_resize_hpt_commit(0, 19, publish).unwrap();
+    assert!(seen.get());
+    assert!(!p.needs_vpm());
+}
+
 #[test]
 fn slots_do_not_overlap() {
     let (p, ..) = with_slots(Backing::Lazy);
