@@ -197,7 +197,7 @@ impl Runner {
             return true;
         }
         self.unload();
-        if seat.board() == Boarding::Aboard {
+        if seat.board(self.me) == Boarding::Aboard {
             let mut inside = seat.inside();
             if let Some(seated) = inside.as_mut()
                 && seat.is_for(self.me)

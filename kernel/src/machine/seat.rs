@@ -118,8 +118,8 @@ impl Seat {
     }
 
     /// By its thread: takes it aboard, if nobody holds it.
-    pub fn board(&self) -> Boarding {
-        self.hold.board()
+    pub fn board(&self, thread: &Thread) -> Boarding {
+        self.hold.board(thread.name())
     }
 
     /// By its thread: nothing of it is in the machine any more.
@@ -208,6 +208,7 @@ impl Seat {
         if let Some(seated) = self.inside().as_mut() {
             seated.first_entry = FirstEntry::Yes;
             seated.away = None;
+            seated.report = None;
         }
     }
 

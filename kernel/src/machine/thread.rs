@@ -149,6 +149,12 @@ impl Thread {
         }
     }
 
+    /// A name for it that is not 0.
+    pub fn name(&self) -> u32 {
+        // There are few threads.
+        u32::try_from(self.number).map_or(u32::MAX, |number| number + 1)
+    }
+
     /// What a guest's context must name to be on this thread.
     pub fn address(&self) -> u64 {
         core::ptr::from_ref(self).expose_provenance() as u64

@@ -9,7 +9,7 @@
 //! Each side stores its own word, then, after a full barrier, reads the other's. So one of the two
 //! sees the other, or both do.
 
-use super::sync::{AtomicBool, AtomicU32, Ordering, fence};
+use super::sync::{AtomicU32, Ordering, fence};
 
 /// Whether a virtual processor came aboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,14 +17,19 @@ use super::sync::{AtomicBool, AtomicU32, Ordering, fence};
 pub enum Boarding {
     /// It is aboard.
     Aboard,
-    /// Somebody holds it.
+    /// Somebody holds it, or another thread has it aboard.
     Held,
 }
+
+/// Not the name of any thread.
+const NOBODY: u32 = 0;
 
 /// Who has a virtual processor: its thread, or those who hold it.
 #[derive(Debug, Default)]
 pub struct Hold {
-    aboard: AtomicBool,
+    /// The thread that has it aboard, or [`NOBODY`]. Which one matters: a thread that was chosen
+    /// before the virtual processor was given to another must not take that one's word away.
+    aboard: AtomicU32,
     holds: AtomicU32,
 }
 
@@ -33,14 +38,19 @@ impl Hold {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            aboard: AtomicBool::new(false),
+            aboard: AtomicU32::new(NOBODY),
             holds: AtomicU32::new(0),
         }
     }
 
-    /// By its thread, which does not have it aboard, before it touches it.
-    pub fn board(&self) -> Boarding {
-        self.aboard.store(true, Ordering::Relaxed);
+    /// By a thread that does not have it aboard, before it touches it. `thread` is its name, not 0.
+    pub fn board(&self, thread: u32) -> Boarding {
+        let entered =
+            self.aboard
+                .compare_exchange(NOBODY, thread, Ordering::Acquire, Ordering::Relaxed);
+        if entered.is_err() {
+            return Boarding::Held;
+        }
         fence(Ordering::SeqCst);
         if self.holds.load(Ordering::Acquire) == 0 {
             Boarding::Aboard
@@ -50,9 +60,9 @@ impl Hold {
         }
     }
 
-    /// By its thread, when nothing of it is in the machine any more.
+    /// By the thread that has it aboard, when nothing of it is in the machine any more.
     pub fn alight(&self) {
-        self.aboard.store(false, Ordering::Release);
+        self.aboard.store(NOBODY, Ordering::Release);
     }
 
     /// Whether somebody waits for it, or works on it.
@@ -72,7 +82,7 @@ impl Hold {
     /// has done to it.
     #[must_use]
     pub fn is_ashore(&self) -> bool {
-        !self.aboard.load(Ordering::Acquire)
+        self.aboard.load(Ordering::Acquire) == NOBODY
     }
 
     /// Ends one [`Self::hold`]. Its thread must be rung for afterwards, in case it sleeps.
@@ -86,20 +96,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn one_thread_has_it_aboard() {
+        let hold = Hold::new();
+        assert_eq!(hold.board(1), Boarding::Aboard);
+        assert_eq!(hold.board(2), Boarding::Held);
+        hold.hold();
+        assert!(
+            !hold.is_ashore(),
+            "the second one took the first one's word away"
+        );
+        hold.alight();
+        assert!(hold.is_ashore());
+    }
+
+    #[test]
     fn it_comes_aboard_when_the_last_has_let_go() {
         let hold = Hold::new();
-        assert_eq!(hold.board(), Boarding::Aboard);
+        assert_eq!(hold.board(1), Boarding::Aboard);
         hold.hold();
         assert!(hold.is_held() && !hold.is_ashore());
         hold.hold();
         hold.alight();
         assert!(hold.is_ashore());
-        assert_eq!(hold.board(), Boarding::Held);
+        assert_eq!(hold.board(1), Boarding::Held);
         assert!(hold.is_ashore(), "who was held stays ashore");
         hold.let_go();
-        assert_eq!(hold.board(), Boarding::Held);
+        assert_eq!(hold.board(1), Boarding::Held);
         hold.let_go();
         assert!(!hold.is_held());
-        assert_eq!(hold.board(), Boarding::Aboard);
+        assert_eq!(hold.board(1), Boarding::Aboard);
     }
 }

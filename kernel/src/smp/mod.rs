@@ -28,5 +28,5 @@ pub const THREAD_BYTES: u64 = 128 << 10;
 
 /// What the protocols are made of; loom's own in the interleaving tests.
 mod sync {
-    pub(super) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+    pub(super) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 }

@@ -20,7 +20,7 @@ mod tlb_scope;
 
 /// What the protocols are made of, here.
 mod sync {
-    pub(super) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+    pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 }
 
 use bell::{Bell, Ring};
@@ -146,8 +146,8 @@ impl Vcpu {
     }
 
     /// Its thread: aboard once, if it is let.
-    fn run(&self) -> bool {
-        if self.hold.board() == Boarding::Held {
+    fn run(&self, name: u32) -> bool {
+        if self.hold.board(name) == Boarding::Held {
             return false;
         }
         self.touch();
@@ -171,12 +171,31 @@ fn loom_hold_against_its_thread() {
         let vcpu = Vcpu::new();
         let runner = Arc::clone(&vcpu);
         let runner = thread::spawn(move || {
-            runner.run();
-            runner.run();
+            runner.run(1);
+            runner.run(1);
         });
         vcpu.work_on();
         runner.join().unwrap();
-        assert!(vcpu.run(), "nobody holds it, and it does not come aboard");
+        assert!(vcpu.run(1), "nobody holds it, and it does not come aboard");
+    });
+}
+
+/// A thread that was chosen before the virtual processor was given to another one comes too late.
+#[test]
+fn loom_hold_with_a_thread_that_comes_late() {
+    check("hold, two threads", 3, || {
+        let vcpu = Vcpu::new();
+        let threads = [1, 2].map(|name| {
+            let runner = Arc::clone(&vcpu);
+            thread::spawn(move || {
+                runner.run(name);
+            })
+        });
+        vcpu.work_on();
+        for runner in threads {
+            runner.join().unwrap();
+        }
+        assert!(vcpu.run(1), "nobody holds it, and it does not come aboard");
     });
 }
 
