@@ -401,6 +401,14 @@ impl Inner {
         })
     }
 
+    /// Whether an account may have another frame, and if so, whether that is of its guaranteed part.
+    fn permits(&self, account: AccountId) -> Option<bool> {
+        let account = self.accounts.get(account.0)?;
+        let ours = account.used < account.guaranteed;
+        let there_is = ours || self.free > self.promised;
+        (account.used < account.limit && there_is).then_some(ours)
+    }
+
     /// Takes a free frame, whoever it is for.
     fn pop(&mut self) -> Option<(PoolFrame, u32)> {
         let index = match self.returned {
@@ -453,12 +461,8 @@ impl Share {
     /// Takes a frame, not zeroed.
     pub(crate) fn take(&self) -> Result<PoolFrame, NoFrame> {
         let mut inner = self.pool.0.lock();
-        let (free, promised) = (inner.free, inner.promised);
+        let ours = inner.permits(self.account).ok_or(NoFrame)?;
         let account = inner.accounts.get_mut(self.account.0).ok_or(NoFrame)?;
-        let ours = account.used < account.guaranteed;
-        if account.used >= account.limit || !ours && free <= promised {
-            return Err(NoFrame);
-        }
         account.used += 1;
         inner.promised -= u64::from(ours);
         // What is promised is free, so there is one.
@@ -546,6 +550,12 @@ impl Share {
         inner
             .index(at)
             .is_some_and(|index| inner.owner(index) == Owner::Account(self.account))
+    }
+
+    /// Whether the partition could have another frame at the moment.
+    #[must_use]
+    pub fn can_take(&self) -> bool {
+        self.pool.0.lock().permits(self.account).is_some()
     }
 
     /// Whether the partition has as many frames as it may: where it then lacks one, none that another

@@ -30,7 +30,7 @@ use penstock_arch::hash::PageSize;
 use penstock_arch::spr;
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::PIECE;
-use penstock_mm::pool::PoolCounts;
+use penstock_mm::pool::{PoolCounts, Share};
 
 /// How the last partition that ran came to its end.
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +146,7 @@ impl World {
             let done = match seat.take_report() {
                 Some(Next::Restart) => self.restart(place),
                 Some(Next::Control) => self.control(place),
-                Some(Next::Pause(reason)) => self.pause(place, reason),
+                Some(Next::Pause(reason)) => self.pause_by_itself(place, reason),
                 Some(Next::End(end)) => self.end(place, end),
                 Some(Next::Enter | Next::Drain | Next::Cede) | None => Ok(()),
             };
@@ -273,6 +273,26 @@ impl World {
                 self.end(place, End::Failed)
             }
         }
+    }
+
+    /// The guest at `place` cannot go on for now. Where the operator has held or ended it meanwhile, that
+    /// stands: when it runs again it tries again what it tried.
+    fn pause_by_itself(&mut self, place: usize, reason: PauseReason) -> Result<(), String> {
+        let state = self.slots.get(place).map(|slot| slot.state);
+        if state != Some(PartitionState::Running) {
+            return Ok(());
+        }
+        self.pause(place, reason)?;
+        // Memory may have come back between its trying and its being held, when nobody knew of it.
+        let share = self
+            .slots
+            .get(place)
+            .and_then(|slot| slot.guest.as_ref())
+            .and_then(|guest| guest.occupied.partition().mmu.memory().share());
+        if reason.ends_with_memory() && share.is_some_and(Share::can_take) {
+            self.resume(place);
+        }
+        Ok(())
     }
 
     /// Holds the partition at `place`.
@@ -476,7 +496,13 @@ fn count(of: impl Iterator) -> u32 {
 fn provoke(guest: &create::Guest, trouble: Trouble) -> Result<(), String> {
     match trouble {
         Trouble::Backing => {
-            let mmu = &guest.occupied.partition().mmu;
+            let partition = guest.occupied.partition();
+            if partition.exploited.is_some() {
+                return Err(String::from(
+                    "the interrupt controller writes to its memory, which cannot be moved",
+                ));
+            }
+            let mmu = &partition.mmu;
             if mmu.memory().ram().largest() != PageSize::P16M {
                 return Err(String::from("its guest has no pages larger than 64 KiB"));
             }

@@ -61,10 +61,10 @@ fn guaranteed_parts_can_always_be_had() {
     let frames: Vec<_> = core::iter::from_fn(|| greedy.take().ok()).collect();
     // Seven of ten: three are the other's.
     assert_eq!(frames.len(), 7);
-    assert!(!greedy.is_at_limit());
+    assert!(!greedy.is_at_limit() && !greedy.can_take() && modest.can_take());
     let others: Vec<_> = core::iter::from_fn(|| modest.take().ok()).collect();
     assert_eq!(others.len(), 3);
-    assert!(modest.is_at_limit());
+    assert!(modest.is_at_limit() && !modest.can_take());
     assert_eq!(pool.counts().free, 0);
     // What the modest one gives back is still its own.
     modest.give_back(&others[0], &proof());
