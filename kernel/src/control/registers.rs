@@ -143,7 +143,14 @@ pub(super) fn write<P: Platform>(
     for spr in state.used_sprs() {
         let number = spr.number.get();
         if let Some(known) = guest_sprs(processor).find(|known| known.numbers()[0] == number) {
-            parked.set_spr(known, spr.value.get());
+            let value = spr.value.get();
+            parked.set_spr(
+                known,
+                match known {
+                    VcpuSpr::Ppr => permitted_priority(value),
+                    _ => value,
+                },
+            );
         }
     }
     if let Some(vectors) = vectors {
@@ -156,6 +163,18 @@ const fn bad(offset: usize) -> TargetError {
     TargetError::Record(RecordError::new(offset, Reason::Value))
 }
 
+/// PPR as a guest could have set it: a thread priority that only the hypervisor may choose, or none,
+/// is the ordinary one (Power ISA 3.0B, Book II, Program Priority Registers).
+const fn permitted_priority(ppr: u64) -> u64 {
+    const SHIFT: u32 = 50;
+    const PRIORITY: u64 = 7 << SHIFT;
+    const MEDIUM: u64 = 4 << SHIFT;
+    match (ppr & PRIORITY) >> SHIFT {
+        0 | 7 => (ppr & !PRIORITY) | MEDIUM,
+        _ => ppr,
+    }
+}
+
 fn areas<P: Platform>(vcpu: &Vcpu<'_, P>, state: &VcpuState) -> Result<VcpuAreas, TargetError> {
     let wanted = [
         [state.vpa, state.vpa_bytes],
@@ -164,13 +183,16 @@ fn areas<P: Platform>(vcpu: &Vcpu<'_, P>, state: &VcpuState) -> Result<VcpuAreas
     ];
     let mut memory = GuestRam(vcpu.partition.mmu.memory());
     let wanted = wanted.map(|area| area.map(U64::get));
-    vcpu.areas
-        .with_areas(wanted, &mut memory)
-        .map_err(|kind| match kind {
-            AreaKind::Vpa => bad(offset_of!(VcpuState, vpa)),
-            AreaKind::SlbShadow => bad(offset_of!(VcpuState, slb_shadow)),
-            AreaKind::DispatchLog => bad(offset_of!(VcpuState, dispatch_log)),
-        })
+    let made = vcpu.areas.with_areas(wanted, &mut memory);
+    if memory.0.was_short() {
+        // An area's memory has no frame at the moment.
+        return Err(TargetError::Busy);
+    }
+    made.map_err(|kind| match kind {
+        AreaKind::Vpa => bad(offset_of!(VcpuState, vpa)),
+        AreaKind::SlbShadow => bad(offset_of!(VcpuState, slb_shadow)),
+        AreaKind::DispatchLog => bad(offset_of!(VcpuState, dispatch_log)),
+    })
 }
 
 /// The offset of the field that is wrong, where one is.
@@ -204,5 +226,18 @@ fn write_vectors(to: &mut penstock_arch::switch::VectorState, from: &VectorState
             } else {
                 u128::from(low(old))
             };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::permitted_priority;
+
+    #[test]
+    fn a_priority_is_one_that_guests_may_choose() {
+        for (given, expected) in [(0, 4), (1, 1), (2, 2), (4, 4), (6, 6), (7, 4)] {
+            assert_eq!(permitted_priority(given << 50), expected << 50);
+        }
+        assert_eq!(permitted_priority(u64::MAX), !(3 << 50));
     }
 }

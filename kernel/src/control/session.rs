@@ -388,7 +388,10 @@ impl Session {
             }
         };
         match ready.resume(target) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.drop_cursor = 0;
+                Ok(())
+            }
             Err((ready, error)) => {
                 self.hold = Hold::Runnable(ready);
                 Err(error)
@@ -449,6 +452,14 @@ impl Session {
         }
         self.log_holder = (self.logged != 0).then_some(who);
         Ok(())
+    }
+
+    /// Lets go of a partition that stays as it is: whoever suspends it next is its holder, with what was
+    /// left to commit.
+    pub fn release(&mut self, who: Holder) {
+        if self.holder() == Some(who) {
+            self.set_holder(None);
+        }
     }
 
     /// `who` is gone. Its readers and its log are closed. A partition that it holds stays halted,

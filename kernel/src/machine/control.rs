@@ -10,9 +10,9 @@ use super::seat::{self, Seat};
 use super::slot::{Away, Slot};
 use super::world::World;
 use crate::config::Authority;
-use crate::console::GuestId;
+use crate::console::{Admission, GuestId, Suppressed};
 use crate::control::partition::{Activity, Definition, Target, with_target};
-use crate::control::{Controlled, Holder, partition};
+use crate::control::{ControlError, Controlled, Holder, partition};
 use crate::hcall::control::{answer_control, control_call};
 use crate::lifecycle::PartitionState;
 use crate::platform::Platform;
@@ -115,9 +115,13 @@ impl World {
             // A number that nobody has is refused by whoever is asked.
             .unwrap_or(place);
         let by = caller.partition();
-        let reply = self.with_target(about, |target| target.serve(&call, Some(by)))?;
+        let served = self.with_target(about, |target| target.serve(&call, Some(by)));
+        let (reply, result) = match served {
+            Ok(reply) => (reply, Ok(())),
+            Err(stuck) => (ControlError::Hardware.into(), Err(stuck)),
+        };
         caller.with(|vcpu| answer_control(vcpu, &reply));
-        Ok(())
+        result
     }
 
     /// The operator lets a partition go on that a tool has left behind.
@@ -128,7 +132,10 @@ impl World {
         let back = self.with_target(place, |target| {
             let mut session = target.session().lock();
             session.suspend(target, Holder::Operator)?;
-            session.resume(target, Holder::Operator)
+            session
+                .resume(target, Holder::Operator)
+                // What a tool has left to commit is for the next tool to see to.
+                .inspect_err(|_| session.release(Holder::Operator))
         })?;
         let Some(slot) = self.slots.get(place) else {
             return Ok(());
@@ -155,24 +162,33 @@ impl World {
         if slot.configuration.authority != Authority::Control {
             return;
         }
+        let complaints = slot.guest.as_ref().map(|guest| guest.occupied.clone());
         for slot in &mut self.slots {
-            abandon(slot, who);
+            if abandon(slot, who)
+                && let Some(tool) = &complaints
+                && let Admission::Print { suppressed } = tool
+                    .partition()
+                    .complaints
+                    .lock()
+                    .admit(Hardware::timebase())
+            {
+                log::warn!(
+                    "{}: the tool that holds it is gone{}",
+                    slot.configuration.name,
+                    Suppressed(suppressed)
+                );
+            }
         }
     }
 }
 
-fn abandon(slot: &mut Slot, who: GuestId) {
+/// Whether the tool held it.
+fn abandon(slot: &mut Slot, who: GuestId) -> bool {
     let who = Holder::Partition(who);
-    let left = lend(slot, None, |target| {
+    lend(slot, None, |target| {
         let mut session = target.session().lock();
         let held = session.is_held_by(who);
         session.abandon(target, who);
         held
-    });
-    if left {
-        log::warn!(
-            "{}: the tool that holds it is gone",
-            slot.configuration.name
-        );
-    }
+    })
 }

@@ -3,6 +3,7 @@
 //! waits; then it goes on, if it went before.
 
 use super::{Progress, Step, Stop, StreamStore, buffer, call, patient, plain};
+use crate::control::Holder;
 use crate::control::error::{ControlError, Reason, RecordError};
 use crate::control::function::Function;
 use crate::control::records::{self, BYTE_ORDER_BIG, Record, StreamChunk};
@@ -176,7 +177,7 @@ impl<S: StreamStore> Reload<S> {
     }
 
     /// Before the table was dropped, nothing is lost and the partition goes on. After that it stays
-    /// suspended: whoever knows how may save it.
+    /// suspended, and nobody holds it: whoever knows how may save it.
     pub(super) fn end<T: Controlled>(&mut self, target: &T, out: &mut dyn Write) -> fmt::Result {
         match self.phase {
             Phase::Suspend => self.resume(target),
@@ -189,10 +190,17 @@ impl<S: StreamStore> Reload<S> {
             // Nothing is dropped yet.
             Phase::Drop(0) => self.resume(target),
             Phase::Drop(_) | Phase::Open | Phase::Write { .. } => {
+                if let Phase::Write { .. } = self.phase {
+                    patient(target, Function::StreamClose, [WRITER, 0, 0]);
+                }
+                target.session().lock().release(Holder::Operator);
                 let name = target.name();
                 writeln!(out, "{name}: stays suspended, its page table is not whole")?;
             }
-            Phase::Finish => writeln!(out, "{}: stays suspended", target.name())?,
+            Phase::Finish => {
+                target.session().lock().release(Holder::Operator);
+                writeln!(out, "{}: stays suspended", target.name())?;
+            }
         }
         Ok(())
     }

@@ -298,6 +298,11 @@ fn a_reload_that_does_not_end_leaves_a_whole_table_or_a_suspended_partition() {
             State::Dirty | State::Runnable => {
                 assert!(!running);
                 assert!(out.contains("fake-2: stays suspended"), "{steps}: {out}");
+                // A tool may see to it.
+                let mut session = target.session().lock();
+                assert!(session.writer.is_none(), "{steps}");
+                let tool = Holder::Partition(GuestId(1));
+                assert_eq!(session.suspend(&target, tool), Ok(()), "{steps}");
             }
             other => panic!("{steps}: {other:?}"),
         }

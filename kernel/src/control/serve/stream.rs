@@ -109,6 +109,8 @@ impl<T: Controlled> Context<'_, T> {
         if self.session.writer.is_some() {
             return Err(ControlError::State);
         }
+        // What was dropped so far is no longer so.
+        self.session.drop_cursor = 0;
         self.session.writer = Some(Writer {
             order,
             offset: 0,

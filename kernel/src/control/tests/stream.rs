@@ -308,6 +308,13 @@ fn a_torn_table_cannot_be_committed() {
     tools.plain(Function::Commit, &[]).is(&[]);
     // Half an empty table.
     tools.plain(Function::HptDrop, &[0]).is(&[4096]);
+    // A stream may put entries back where they were dropped: then it is to be begun again.
+    tools.open(open_flags::WRITE, WRITER);
+    tools.plain(Function::StreamClose, &[WRITER]).is(&[]);
+    tools
+        .plain(Function::HptDrop, &[4096])
+        .refused(HcallStatus::P5);
+    tools.plain(Function::HptDrop, &[0]).is(&[4096]);
     refused(&mut tools);
     tools
         .plain(Function::HptDrop, &[8192])
