@@ -17,6 +17,7 @@ pub mod hash;
 pub mod regs;
 pub mod switch;
 pub mod tlb;
+pub mod wait;
 
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;

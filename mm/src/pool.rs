@@ -23,7 +23,7 @@ use crate::real::{PIECE, PoolFrame, RealArray};
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use penstock_arch::addr::HostReal;
-use spin::Mutex;
+use penstock_arch::wait::Mutex;
 
 /// Partitions that can have an account.
 pub const ACCOUNTS: usize = 64;

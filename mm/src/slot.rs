@@ -17,6 +17,7 @@ use crate::real::{PIECE, PIECES_PER_BLOCK, Piece, PieceTable, RealArray, Span};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use penstock_arch::addr::GuestReal;
 use penstock_arch::hash::PageSize;
+use penstock_arch::wait;
 
 /// Bytes of a granule: the smallest page.
 pub const GRANULE: u64 = PageSize::P4K.bytes();
@@ -310,8 +311,8 @@ impl Slot {
                 return Ok(());
             }
             if piece.has(Piece::BUSY) {
-                // Another processor of the hypervisor is at it, and nothing can stop it.
-                core::hint::spin_loop();
+                // Another processor of the hypervisor is at it.
+                wait::relax();
                 continue;
             }
             let claimed = piece.get() | Piece::BUSY;

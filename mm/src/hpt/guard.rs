@@ -13,6 +13,7 @@ use super::table::Entry;
 use crate::page_ops::Machine;
 use arrayvec::ArrayVec;
 use penstock_arch::hash::{GuestHpteR, GuestHpteV, HpteIndex, HpteR, HpteV, TlbieRb};
+use penstock_arch::wait;
 
 /// Entries that a batch of invalidations takes where its owner says nothing else: what
 /// H_BULK_REMOVE has.
@@ -114,7 +115,7 @@ impl<M: Machine> HashMmu<M> {
 fn wait_for_lock(entry: Entry<'_>) {
     loop {
         while entry.is_locked() {
-            core::hint::spin_loop();
+            wait::relax();
         }
         if entry.try_lock() {
             return;

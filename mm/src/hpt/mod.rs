@@ -68,8 +68,8 @@ mod watch;
 
 /// What `ring` and `veil` are made of; the model checker of `tests/interleavings` has its own.
 mod sync {
-    pub(super) use core::hint::spin_loop;
     pub(super) use core::sync::atomic::{AtomicU64, Ordering, fence};
+    pub(super) use penstock_arch::wait::relax as spin_loop;
 }
 
 pub use access::MemoryAccess;
@@ -93,6 +93,7 @@ use crate::status::HcallStatus;
 use core::sync::atomic::{AtomicBool, Ordering};
 use penstock_arch::addr::HostReal;
 use penstock_arch::hash::{GuestHpteR, HpteIndex, HpteR, Lpid, PageSize, Pate};
+use penstock_arch::wait;
 
 /// The size of a table: binary logarithm of its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -236,7 +237,7 @@ pub struct HashMmu<M: Machine> {
     /// The spare is in use. Both stay owned as long as the partition is, so whoever has read this
     /// just before it changed goes to the wrong table, but never to memory of others.
     on_spare: AtomicBool,
-    resize: spin::Mutex<Resize<resize::Pending>>,
+    resize: wait::Mutex<Resize<resize::Pending>>,
     /// What changed of the table in use, for those who read it as a stream.
     changes: ChangeLog,
     memory: GuestMemory<M>,
@@ -319,7 +320,7 @@ impl<M: Machine> HashMmu<M> {
             first_order: config.order,
             spare,
             on_spare: AtomicBool::new(false),
-            resize: spin::Mutex::new(Resize::new(limit)),
+            resize: wait::Mutex::new(Resize::new(limit)),
             changes,
             memory,
             lpid,

@@ -25,6 +25,7 @@ use crate::slot::{GRANULE, Slot};
 use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
 use penstock_arch::hash::{HpteIndex, PageSize, TlbieRb};
+use penstock_arch::wait;
 
 /// Entries that are invalidated one by one; above, one invalidation of the partition replaces them.
 pub const FLUSH_ALL_ABOVE: usize = 32;
@@ -161,23 +162,18 @@ impl<M: Machine> HashMmu<M> {
         }
     }
 
-    /// Whoever has the lock may be about to hide entries, and wait until no thread is in the guest
-    /// without VPM1. In a call of the guest's, that is this thread: so it turns its VPM1 on before it
-    /// waits.
     #[cold]
     fn wait_for_obligation(&self) {
-        self.veil_more(1);
         while self.range_lock.swap(true, Ordering::Acquire) {
             while self.range_lock.load(Ordering::Relaxed) {
-                core::hint::spin_loop();
+                wait::relax();
             }
         }
-        self.veil_less(1);
     }
 
     fn wait_for(&self, index: HpteIndex) {
         while self.table().entry(index).is_locked() {
-            core::hint::spin_loop();
+            wait::relax();
         }
     }
 

@@ -19,6 +19,7 @@ use penstock_arch::hash::{
     GuestHpteR, GuestHpteV, HPTES_PER_GROUP, HpteIndex, HpteR, HpteV, PageEncoding, VRMA_SEGMENT,
     VRMA_VSID, pteg_hash,
 };
+use penstock_arch::wait;
 
 /// The slot of a group that real mode pages are entered into.
 const VRMA_SLOT: u64 = HPTES_PER_GROUP - 1;
@@ -75,7 +76,7 @@ impl<M: Machine> HashMmu<M> {
     #[cold]
     pub(super) fn repair_vrma(&self, at: GuestReal, is_there: impl Fn() -> bool) -> Repair {
         while self.vrma_repair.swap(true, Ordering::Acquire) {
-            core::hint::spin_loop();
+            wait::relax();
         }
         let repair = if is_there() {
             Repair::Done

@@ -42,7 +42,7 @@ mod tests;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use penstock_arch::addr::{GuestReal, HostReal};
-use spin::Mutex;
+use penstock_arch::wait::Mutex;
 
 use crate::error::HcallError;
 use crate::ids::{Lisn, ServerNumber};

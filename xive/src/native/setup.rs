@@ -7,7 +7,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU64};
 
 use penstock_arch::addr::HostReal;
-use spin::Mutex;
+use penstock_arch::wait::Mutex;
 
 use crate::error::SetupError;
 use crate::fw::{FirmwareError, IrqConfig, QueueFlags, VpFlags, XiveFirmware, XiveMmio, settled};

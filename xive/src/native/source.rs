@@ -8,7 +8,7 @@
 //! the level.
 
 use penstock_arch::addr::HostReal;
-use spin::{Mutex, MutexGuard};
+use penstock_arch::wait::{Mutex, MutexGuard};
 
 use crate::error::SetupError;
 use crate::esb::{EsbPair, Pq, offset};

@@ -12,7 +12,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use penstock_arch::addr::{GuestReal, HostReal};
-use spin::{Mutex, MutexGuard};
+use penstock_arch::wait::{Mutex, MutexGuard};
 
 use crate::fw::XiveMmio;
 use crate::ids::{ServerNumber, VpId};

@@ -25,7 +25,7 @@ mod rtas;
 mod tests;
 
 use penstock_arch::addr::HostReal;
-use spin::Mutex;
+use penstock_arch::wait::Mutex;
 
 use crate::error::SetupError;
 use crate::esb::{EsbPair, Pq};
