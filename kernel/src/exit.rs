@@ -21,7 +21,7 @@ impl LightExit {
     pub const REBOOT: Self = Self(3);
     /// The console's ring is full: drain it before the guest tries again.
     pub const DRAIN_CONSOLE: Self = Self(4);
-    /// The last virtual processor stopped itself.
+    /// The virtual processor stopped itself.
     pub const STOP_SELF: Self = Self(5);
     /// A page that the guest was promised has lost its backing: the partition stops.
     pub const BACKING_TOO_SMALL: Self = Self(6);
@@ -29,6 +29,11 @@ impl LightExit {
     pub const CONTROL: Self = Self(7);
     /// The partition's pool has no frame for what the guest tried, and will try again.
     pub const NO_FRAME: Self = Self(8);
+
+    /// The virtual processor lets others run (H_CONFER).
+    pub const CONFER: Self = Self(9);
+    /// The virtual processor waits for a prod (H_JOIN, H_CONFER to itself).
+    pub const JOIN: Self = Self(10);
 
     /// As the entry code wants it. Values are below 0x100, the first vector.
     #[must_use]
@@ -48,7 +53,7 @@ pub enum GuestExit {
     Reboot,
     /// Output waits.
     DrainConsole,
-    /// RTAS stop-self by the last virtual processor.
+    /// RTAS stop-self.
     StopSelf,
     /// A page's backing is smaller than the page.
     BackingTooSmall,
@@ -56,6 +61,10 @@ pub enum GuestExit {
     Control,
     /// The pool has no frame.
     NoFrame,
+    /// H_CONFER.
+    Confer,
+    /// H_JOIN.
+    Join,
     /// System reset taken from the guest.
     SystemReset,
     /// Machine check taken from the guest.
@@ -93,6 +102,8 @@ impl GuestExit {
             6 => Self::BackingTooSmall,
             7 => Self::Control,
             8 => Self::NoFrame,
+            9 => Self::Confer,
+            10 => Self::Join,
             0x100 => Self::SystemReset,
             0x200 => Self::MachineCheck,
             0x500 => Self::External,
@@ -130,11 +141,13 @@ impl GuestExit {
             Self::BackingTooSmall => 16,
             Self::Control => 17,
             Self::NoFrame => 18,
+            Self::Confer => 19,
+            Self::Join => 20,
         }
     }
 
     /// Names in the order of [`GuestExit::index`].
-    pub const NAMES: [&'static str; 19] = [
+    pub const NAMES: [&'static str; 21] = [
         "cede",
         "power-off",
         "reboot",
@@ -154,6 +167,8 @@ impl GuestExit {
         "backing-too-small",
         "control",
         "no-frame",
+        "confer",
+        "join",
     ];
 }
 
@@ -172,6 +187,8 @@ mod tests {
             (LightExit::BACKING_TOO_SMALL, GuestExit::BackingTooSmall),
             (LightExit::CONTROL, GuestExit::Control),
             (LightExit::NO_FRAME, GuestExit::NoFrame),
+            (LightExit::CONFER, GuestExit::Confer),
+            (LightExit::JOIN, GuestExit::Join),
         ] {
             assert!(light.get() < 0x100);
             assert_eq!(GuestExit::decode(light.get()), exit);

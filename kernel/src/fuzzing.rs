@@ -231,7 +231,7 @@ impl Guest {
     fn shadowed_segments(&self) -> std::vec::Vec<(u64, u64)> {
         let vcpu = &self.0.vcpu;
         let mut memory = crate::rtas_memory::GuestRam(vcpu.partition.mmu.memory());
-        let entries = vcpu.areas.slb_shadow_entries(&mut memory);
+        let entries = vcpu.processor.areas.lock().slb_shadow_entries(&mut memory);
         entries
             .into_iter()
             .map(|(vsid, esid)| (esid, vsid))

@@ -22,6 +22,7 @@ pub mod occupied;
 pub mod partition;
 pub mod platform;
 pub mod presentation;
+pub mod processor;
 pub mod rtas;
 pub mod rtas_memory;
 pub mod schedule;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A partition together with the virtual processor that borrows from it.
+//! A partition together with the virtual processors that borrow from it.
 //!
 //! The light handlers get at the partition and the presenter by plain references in [`Vcpu`]: an
 //! hcall has no instruction to spare for a count or an index. Yet a partition must end while
-//! others live on. So the two are owned as one here, and the virtual processor is only lent to
+//! others live on. So they are owned as one here, and a virtual processor is only lent to
 //! closures that cannot know for how long: no reference to the partition gets out, and none to
 //! anything else gets in.
 
@@ -18,15 +18,15 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use spin::Mutex;
 
-/// A partition with its virtual processor, which is behind a lock: the thread that runs it holds that
-/// while it is in the guest. The partition can be looked at meanwhile.
+/// A partition with its virtual processors, each of which is behind a lock: the thread that runs it
+/// holds that while it is in the guest. The partition can be looked at meanwhile.
 ///
 /// What is lent can be used:
 ///
 /// ```
 /// use penstock_kernel::{occupied::Occupied, platform::Platform};
-/// fn count<P: Platform>(occupied: &Occupied<P>) -> usize {
-///     occupied.with(|vcpu| vcpu.partition.name.len())
+/// fn count<P: Platform>(occupied: &Occupied<P>) -> Option<usize> {
+///     occupied.with(0, |vcpu| vcpu.partition.name.len())
 /// }
 /// ```
 ///
@@ -34,8 +34,8 @@ use spin::Mutex;
 ///
 /// ```compile_fail
 /// use penstock_kernel::{occupied::Occupied, partition::Partition, platform::Platform};
-/// fn keep<P: Platform>(occupied: &Occupied<P>) -> &Partition<P> {
-///     occupied.with(|vcpu| vcpu.partition)
+/// fn keep<P: Platform>(occupied: &Occupied<P>) -> Option<&Partition<P>> {
+///     occupied.with(0, |vcpu| vcpu.partition)
 /// }
 /// ```
 ///
@@ -44,17 +44,17 @@ use spin::Mutex;
 /// ```compile_fail
 /// use penstock_kernel::{occupied::Occupied, platform::Platform};
 /// fn mix<P: Platform>(one: &Occupied<P>, other: &Occupied<P>) {
-///     one.with(|a| other.with(|b| a.partition = b.partition));
+///     one.with(0, |a| other.with(0, |b| a.partition = b.partition));
 /// }
 /// ```
 pub struct Occupied<P: Platform> {
-    /// Borrows from `partition`, and is dropped before it.
-    vcpu: ManuallyDrop<Box<Mutex<Vcpu<'static, P>>>>,
+    /// All of them; there is at least one. They borrow from `partition`, and are dropped before it.
+    vcpus: ManuallyDrop<Box<[Mutex<Vcpu<'static, P>>]>>,
     /// Owned; a plain pointer, since a box must not be moved while it is borrowed from.
     partition: NonNull<Partition<P>>,
 }
 
-// SAFETY: the pointer owns a partition, of which only shared references are given out, and the virtual
+// SAFETY: the pointer owns a partition, of which only shared references are given out, and each virtual
 // processor is behind a lock.
 unsafe impl<P: Platform> Send for Occupied<P>
 where
@@ -71,22 +71,25 @@ where
 }
 
 impl<P: Platform> Occupied<P> {
-    /// The partition with a virtual processor that has never run.
+    /// The partition with its virtual processors, which have never run.
     ///
     /// # Errors
-    /// The partition, where it has no presenter for one.
+    /// The partition, where it lacks a presenter for one, or has none.
     pub fn new(partition: Box<Partition<P>>) -> Result<Self, Box<Partition<P>>> {
         let pointer = NonNull::from(Box::leak(partition));
         // SAFETY: just leaked; it lives until `into_partition` or `drop`, which first drop the
-        // only holder of this reference, and it is never borrowed mutably.
+        // only holders of this reference, and it is never borrowed mutably.
         let shared: &'static Partition<P> = unsafe { pointer.as_ref() };
-        match shared.presentation(0) {
-            Some(presenter) => Ok(Self {
-                vcpu: ManuallyDrop::new(Box::new(Mutex::new(Vcpu::new(shared, presenter)))),
+        let vcpus: Option<Box<[_]>> = (0..shared.vcpus)
+            .map(|server| Vcpu::new(shared, server).map(Mutex::new))
+            .collect();
+        match vcpus {
+            Some(vcpus) if !vcpus.is_empty() => Ok(Self {
+                vcpus: ManuallyDrop::new(vcpus),
                 partition: pointer,
             }),
             // SAFETY: the reference ends here, and nobody else has one.
-            None => Err(unsafe { Box::from_raw(pointer.as_ptr()) }),
+            _ => Err(unsafe { Box::from_raw(pointer.as_ptr()) }),
         }
     }
 
@@ -97,18 +100,31 @@ impl<P: Platform> Occupied<P> {
         unsafe { self.partition.as_ref() }
     }
 
-    /// Lends the virtual processor, once nobody else has it.
-    pub fn with<R>(&self, borrower: impl for<'p> FnOnce(&mut Vcpu<'p, P>) -> R) -> R {
-        borrower(&mut self.vcpu.lock())
+    /// Lends the virtual processor with this number, once nobody else has it; `None` where there is no
+    /// such one.
+    pub fn with<R>(
+        &self,
+        server: usize,
+        borrower: impl for<'p> FnOnce(&mut Vcpu<'p, P>) -> R,
+    ) -> Option<R> {
+        let vcpu = self.vcpus.get(server)?;
+        Some(borrower(&mut vcpu.lock()))
     }
 
-    /// The partition alone; the virtual processor is gone.
+    /// Lends each of them, one after the other, once nobody else has it.
+    pub fn for_each(&self, mut borrower: impl for<'p> FnMut(&mut Vcpu<'p, P>)) {
+        for vcpu in self.vcpus.iter() {
+            borrower(&mut vcpu.lock());
+        }
+    }
+
+    /// The partition alone; the virtual processors are gone.
     #[must_use]
     pub fn into_partition(self) -> Box<Partition<P>> {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: nothing uses it afterwards: `this` is not dropped.
-        unsafe { ManuallyDrop::drop(&mut this.vcpu) };
-        // SAFETY: leaked in `new`, and the last reference went with the virtual processor: `with`
+        unsafe { ManuallyDrop::drop(&mut this.vcpus) };
+        // SAFETY: leaked in `new`, and the last reference went with the virtual processors: `with`
         // let none out, and those of the other methods end before `self` can be given up.
         unsafe { Box::from_raw(this.partition.as_ptr()) }
     }
@@ -117,7 +133,7 @@ impl<P: Platform> Occupied<P> {
 impl<P: Platform> Drop for Occupied<P> {
     fn drop(&mut self) {
         // SAFETY: nothing uses it afterwards.
-        unsafe { ManuallyDrop::drop(&mut self.vcpu) };
+        unsafe { ManuallyDrop::drop(&mut self.vcpus) };
         // SAFETY: as in `into_partition`.
         drop(unsafe { Box::from_raw(self.partition.as_ptr()) });
     }
@@ -126,6 +142,7 @@ impl<P: Platform> Drop for Occupied<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::processor::Start;
     use crate::testing::{FakePlatform, RigOptions, make_partition};
     use penstock_arch::addr::GuestReal;
 
@@ -134,12 +151,17 @@ mod tests {
         let mut parts = make_partition(RigOptions::default());
         let before = parts.free_before;
         let occupied = Occupied::<FakePlatform>::new(parts.partition).ok().unwrap();
-        occupied.with(|vcpu| {
-            vcpu.set_start_state(GuestReal::new(0x100), GuestReal::new(0x200));
-            vcpu.exits[0] += 1;
-        });
-        assert_eq!(occupied.with(|vcpu| vcpu.ctx.pc), 0x100);
-        assert_eq!(occupied.with(|vcpu| vcpu.exits[0]), 1);
+        occupied
+            .with(0, |vcpu| {
+                vcpu.begin(Start {
+                    entry: GuestReal::new(0x100),
+                    r3: 0x200,
+                });
+                vcpu.exits[0] += 1;
+            })
+            .unwrap();
+        assert_eq!(occupied.with(0, |vcpu| vcpu.ctx.pc).unwrap(), 0x100);
+        assert_eq!(occupied.with(0, |vcpu| vcpu.exits[0]).unwrap(), 1);
         assert_eq!(occupied.partition().name, "test");
         let partition = occupied.into_partition();
         assert!(parts.frames.left() < before);
@@ -151,12 +173,21 @@ mod tests {
     fn moving_it_moves_neither_of_the_two() {
         let parts = make_partition(RigOptions::default());
         let occupied = Occupied::<FakePlatform>::new(parts.partition).ok().unwrap();
-        let at = occupied.with(|vcpu| (&raw const *vcpu.partition).addr());
+        let at = occupied
+            .with(0, |vcpu| (&raw const *vcpu.partition).addr())
+            .unwrap();
         let mut list = alloc::vec![occupied];
         let back = list.remove(0);
-        assert_eq!(back.with(|vcpu| (&raw const *vcpu.partition).addr()), at);
+        assert_eq!(
+            back.with(0, |vcpu| (&raw const *vcpu.partition).addr())
+                .unwrap(),
+            at
+        );
         assert_eq!((&raw const *back.partition()).addr(), at);
-        assert_eq!(back.with(|vcpu| vcpu.presenter.server().get()), 0);
+        assert_eq!(
+            back.with(0, |vcpu| vcpu.presenter.server().get()).unwrap(),
+            0
+        );
     }
 
     #[test]

@@ -2,25 +2,27 @@
 //! A partition: memory, hashed page table, interrupts, console, firmware state.
 //!
 //! Built once from its node in the partition tree and never moved. What changes while its
-//! virtual processor runs is atomic (page table, rings, interrupt presenter) or behind a lock.
-//! Lock order: its seat on a thread (`machine/seat.rs`), the virtual processor
+//! virtual processors run is atomic (page table, rings, interrupt presenters) or behind a lock.
+//! Lock order: a seat on a thread (`machine/seat.rs`), the virtual processor in it
 //! ([`crate::occupied`]), a session of the control interface and `control`, which calls only try,
-//! then `streams`, then `rtas`, then `complaints`, then the console's multiplexer (inside the log).
-//! Other threads read the partition while its virtual processor runs.
+//! then `streams`, then `rtas`, then the census of `processors`, then the areas of one of them, then
+//! `complaints`, then the console's multiplexer (inside the log).
+//! Other threads read the partition while its virtual processors run.
 
 use crate::console::{GuestId, InputRing, OutputRing, RateLimit};
 use crate::control::{ControlPort, Streams};
 use crate::hcall::UndefinedFlags;
 use crate::platform::Platform;
 use crate::presentation::Exploited;
+use crate::processor::Processors;
 use crate::rtas::{PartitionFacts, Rtas};
 use alloc::boxed::Box;
 use alloc::string::String;
 use arrayvec::ArrayVec;
+use penstock_arch::wait::Mutex;
 use penstock_boot::bootinfo::{MAX_PAGE_SIZES, SegmentPageSize};
 use penstock_mm::hpt::HashMmu;
 use penstock_xive::{Lisn, Presenter, Source, Sources};
-use spin::Mutex;
 
 /// Guest interrupt numbers of devices begin here; below are inter-processor interrupts (design
 /// decision 9).
@@ -61,6 +63,8 @@ pub struct Partition<P: Platform> {
     pub output: OutputRing,
     /// What was typed for it.
     pub input: InputRing,
+    /// What its virtual processors know of each other.
+    pub processors: Processors,
     /// Run-time abstraction services.
     pub rtas: Mutex<Rtas>,
     /// Virtual processors configured.

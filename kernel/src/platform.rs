@@ -4,6 +4,7 @@
 //! All of it is static: a platform is a type, chosen once where the hypervisor is put together.
 //! On the machine it is `machine::Hardware`, in tests a recording stand-in.
 
+use crate::console::GuestId;
 use penstock_arch::hash::{Lpid, Pate};
 use penstock_arch::regs::{Lpcr, Processor};
 use penstock_xive::{QueueMemory, XiveFirmware, XiveMmio};
@@ -75,6 +76,9 @@ pub trait Platform: Sized + 'static {
     fn set_partition_entry(lpid: Lpid, pate: Option<Pate>);
     /// A random number of the hardware's generator.
     fn random() -> Option<u64>;
+    /// Gets the attention of the thread that runs a virtual processor, after something was left for it
+    /// to find: it looks at the virtual processor before it enters the guest again, or sleeps on.
+    fn ring(partition: GuestId, server: u32);
     /// Ticks until the guest's decrementer expires; zero or less where it has.
     fn decrementer() -> i64;
 }

@@ -13,6 +13,7 @@ use crate::partition::{
 };
 use crate::platform::{GuestRegister, HDSISR_CANARY, Platform, StorageFaultRegisters};
 use crate::presentation::{Exploited, InterruptMode, Windows, own_sources};
+use crate::processor::{Processors, Start};
 use crate::rtas::{Rtas, UnixTime};
 use crate::vcpu::Vcpu;
 use alloc::boxed::Box;
@@ -22,6 +23,7 @@ use core::cell::{Cell, RefCell};
 use penstock_arch::addr::{GuestReal, HostReal};
 use penstock_arch::hash::{Lpid, PageSize, Pate};
 use penstock_arch::regs::Lpcr;
+use penstock_arch::wait;
 use penstock_mm::fake::{TestMachine, TestMemory};
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::{Backing, GuestMemory, PIECE};
@@ -50,6 +52,7 @@ struct Processor {
     random: Cell<Option<u64>>,
     writes: RefCell<Vec<(GuestRegister, u64)>>,
     lpcr: RefCell<Vec<Lpcr>>,
+    rings: RefCell<Vec<(GuestId, u32)>>,
     partition_entries: RefCell<Vec<(Lpid, Option<[u64; 2]>)>>,
 }
 
@@ -64,6 +67,7 @@ thread_local! {
             random: Cell::new(None),
             writes: RefCell::new(Vec::new()),
             lpcr: RefCell::new(Vec::new()),
+            rings: RefCell::new(Vec::new()),
             partition_entries: RefCell::new(Vec::new()),
         }
     };
@@ -100,6 +104,11 @@ pub(crate) fn take_writes() -> Vec<(GuestRegister, u64)> {
 /// The values of the control register since the last call, in order.
 pub(crate) fn take_lpcr() -> Vec<Lpcr> {
     PROCESSOR.with(|p| p.lpcr.take())
+}
+
+/// The virtual processors that were rung for since the last call, in order.
+pub(crate) fn take_rings() -> Vec<(GuestId, u32)> {
+    PROCESSOR.with(|p| p.rings.take())
 }
 
 /// The partition table entries since the last call, in order.
@@ -157,6 +166,10 @@ impl Platform for FakePlatform {
     fn set_partition_entry(lpid: Lpid, pate: Option<Pate>) {
         let dwords = pate.map(Pate::dwords);
         PROCESSOR.with(|p| p.partition_entries.borrow_mut().push((lpid, dwords)));
+    }
+
+    fn ring(partition: GuestId, server: u32) {
+        PROCESSOR.with(|p| p.rings.borrow_mut().push((partition, server)));
     }
 
     fn processor() -> penstock_arch::regs::Processor {
@@ -271,6 +284,7 @@ pub(crate) struct RigOptions {
     pub(crate) mode: InterruptMode,
     /// Frames of the pool that memory comes from; 0 where it is reserved.
     pub(crate) pool_frames: u64,
+    pub(crate) vcpus: u32,
 }
 
 impl Default for RigOptions {
@@ -285,6 +299,7 @@ impl Default for RigOptions {
             authority: Authority::None,
             mode: InterruptMode::Xics,
             pool_frames: 0,
+            vcpus: 1,
         }
     }
 }
@@ -352,16 +367,16 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
         None => GuestMemory::new(machine, GUEST_BYTES, options.backing, &mut frames).unwrap(),
     };
     let windows = (options.mode == InterruptMode::Xive)
-        .then(|| Windows::add(&mut ram, &mut frames, 1).unwrap());
+        .then(|| Windows::add(&mut ram, &mut frames, options.vcpus).unwrap());
     let mmu = HashMmu::new(Lpid::new(1), ram, config, &mut frames).unwrap();
     let other = pool.map(|pool| {
         let ram = pooled(pool, &mut frames);
         HashMmu::new(Lpid::new(2), ram, config, &mut frames).unwrap()
     });
     assert_eq!(mmu.entries(), HPT_ENTRIES);
-    let exploited = windows.map(|windows| exploited(xive, windows));
+    let exploited = windows.map(|windows| exploited(xive, options.vcpus, windows));
     let (presenters, sources) = match options.mode {
-        InterruptMode::Xics => interrupts(xive),
+        InterruptMode::Xics => interrupts(xive, options.vcpus),
         InterruptMode::Xive => (Box::default(), Box::default()),
     };
     let partition = Box::new(Partition {
@@ -370,8 +385,9 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
         mmu,
         output: OutputRing::new(),
         input: InputRing::new(),
-        rtas: spin::Mutex::new(Rtas::new()),
-        vcpus: 1,
+        rtas: wait::Mutex::new(Rtas::new()),
+        vcpus: options.vcpus,
+        processors: Processors::new(options.vcpus),
         machine_cpus: 4,
         page_sizes: ArrayVec::new(),
         presenters,
@@ -390,8 +406,8 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
             Authority::None => None,
             Authority::Control => Some(ControlPort::new()),
         },
-        streams: spin::Mutex::new(Streams::new()),
-        complaints: spin::Mutex::new(complaint_budget(TIMEBASE_HZ)),
+        streams: wait::Mutex::new(Streams::new()),
+        complaints: wait::Mutex::new(complaint_budget(TIMEBASE_HZ)),
     });
     Parts {
         partition,
@@ -413,9 +429,12 @@ impl Rig {
     pub(crate) fn with(options: RigOptions) -> Self {
         let parts = make_partition(options);
         let partition = Box::leak(parts.partition);
-        let presenter = partition.presentation(0).unwrap();
-        let mut vcpu = Box::new(Vcpu::new(partition, presenter));
-        vcpu.set_start_state(GuestReal::new(0), GuestReal::new(0x10_0000));
+        let mut vcpu = Box::new(Vcpu::new(partition, 0).unwrap());
+        let presenter = vcpu.presenter;
+        vcpu.begin(Start {
+            entry: GuestReal::new(0),
+            r3: 0x10_0000,
+        });
         presenter.push(&FakePlatform::interrupts());
         take_writes();
         take_lpcr();
@@ -428,17 +447,24 @@ impl Rig {
         }
     }
 
+    /// Another virtual processor of the partition, which is on no thread.
+    pub(crate) fn other(&self, server: u32) -> Box<Vcpu<'static, FakePlatform>> {
+        Box::new(Vcpu::new(self.vcpu.partition, server).unwrap())
+    }
+
     /// Starts the partition anew, as the run loop does.
     pub(crate) fn restart(&mut self) {
         let hw = FakePlatform::interrupts();
         let partition = self.vcpu.partition;
-        let _ = self.vcpu.areas.release_all();
+        partition.processors.start_over();
         self.vcpu.presenter.pull(&hw, OffThread::Ready);
         partition.reset_interrupts().unwrap();
         self.vcpu.presenter.push(&hw);
         partition.mmu.clear_all();
-        self.vcpu
-            .set_start_state(GuestReal::new(0), GuestReal::new(0x10_0000));
+        self.vcpu.begin(Start {
+            entry: GuestReal::new(0),
+            r3: 0x10_0000,
+        });
         take_writes();
         take_lpcr();
     }
@@ -496,41 +522,52 @@ impl Drop for Rig {
     }
 }
 
-fn interrupts(xive: &'static FakeXive) -> (Box<[Presenter]>, Box<[Source]>) {
-    let block = VpBlock::allocate(xive, &[], &mut |_| None, 0).unwrap();
+fn block_of(xive: &'static FakeXive, vcpus: u32) -> VpBlock {
+    let order = vcpus.next_power_of_two().ilog2();
+    VpBlock::allocate(xive, &[], &mut |_| None, order).unwrap()
+}
+
+fn interrupts(xive: &'static FakeXive, vcpus: u32) -> (Box<[Presenter]>, Box<[Source]>) {
+    let block = block_of(xive, vcpus);
     let vp = block.vp(0).unwrap();
-    let setup = PresenterSetup {
-        vp,
-        server: ServerNumber::new(0),
-        tima: xive.tima(),
-        queues: HostReal::new(0x40_0000),
-        chip: None,
-    };
-    let presenter = Presenter::set_up(xive, xive, &setup).unwrap();
+    let presenters = (0..vcpus).map(|server| {
+        let setup = PresenterSetup {
+            vp: block.vp(server).unwrap(),
+            server: ServerNumber::new(server),
+            tima: xive.tima(),
+            queues: HostReal::new(0x40_0000 + u64::from(server) * Presenter::QUEUE_BYTES),
+            chip: None,
+        };
+        Presenter::set_up(xive, xive, &setup).unwrap()
+    });
+    let presenters = presenters.collect();
     let second = Lisn::new(FIRST_DEVICE_LISN.get() + 1);
     let sources = [(FIRST_DEVICE_LISN, Trigger::Edge), (second, Trigger::Level)]
         .map(|(lisn, trigger)| Source::set_up(xive, xive, lisn, trigger, vp, None).unwrap());
-    (Box::new([presenter]), Box::new(sources))
+    (presenters, Box::new(sources))
 }
 
-fn exploited(xive: &'static FakeXive, windows: Windows) -> Exploited {
-    let block = VpBlock::allocate(xive, &[], &mut |_| None, 0).unwrap();
+fn exploited(xive: &'static FakeXive, vcpus: u32, windows: Windows) -> Exploited {
+    let block = block_of(xive, vcpus);
     let vp = block.vp(0).unwrap();
     let source = |lisn| NativeSource::set_up(xive, xive, lisn, Trigger::Edge, vp, None).unwrap();
-    let setup = NativeSetup {
-        vp,
-        server: ServerNumber::new(0),
-        tima: xive.tima(),
-        escalation: None,
+    let vcpu = |server| {
+        let setup = NativeSetup {
+            vp: block.vp(server).unwrap(),
+            server: ServerNumber::new(server),
+            tima: xive.tima(),
+            escalation: None,
+        };
+        let vcpu = NativeVcpu::set_up(xive, xive, &setup).unwrap();
+        vcpu.set_online(server == 0);
+        vcpu
     };
-    let vcpu = NativeVcpu::set_up(xive, xive, &setup).unwrap();
-    vcpu.set_online(true);
     Exploited {
-        ipis: (0..own_sources(1))
+        ipis: (0..own_sources(vcpus))
             .map(|lisn| source(Lisn::new(lisn)))
             .collect(),
         devices: Box::new([source(FIRST_DEVICE_LISN)]),
-        vcpus: Box::new([vcpu]),
+        vcpus: (0..vcpus).map(vcpu).collect(),
         state: NativeState::new(TIMA_OS_PAGE),
         windows,
     }

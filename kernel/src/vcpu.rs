@@ -10,7 +10,7 @@ use crate::hcall::clear_hpt::ClearHpt;
 use crate::partition::Partition;
 use crate::platform::{HDSISR_CANARY, Platform};
 use crate::presentation::Presentation;
-use crate::vpa::VcpuAreas;
+use crate::processor::{Processor, Start, Stopped};
 use penstock_arch::addr::{EffectiveAddr, GuestReal};
 use penstock_arch::context::GuestContext;
 use penstock_arch::hash::{Asdr, KeyMask};
@@ -19,22 +19,13 @@ use penstock_arch::switch::ParkedState;
 use penstock_mm::hpt::{AccessKind, BackingTooSmall, FaultAction, GuestFault, HpteFault};
 use penstock_mm::status::HcallStatus;
 
-/// Whether another virtual processor has prodded this one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prod {
-    /// Since its last cede.
-    Prodded,
-    /// Not.
-    None,
-}
-
 /// One virtual processor. The context comes first: the entry code knows only that.
 #[repr(C)]
 pub struct Vcpu<'p, P: Platform> {
     /// Registers that are not live in the machine.
     pub ctx: GuestContext,
-    /// The partition's control register as this virtual processor asked for it, VPM1 aside: see
-    /// [`Vcpu::hardware_lpcr`].
+    /// The partition's control register as this virtual processor runs with it, VPM1 aside: see
+    /// [`Vcpu::hardware_lpcr`] and [`Processors::lpcr`](crate::processor::Processors::lpcr).
     pub lpcr: Lpcr,
     /// What serves its hcalls, by slot.
     pub handlers: &'static [hcall::Handler<P>; hcall::SLOTS],
@@ -44,10 +35,8 @@ pub struct Vcpu<'p, P: Platform> {
     pub presenter: Presentation<'p>,
     /// Its number: H_IPI's server, H_PROD's processor.
     pub server: u32,
-    /// See [`Prod`].
-    pub prod: Prod,
-    /// VPA, SLB shadow and dispatch trace log.
-    pub areas: VcpuAreas,
+    /// What the others know of it.
+    pub processor: &'p Processor,
     /// A guest real address outside memory that the last real-mode access hit, for the log.
     pub stray: Option<GuestReal>,
     /// What a page's backing lacked when the virtual processor stopped.
@@ -75,21 +64,30 @@ pub struct FaultCounts {
     pub stray: u64,
 }
 
+impl core::ops::AddAssign for FaultCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.repaired += other.repaired;
+        self.reflected += other.reflected;
+        self.stray += other.stray;
+    }
+}
+
 const _: () = assert!(core::mem::offset_of!(GuestContext, gpr) == 0);
 
 impl<'p, P: Platform> Vcpu<'p, P> {
-    /// A virtual processor that has not started.
+    /// The virtual processor with this number, which has not started; `None` where the partition has
+    /// no such one.
     #[must_use]
-    pub fn new(partition: &'p Partition<P>, presenter: Presentation<'p>) -> Self {
-        Self {
+    pub fn new(partition: &'p Partition<P>, server: u32) -> Option<Self> {
+        let presenter = partition.presentation(usize::try_from(server).ok()?)?;
+        Some(Self {
             ctx: GuestContext::new(),
             lpcr: Lpcr::GUEST,
             handlers: hcall::Table::of(partition.interrupt_mode(), partition.undefined_flags),
             partition,
             presenter,
-            server: 0,
-            prod: Prod::None,
-            areas: VcpuAreas::new(),
+            server,
+            processor: partition.processors.get(server.into())?,
             stray: None,
             too_small: None,
             exits: [0; GuestExit::NAMES.len()],
@@ -97,24 +95,53 @@ impl<'p, P: Platform> Vcpu<'p, P> {
             hcalls: [0; hcall::SLOTS + 1],
             clear_hpt: ClearHpt::default(),
             parked: ParkedState::new(P::processor(), P::timebase()),
-        }
+        })
     }
 
-    /// Puts the registers into the state in which a partition begins (LoPAR, Boot Process; Linux's
-    /// flattened-tree entry): r3 the device tree, everything else zero, real mode, big-endian.
-    pub fn set_start_state(&mut self, entry: GuestReal, fdt: GuestReal) {
+    /// Puts the registers into the state in which a virtual processor begins: r3 as given, everything
+    /// else zero, real mode, big-endian (LoPAR, start-cpu). The first one of a
+    /// partition has its device tree in r3 (LoPAR, Boot Process; Linux's flattened-tree entry).
+    pub fn begin(&mut self, start: Start) {
         // HSPRG0 may point here, so what the vectors need is never absent.
         let mut fresh = GuestContext::new();
         fresh.host_sp = self.ctx.host_sp;
         fresh.host_toc = self.ctx.host_toc;
         fresh.thread = self.ctx.thread;
-        fresh.pc = entry.get();
+        fresh.pc = start.entry.get();
         fresh.msr = Msr::GUEST_START.bits();
-        fresh.gpr[3] = fdt.get();
+        fresh.gpr[3] = start.r3;
         self.ctx = fresh;
-        self.lpcr = Lpcr::GUEST;
-        self.prod = Prod::None;
+        self.lpcr = self.partition.processors.lpcr();
         self.parked = ParkedState::new(P::processor(), P::timebase());
+    }
+
+    /// Begins, if another virtual processor has asked for that. It is on no thread; whether it did.
+    pub fn begin_if_started(&mut self) -> bool {
+        let start = self.processor.take_start();
+        if let Some(start) = start {
+            self.begin(start);
+            self.set_online(true);
+        }
+        start.is_some()
+    }
+
+    /// Stops: only start-cpu gets it to run again. It is on no thread.
+    pub fn stop(&mut self) -> Stopped {
+        self.set_online(false);
+        self.partition.processors.stop(self.processor)
+    }
+
+    /// Tells the interrupt controller whether it is started.
+    pub fn set_online(&self, online: bool) {
+        if let Some(native) = self.presenter.xive() {
+            native.set_online(online);
+        }
+    }
+
+    /// Takes over the modes that another virtual processor has set. Before it enters the guest.
+    #[inline]
+    pub fn take_modes(&mut self) {
+        self.lpcr = self.partition.processors.lpcr();
     }
 
     /// The control register with which the hardware runs this virtual processor now: its faults in

@@ -222,6 +222,15 @@ impl VcpuAreas {
         self.vpa
     }
 
+    /// Whether the vCPU is on a thread, as its dispatch count says.
+    #[must_use]
+    pub const fn dispatch(&self) -> Dispatch {
+        match self.dispatch_count & 1 {
+            0 => Dispatch::Running,
+            _ => Dispatch::Waiting,
+        }
+    }
+
     /// The registered dispatch trace log.
     #[must_use]
     pub const fn dtl(&self) -> Option<Area> {

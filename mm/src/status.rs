@@ -70,6 +70,8 @@ codes! {
     PRIVILEGE = -3;
     /// A parameter is out of range, or parameters conflict.
     PARAMETER = -4;
+    /// The MSR is not as the call wants it.
+    BAD_MODE = -5;
     /// The page table entry group has no free slot.
     PTEG_FULL = -6;
     /// No such entry.

@@ -4,6 +4,7 @@
 use super::{
     MAX_BOOTARGS_BYTES, MAX_HPT_ORDER, MEMORY_UNIT_BYTES, MIN_HPT_ORDER, SHARE_UNIT_BYTES,
 };
+use crate::processor::MAX_VCPUS;
 use crate::screen::GeometryError;
 use alloc::string::String;
 use core::fmt;
@@ -417,8 +418,7 @@ impl fmt::Display for ConfigError {
             ),
             Self::ManyVcpus { partition, count } => write!(
                 f,
-                "partition {partition}: {count} virtual processors: this version runs one per \
-                 partition"
+                "partition {partition}: {count} virtual processors: at most {MAX_VCPUS} are supported"
             ),
             Self::NoPool { partition } => write!(
                 f,

@@ -63,6 +63,7 @@ mod read;
 
 use crate::hcall::UndefinedFlags;
 use crate::presentation::{InterruptMode, Windows};
+use crate::processor::MAX_VCPUS;
 use crate::screen::Geometry;
 use alloc::vec::Vec;
 use penstock_arch::addr::GuestReal;
@@ -193,9 +194,13 @@ impl<'a> Partitions<'a> {
     /// Checks that this version of the hypervisor can run them.
     ///
     /// # Errors
-    /// A partition has more than one virtual processor.
+    /// A partition has more virtual processors than are supported.
     pub fn check_supported(&self) -> Result<(), ConfigError> {
-        match self.list.iter().find(|partition| partition.vcpus > 1) {
+        match self
+            .list
+            .iter()
+            .find(|partition| partition.vcpus > MAX_VCPUS)
+        {
             Some(Partition { name, vcpus, .. }) => Err(ConfigError::ManyVcpus {
                 partition: error::shown(name),
                 count: *vcpus,

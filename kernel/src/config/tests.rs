@@ -6,6 +6,7 @@ extern crate std;
 mod sharing;
 
 use super::*;
+use crate::processor::MAX_VCPUS;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use dtoolkit::ToPropertyValue;
@@ -106,26 +107,19 @@ fn hpt_is_a_128th_of_memory_rounded_up_by_default() {
 
 #[test]
 fn what_this_version_cannot_run_is_refused_in_a_sentence() {
+    let with = |vcpus: u32| {
+        let tree = changed(|tree| {
+            set(debian(tree), "vcpus", vcpus);
+            let _ = debian(tree).remove_property("pinned");
+        });
+        parse(&tree).unwrap().check_supported()
+    };
+    assert_eq!(with(MAX_VCPUS), Ok(()));
     assert_eq!(
-        parse(TWO)
-            .unwrap()
-            .check_supported()
-            .unwrap_err()
-            .to_string(),
-        "partition b: 4 virtual processors: this version runs one per partition"
+        with(MAX_VCPUS + 1).unwrap_err().to_string(),
+        "partition debian: 65 virtual processors: at most 64 are supported"
     );
-    let smp = changed(|tree| {
-        set(debian(tree), "vcpus", 2_u32);
-        set(debian(tree), "pinned", 1_u64 << 32);
-    });
-    assert_eq!(
-        parse(&smp)
-            .unwrap()
-            .check_supported()
-            .unwrap_err()
-            .to_string(),
-        "partition debian: 2 virtual processors: this version runs one per partition"
-    );
+    assert_eq!(parse(TWO).unwrap().check_supported(), Ok(()));
     assert_eq!(parse(&changed(|_| ())).unwrap().check_supported(), Ok(()));
 }
 

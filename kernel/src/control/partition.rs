@@ -10,7 +10,6 @@ use super::function::Feature;
 use super::invalidation::{Invalidation, Plan};
 use super::records::{VcpuState, VectorState};
 use super::registers;
-pub use super::registers::Activity;
 use super::serve::ENTRIES_PER_CALL;
 use super::session::{Dirty, Halted, Runnable, Session};
 use super::target::{
@@ -106,12 +105,10 @@ pub struct Definition<'a> {
 pub struct Seat {
     /// What the partition is at.
     pub state: PartitionState,
-    /// Whether its virtual processor is on a thread.
+    /// Whether its virtual processors may be on their threads.
     pub on_thread: bool,
-    /// Whether its virtual processor must leave its thread, and stay away.
+    /// Whether its virtual processors must leave their threads, and stay away.
     pub held: bool,
-    /// What its virtual processor does when it may run.
-    pub activity: Activity,
 }
 
 /// A partition for the time of a call.
@@ -161,7 +158,7 @@ impl<P: Platform> Target<'_, P> {
         }
     }
 
-    /// The partition and its virtual processor, if that is on no thread, and does not come there.
+    /// The partition and its virtual processors, if none is on a thread, or comes there.
     fn halted(&self) -> Result<&Occupied<P>, TargetError> {
         let seat = self.seat.get();
         if !seat.held || seat.on_thread {
@@ -411,13 +408,10 @@ impl<P: Platform> Controlled for Target<'_, P> {
         state: &mut VcpuState,
         vectors: Option<&mut VectorState>,
     ) -> Result<(), TargetError> {
-        self.halted()?.with(|vcpu| {
-            if vcpu.server != number {
-                return Err(TargetError::Unsupported);
-            }
-            registers::read(vcpu, self.seat.get().activity, state, vectors);
-            Ok(())
-        })
+        let server = usize::try_from(number).unwrap_or(usize::MAX);
+        self.halted()?
+            .with(server, |vcpu| registers::read(vcpu, state, vectors))
+            .ok_or(TargetError::Unsupported)
     }
 
     fn write_vcpu(
@@ -427,14 +421,10 @@ impl<P: Platform> Controlled for Target<'_, P> {
         state: &VcpuState,
         vectors: Option<&VectorState>,
     ) -> Result<(), TargetError> {
-        let activity = self.halted()?.with(|vcpu| {
-            if vcpu.server != number {
-                return Err(TargetError::Unsupported);
-            }
-            registers::write(vcpu, state, vectors)
-        })?;
-        self.change_seat(|seat| seat.activity = activity);
-        Ok(())
+        let server = usize::try_from(number).unwrap_or(usize::MAX);
+        self.halted()?
+            .with(server, |vcpu| registers::write(vcpu, state, vectors))
+            .unwrap_or(Err(TargetError::Unsupported))
     }
 
     fn suspend(&self) -> Result<Suspension, TargetError> {

@@ -9,6 +9,7 @@ use super::records::{RunState, Spr, VcpuState, VectorState, parts};
 use super::target::TargetError;
 use crate::partition::Watchpoints;
 use crate::platform::Platform;
+use crate::processor::Activity;
 use crate::rtas_memory::GuestRam;
 use crate::vcpu::Vcpu;
 use crate::vpa::{Area, AreaKind, VcpuAreas, is_loadable_slb_entry};
@@ -23,15 +24,6 @@ const GUEST_LPCR: Lpcr = Lpcr::ILE.union(Lpcr::AIL3);
 
 const WORD: u64 = 0xffff_ffff;
 
-/// What a virtual processor does when its partition may run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activity {
-    /// It goes on.
-    Runs,
-    /// It waits in H_CEDE.
-    Ceded,
-}
-
 /// The special purpose registers of the record: those that are the guest's, but for DPDES, whose bit
 /// depends on the thread that it is on.
 fn guest_sprs(processor: Processor) -> impl Iterator<Item = VcpuSpr> {
@@ -42,15 +34,17 @@ fn guest_sprs(processor: Processor) -> impl Iterator<Item = VcpuSpr> {
 
 /// Fills a blank record, and registers of vectors if they are wanted.
 pub(super) fn read<P: Platform>(
-    vcpu: &Vcpu<'_, P>,
-    activity: Activity,
+    vcpu: &mut Vcpu<'_, P>,
     state: &mut VcpuState,
     vectors: Option<&mut VectorState>,
 ) {
+    vcpu.begin_if_started();
     let ctx = &vcpu.ctx;
-    state.run_state = U32::new(match activity {
-        Activity::Runs => RunState::Runnable as u32,
+    state.run_state = U32::new(match vcpu.processor.activity() {
+        Activity::Runs | Activity::Starts => RunState::Runnable as u32,
         Activity::Ceded => RunState::Ceded as u32,
+        Activity::Joined => RunState::Joined as u32,
+        Activity::Stopped => RunState::Stopped as u32,
     });
     state.pc = U64::new(ctx.pc);
     // An exit leaves its cause among bits that are no guest's.
@@ -67,9 +61,11 @@ pub(super) fn read<P: Platform>(
         Some(area) => [U64::new(area.at.get()), U64::new(area.bytes.into())],
         None => [U64::new(0); 2],
     };
-    [state.vpa, state.vpa_bytes] = place(vcpu.areas.vpa());
-    [state.slb_shadow, state.slb_shadow_bytes] = place(vcpu.areas.slb_shadow());
-    [state.dispatch_log, state.dispatch_log_bytes] = place(vcpu.areas.dtl());
+    let areas = vcpu.processor.areas.lock();
+    [state.vpa, state.vpa_bytes] = place(areas.vpa());
+    [state.slb_shadow, state.slb_shadow_bytes] = place(areas.slb_shadow());
+    [state.dispatch_log, state.dispatch_log_bytes] = place(areas.dtl());
+    drop(areas);
     for (to, from) in state.gpr.iter_mut().zip(ctx.gpr) {
         *to = U64::new(from);
     }
@@ -100,18 +96,23 @@ const fn low(value: u128) -> u64 {
 }
 
 /// Makes `state`, and of `vectors` the parts that it names, those of a virtual processor: all of it
-/// or nothing. What it does then.
+/// or nothing.
 pub(super) fn write<P: Platform>(
     vcpu: &mut Vcpu<'_, P>,
     state: &VcpuState,
     vectors: Option<&VectorState>,
-) -> Result<Activity, TargetError> {
+) -> Result<(), TargetError> {
     let activity = match state.run_state.get() {
         value if value == RunState::Runnable as u32 => Activity::Runs,
         value if value == RunState::Ceded as u32 => Activity::Ceded,
-        // One that is not started has no partition that runs.
+        value if value == RunState::Joined as u32 => Activity::Joined,
+        value if value == RunState::Stopped as u32 => Activity::Stopped,
         _ => return Err(bad(offset_of!(VcpuState, run_state))),
     };
+    // A partition of which nothing is started would never end.
+    if activity == Activity::Stopped && vcpu.partition.processors.is_last(vcpu.processor) {
+        return Err(bad(offset_of!(VcpuState, run_state)));
+    }
     let areas = areas(vcpu, state)?;
     let processor = P::processor();
     for (index, spr) in state.used_sprs().iter().enumerate() {
@@ -119,6 +120,7 @@ pub(super) fn write<P: Platform>(
             .map_err(|field| bad(VcpuState::spr_offset(index) + field))?;
     }
 
+    let processors = &vcpu.partition.processors;
     let ctx = &mut vcpu.ctx;
     ctx.pc = state.pc.get();
     ctx.msr = state.msr.get();
@@ -130,8 +132,11 @@ pub(super) fn write<P: Platform>(
     for (to, from) in ctx.gpr.iter_mut().zip(state.gpr) {
         *to = from.get();
     }
-    vcpu.lpcr = (vcpu.lpcr - GUEST_LPCR) | (Lpcr::from_bits_retain(state.lpcr.get()) & GUEST_LPCR);
-    vcpu.areas = areas;
+    let modes = Lpcr::from_bits_retain(state.lpcr.get()) & GUEST_LPCR;
+    vcpu.lpcr = processors.change_lpcr(GUEST_LPCR, modes);
+    *vcpu.processor.areas.lock() = areas;
+    processors.set_activity(vcpu.processor, activity);
+    vcpu.set_online(activity != Activity::Stopped);
     let parked = &mut vcpu.parked;
     parked.decrementer_expiry = state.decrementer_expiry.get();
     for (to, [esid, vsid]) in parked.slb.iter_mut().zip(state.slb) {
@@ -156,7 +161,7 @@ pub(super) fn write<P: Platform>(
     if let Some(vectors) = vectors {
         write_vectors(&mut parked.vectors, vectors, state.parts.get());
     }
-    Ok(activity)
+    Ok(())
 }
 
 const fn bad(offset: usize) -> TargetError {
@@ -183,7 +188,7 @@ fn areas<P: Platform>(vcpu: &Vcpu<'_, P>, state: &VcpuState) -> Result<VcpuAreas
     ];
     let mut memory = GuestRam(vcpu.partition.mmu.memory());
     let wanted = wanted.map(|area| area.map(U64::get));
-    let made = vcpu.areas.with_areas(wanted, &mut memory);
+    let made = vcpu.processor.areas.lock().with_areas(wanted, &mut memory);
     if memory.0.was_short() {
         // An area's memory has no frame at the moment.
         return Err(TargetError::Busy);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The `/cpus` node: one virtual processor of one thread.
+//! The `/cpus` node: virtual processors of one thread each.
 //!
 //! A guest believes `cpu-version`, then lets `ibm,pa-features` switch single features on and off.
 //! Both kinds of processor are described as the architecture level, not as the chip, so that a
@@ -34,10 +34,10 @@ impl CpuKind {
         }
     }
 
-    const fn node_name(self) -> &'static str {
+    const fn name(self) -> &'static str {
         match self {
-            Self::Power9 => "PowerPC,POWER9@0",
-            Self::Power10 => "PowerPC,POWER10@0",
+            Self::Power9 => "PowerPC,POWER9",
+            Self::Power10 => "PowerPC,POWER10",
         }
     }
 
@@ -149,23 +149,25 @@ fn segment_page_sizes(list: &[SegmentPageSize]) -> Vec<u32> {
     cells
 }
 
-pub(super) fn cpus(cpu: &GuestCpu<'_>) -> DeviceTreeNode {
+pub(super) fn cpus(cpu: &GuestCpu<'_>, count: u32) -> DeviceTreeNode {
     let mut parent = node("cpus");
     set(&mut parent, "#address-cells", 1_u32);
     set(&mut parent, "#size-cells", 0_u32);
-    parent.add_child(processor(cpu));
+    for server in 0..count {
+        parent.add_child(processor(cpu, server));
+    }
     parent
 }
 
-fn processor(cpu: &GuestCpu<'_>) -> DeviceTreeNode {
-    let mut node = node(cpu.kind.node_name());
+fn processor(cpu: &GuestCpu<'_>, server: u32) -> DeviceTreeNode {
+    let mut node = node(&alloc::format!("{}@{server:x}", cpu.kind.name()));
     set(&mut node, "device_type", "cpu");
-    set(&mut node, "reg", 0_u32);
+    set(&mut node, "reg", server);
     set(&mut node, "status", "okay");
     flag(&mut node, "64-bit");
     set(&mut node, "cpu-version", cpu.kind.cpu_version());
-    set(&mut node, "ibm,ppc-interrupt-server#s", 0_u32);
-    set(&mut node, "ibm,ppc-interrupt-gserver#s", [0_u32, 0]);
+    set(&mut node, "ibm,ppc-interrupt-server#s", server);
+    set(&mut node, "ibm,ppc-interrupt-gserver#s", [server, 0]);
     frequency(
         &mut node,
         "timebase-frequency",

@@ -64,6 +64,8 @@ pub struct GuestDtParams<'a> {
     pub rng_seed: Option<&'a [u8]>,
     /// The virtual processor.
     pub cpu: GuestCpu<'a>,
+    /// How many of them there are, numbered from 0.
+    pub vcpus: u32,
     /// RTAS and the hcalls.
     pub rtas: GuestRtas<'a>,
     /// The console.
@@ -191,12 +193,12 @@ pub fn build(params: &GuestDtParams<'_>) -> Result<Vec<u8>, GuestDtError> {
     for child in [
         chosen(params),
         memory(params.memory_bytes),
-        cpu::cpus(&params.cpu),
+        cpu::cpus(&params.cpu, params.vcpus),
         rtas(&params.rtas)?,
         vdevice(&params.vty),
         nvram(params.rtas.nvram_bytes),
         match params.interrupts {
-            GuestInterrupts::Xics => interrupt_controller(),
+            GuestInterrupts::Xics => interrupt_controller(params.vcpus),
             GuestInterrupts::Xive { own_sources } => virtualization_engine(own_sources),
         },
     ] {
@@ -367,7 +369,7 @@ fn nvram(bytes: u32) -> DeviceTreeNode {
 }
 
 /// The presentation layer that H_CPPR, H_EOI, H_IPI, H_XIRR and H_IPOLL serve, for one processor.
-fn interrupt_controller() -> DeviceTreeNode {
+fn interrupt_controller(vcpus: u32) -> DeviceTreeNode {
     let mut node = node("interrupt-controller");
     set(
         &mut node,
@@ -378,7 +380,7 @@ fn interrupt_controller() -> DeviceTreeNode {
     flag(&mut node, "interrupt-controller");
     set(&mut node, "#address-cells", 0_u32);
     set(&mut node, "#interrupt-cells", 2_u32);
-    set(&mut node, "ibm,interrupt-server-ranges", [0_u32, 1]);
+    set(&mut node, "ibm,interrupt-server-ranges", [0, vcpus]);
     set(&mut node, "phandle", INTERRUPT_CONTROLLER);
     node
 }

@@ -39,6 +39,7 @@ fn params(page_sizes: &[SegmentPageSize]) -> GuestDtParams<'_> {
             end: GuestReal::new(0x1_0f30_0c44),
         }),
         rng_seed: None,
+        vcpus: 1,
         cpu: GuestCpu {
             kind: CpuKind::Power9,
             hpt_order: 22,

@@ -3,12 +3,14 @@
 
 use super::memory::arguments;
 use crate::exit::LightExit;
+use crate::inject::{self, Vector};
 use crate::partition::Watchpoints;
 use crate::platform::{GuestRegister, Platform};
+use crate::processor::{Activity, Join, Processor};
 use crate::rtas_memory::GuestRam;
-use crate::vcpu::{Prod, Vcpu};
-use crate::vpa::{AreaRequest, Dispatch};
-use penstock_arch::regs::{Lpcr, Msr};
+use crate::vcpu::Vcpu;
+use crate::vpa::AreaRequest;
+use penstock_arch::regs::{Lpcr, Msr, Srr1};
 use penstock_mm::status::HcallStatus;
 
 /// H_UNSUPPORTED_FLAG for the most significant of `bits`: -256 less the bit's number, in the
@@ -61,12 +63,15 @@ pub(super) fn h_register_proc_tbl<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit 
 
 pub(super) fn h_register_vpa<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags, proc_no, address] = arguments(vcpu);
-    if proc_no != u64::from(vcpu.server) {
+    let Some(processor) = vcpu.partition.processors.get(proc_no) else {
         return vcpu.answer(HcallStatus::PARAMETER);
-    }
+    };
     let mut memory = GuestRam(vcpu.partition.mmu.memory());
-    let status = AreaRequest::decode(flags, address)
-        .and_then(|request| vcpu.areas.apply(request, Dispatch::Running, &mut memory));
+    let status = AreaRequest::decode(flags, address).and_then(|request| {
+        let mut areas = processor.areas.lock();
+        let dispatch = areas.dispatch();
+        areas.apply(request, dispatch, &mut memory)
+    });
     if memory.0.was_short() {
         return vcpu.repeat_hcall();
     }
@@ -81,7 +86,7 @@ pub(super) fn h_register_vpa<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
 pub(super) fn h_cede<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     vcpu.ctx.msr |= Msr::EE.bits();
     let _ = vcpu.answer(HcallStatus::SUCCESS);
-    if core::mem::replace(&mut vcpu.prod, Prod::None) == Prod::Prodded {
+    if vcpu.processor.take_prod() {
         return LightExit::RESUME;
     }
     LightExit::CEDE
@@ -89,11 +94,98 @@ pub(super) fn h_cede<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
 
 pub(super) fn h_prod<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [proc_no] = arguments(vcpu);
-    if proc_no != u64::from(vcpu.server) {
+    let Some(processor) = vcpu.partition.processors.get(proc_no) else {
         return vcpu.answer(HcallStatus::PARAMETER);
-    }
-    vcpu.prod = Prod::Prodded;
+    };
+    processor.prod();
+    wake(vcpu, proc_no, processor);
     vcpu.answer(HcallStatus::SUCCESS)
+}
+
+/// Has a virtual processor look at what it was brought, if it waits.
+fn wake<P: Platform>(vcpu: &Vcpu<P>, number: u64, processor: &Processor) {
+    if processor.is_waiting() {
+        ring(vcpu, number);
+    }
+}
+
+pub(super) fn ring<P: Platform>(vcpu: &Vcpu<P>, number: u64) {
+    if let Ok(server) = u32::try_from(number) {
+        P::ring(vcpu.partition.id, server);
+    }
+}
+
+/// LoPAR, H_CONFER: to itself, it waits for a prod; to another one, only if that has not been dispatched
+/// since; to all. Whom the cycles are for is not looked at further: whoever can run on the thread has
+/// them next.
+pub(super) fn h_confer<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    const ALL: u64 = u64::MAX;
+    let [proc_no, dispatches] = arguments(vcpu);
+    if proc_no == u64::from(vcpu.server) {
+        let join = vcpu.partition.processors.confer_to_itself(vcpu.processor);
+        return join_exit(vcpu, join);
+    }
+    if proc_no != ALL {
+        let Some(processor) = vcpu.partition.processors.get(proc_no) else {
+            return vcpu.answer(HcallStatus::PARAMETER);
+        };
+        // An even count says that it runs.
+        let count = processor.areas.lock().dispatch_count();
+        let given = dispatches & u64::from(u32::MAX);
+        if given & 1 == 0 || u64::from(count) != given {
+            return vcpu.answer(HcallStatus::SUCCESS);
+        }
+    }
+    let _ = vcpu.answer(HcallStatus::SUCCESS);
+    LightExit::CONFER
+}
+
+pub(super) fn h_join<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    if vcpu.ctx.msr & Msr::EE.bits() != 0 {
+        return vcpu.answer(HcallStatus::BAD_MODE);
+    }
+    let join = vcpu.partition.processors.join(vcpu.processor);
+    join_exit(vcpu, join)
+}
+
+fn join_exit<P: Platform>(vcpu: &mut Vcpu<P>, join: Join) -> LightExit {
+    match join {
+        Join::Continue => vcpu.answer(HcallStatus::CONTINUE),
+        Join::Prodded => vcpu.answer(HcallStatus::SUCCESS),
+        Join::Waits => {
+            let _ = vcpu.answer(HcallStatus::SUCCESS);
+            LightExit::JOIN
+        }
+    }
+}
+
+/// PAPR, newer than LoPAR: a system reset for all (-1), for all others (-2), or for one. Those that are
+/// stopped take none.
+pub(super) fn h_signal_sys_reset<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    const ALL: u64 = u64::MAX;
+    const OTHERS: u64 = u64::MAX - 1;
+    let [target] = arguments(vcpu);
+    let own = u64::from(vcpu.server);
+    let _ = vcpu.answer(HcallStatus::SUCCESS);
+    let others = match target {
+        ALL | OTHERS => vcpu.partition.processors.all(),
+        _ if target == own => &[],
+        _ => match vcpu.partition.processors.get(target) {
+            Some(processor) => core::slice::from_ref(processor),
+            None => return vcpu.answer(HcallStatus::PARAMETER),
+        },
+    };
+    let first = if others.len() == 1 { target } else { 0 };
+    for (number, processor) in (first..).zip(others) {
+        if number != own && processor.activity() != Activity::Stopped {
+            processor.signal_reset();
+            ring(vcpu, number);
+        }
+    }
+    if target == ALL || target == own {
+        inject::deliver(vcpu, Vector::SystemReset, Srr1::empty());
+    }
+    LightExit::RESUME
 }
 
 /// LoPAR, H_SET_MODE, resources.
@@ -128,9 +220,17 @@ pub(super) fn h_set_mode<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     vcpu.answer(status)
 }
 
+/// The modes are the partition's. Others take them over when they next enter their guests, which is
+/// soon: they are rung for.
 fn change_lpcr<P: Platform>(vcpu: &mut Vcpu<P>, clear: Lpcr, set: Lpcr) -> HcallStatus {
-    vcpu.lpcr = (vcpu.lpcr - clear) | set;
+    let processors = &vcpu.partition.processors;
+    vcpu.lpcr = processors.change_lpcr(clear, set);
     P::set_lpcr(vcpu.hardware_lpcr());
+    for (number, processor) in (0..).zip(processors.all()) {
+        if number != u64::from(vcpu.server) && processor.activity() != Activity::Stopped {
+            ring(vcpu, number);
+        }
+    }
     HcallStatus::SUCCESS
 }
 

@@ -9,7 +9,7 @@ use crate::exit::LightExit;
 use crate::platform::Platform;
 use crate::vcpu::Vcpu;
 use penstock_mm::status::HcallStatus;
-use penstock_xive::HcallError;
+use penstock_xive::{HcallError, Servers};
 
 /// The calling virtual processor's presentation. The calls have no place in the table of a partition
 /// in exploitation mode, so there always is one.
@@ -59,6 +59,15 @@ pub(super) fn h_ipi<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [server, mfrr] = arguments(vcpu);
     let servers = &*vcpu.partition.presenters;
     let result = presenter!(vcpu).h_ipi(&P::interrupts(), servers, server, mfrr);
+    // One that waits on its thread is woken by the hardware; one that waits without, by that thread.
+    if server != u64::from(vcpu.server)
+        && let Some(processor) = vcpu.partition.processors.get(server)
+        && let Some(target) = servers.presenter(server)
+        && processor.is_waiting()
+        && !target.is_pushed()
+    {
+        super::cpu::ring(vcpu, server);
+    }
     vcpu.answer(status(result))
 }
 

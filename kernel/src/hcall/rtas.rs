@@ -6,6 +6,7 @@ use crate::console::{Admission, Full, Printable, Suppressed, TermBytes};
 use crate::exit::LightExit;
 use crate::partition::Partition;
 use crate::platform::Platform;
+use crate::processor::{Activity, NotStopped, Start};
 use crate::rtas::{
     ClockError, CpuState, RtasHost, RtasOutcome, SourceError, SourceTarget, StartCpuError, UnixTime,
 };
@@ -73,12 +74,23 @@ impl<P: Platform> RtasHost for Services<'_, P> {
     }
 
     fn cpu_state(&mut self, server: u32) -> Option<CpuState> {
-        // One virtual processor, and it is the one that asks.
-        (server == 0).then_some(CpuState::Running)
+        let processor = self.partition.processors.get(server.into())?;
+        Some(match processor.activity() {
+            // One that stops itself is stopped when it is off its thread, and runs until then.
+            Activity::Stopped => CpuState::Stopped,
+            _ => CpuState::Running,
+        })
     }
 
-    fn start_cpu(&mut self, _: u32, _: GuestReal, _: u64) -> Result<(), StartCpuError> {
-        Err(StartCpuError::NotStopped)
+    fn start_cpu(&mut self, server: u32, entry: GuestReal, r3: u64) -> Result<(), StartCpuError> {
+        let processors = &self.partition.processors;
+        processors
+            .get(server.into())
+            .ok_or(NotStopped)
+            .and_then(|processor| processors.start(processor, Start { entry, r3 }))
+            .map_err(|NotStopped| StartCpuError::NotStopped)?;
+        P::ring(self.partition.id, server);
+        Ok(())
     }
 
     fn set_source(&mut self, lisn: u32, target: SourceTarget) -> Result<(), SourceError> {

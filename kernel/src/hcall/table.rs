@@ -66,9 +66,11 @@ hcalls! {
     0x074 H_XIRR("cppr") = interrupt::h_xirr, "LoPAR, H_XIRR / H_XIRR-X";
     0x0dc H_REGISTER_VPA("flags, proc-no, address") = cpu::h_register_vpa, "LoPAR, H_REGISTER_VPA";
     0x0e0 H_CEDE("") = cpu::h_cede, "LoPAR, H_CEDE";
+    0x0e4 H_CONFER("proc-no, dispatch-count") = cpu::h_confer, "LoPAR, H_CONFER";
     0x0e8 H_PROD("proc-no") = cpu::h_prod, "LoPAR, H_PROD";
     0x124 H_BULK_REMOVE("four translation specifiers") = memory::h_bulk_remove, "LoPAR, H_BULK_REMOVE";
     0x1c8 H_GET_CPU_CHARACTERISTICS("") = cpu::h_get_cpu_characteristics, "PAPR, newer than LoPAR: H_GET_CPU_CHARACTERISTICS";
+    0x298 H_JOIN("") = cpu::h_join, "LoPAR, H_JOIN";
     0x2fc H_XIRR_X("cppr") = interrupt::h_xirr_x, "LoPAR, H_XIRR / H_XIRR-X";
     0x300 H_RANDOM("") = cpu::h_random, "LoPAR, H_RANDOM";
     0x31c H_SET_MODE("mflags, resource, value1, value2") = cpu::h_set_mode, "LoPAR, H_SET_MODE";
@@ -77,6 +79,7 @@ hcalls! {
     0x36c H_RESIZE_HPT_PREPARE("flags, shift") = resize::h_resize_hpt_prepare, "LoPAR, H_RESIZE_HPT_PREPARE";
     0x370 H_RESIZE_HPT_COMMIT("flags, shift") = resize::h_resize_hpt_commit, "LoPAR, H_RESIZE_HPT_COMMIT";
     0x37c H_REGISTER_PROC_TBL("flags, table, page-size, size") = cpu::h_register_proc_tbl, "LoPAR, H_REGISTER_PROCESS_TABLE";
+    0x380 H_SIGNAL_SYS_RESET("target") = cpu::h_signal_sys_reset, "PAPR, newer than LoPAR: H_SIGNAL_SYS_RESET";
     0x3a8 H_INT_GET_SOURCE_INFO("flags, lisn") = exploitation::h_int_get_source_info, "LoPAR, H_INT_GET_SOURCE_INFO";
     0x3ac H_INT_SET_SOURCE_CONFIG("flags, lisn, target, priority, eisn") = exploitation::h_int_set_source_config, "LoPAR, H_INT_SET_SOURCE_CONFIG";
     0x3b0 H_INT_GET_SOURCE_CONFIG("flags, lisn") = exploitation::h_int_get_source_config, "LoPAR, H_INT_GET_SOURCE_CONFIG";
@@ -155,6 +158,7 @@ const SETS: &[(&str, &[u64])] = &[
     ),
     ("hcall-splpar", &[0xdc, 0xe0, 0xe4, 0xe8, 0xec, 0xf0, 0xf4]),
     ("SLB-Buffer", &[0xdc]),
+    ("hcall-join", &[0x298]),
     ("hcall-random", &[0x300]),
     ("hcall-set-mode", &[0x31c]),
 ];

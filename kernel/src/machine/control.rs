@@ -6,43 +6,29 @@
 //! it if that is what was asked for.
 
 use super::hardware::Hardware;
-use super::seat::{self, Seat};
-use super::slot::{Away, Slot};
+use super::slot::Slot;
 use super::world::World;
 use crate::config::Authority;
 use crate::console::{Admission, GuestId, Suppressed};
-use crate::control::partition::{Activity, Definition, Target, with_target};
+use crate::control::partition::{Definition, Target, with_target};
 use crate::control::{ControlError, Controlled, Holder, partition};
 use crate::hcall::control::{answer_control, control_call};
 use crate::lifecycle::PartitionState;
 use crate::platform::Platform;
-use crate::vpa::PreemptReason;
 use alloc::format;
 use alloc::string::String;
 use penstock_mm::hpt::HptOrder;
 use penstock_mm::stream::entries_of;
 
-/// Lends a partition to the interface. With `seat`, its virtual processor is off its thread.
-fn lend<R>(
-    slot: &mut Slot,
-    seat: Option<&Seat>,
-    act: impl FnOnce(&Target<'_, Hardware>) -> R,
-) -> R {
-    let inside = seat.map(Seat::inside);
-    let away = inside.and_then(|inside| inside.as_ref()?.away);
-    let ceded = away.is_some_and(|away| away.reason == PreemptReason::Cede);
-    let before = partition::Seat {
+/// Lends a partition to the interface. Its virtual processors are off their threads, where anything is
+/// done to them.
+fn lend<R>(slot: &mut Slot, act: impl FnOnce(&Target<'_, Hardware>) -> R) -> R {
+    let mut seat = partition::Seat {
         state: slot.state,
         // Whoever it is held for finds it so only the next time.
         on_thread: slot.state == PartitionState::Running && !slot.held,
         held: slot.held,
-        activity: if ceded {
-            Activity::Ceded
-        } else {
-            Activity::Runs
-        },
     };
-    let mut after = before;
     let definition = Definition {
         number: slot.id.0.into(),
         name: slot.configuration.name,
@@ -51,27 +37,13 @@ fn lend<R>(
         session: &slot.session,
     };
     let occupied = slot.guest.as_ref().map(|guest| &*guest.occupied);
-    let result = with_target(definition, occupied, &mut after, act);
-    slot.held = after.held;
-    if after.activity != before.activity
-        && let Some(seated) = seat
-            .map(Seat::inside)
-            .as_deref_mut()
-            .and_then(Option::as_mut)
-    {
-        seated.away = Some(Away {
-            reason: match after.activity {
-                Activity::Runs => PreemptReason::TimeSlice,
-                Activity::Ceded => PreemptReason::Cede,
-            },
-            since: Hardware::timebase(),
-        });
-    }
+    let result = with_target(definition, occupied, &mut seat, act);
+    slot.held = seat.held;
     result
 }
 
 impl World {
-    /// Lends the partition at `place` to the interface, with its virtual processor off its thread.
+    /// Lends the partition at `place` to the interface, with its virtual processors off their threads.
     ///
     /// # Errors
     /// Its thread does not answer.
@@ -81,33 +53,32 @@ impl World {
         act: impl FnOnce(&Target<'_, Hardware>) -> R,
     ) -> Result<R, String> {
         self.hold(place)?;
-        let lent = self
-            .slots
-            .get_mut(place)
-            .map(|slot| lend(slot, seat::all().get(place), act));
+        let lent = self.slots.get_mut(place).map(|slot| lend(slot, act));
         self.let_run(place);
         self.let_go(place);
         lent.ok_or_else(|| String::from("no such partition"))
     }
 
-    /// Serves H_CONTROL of the virtual processor at `place`.
+    /// Serves H_CONTROL of the virtual processor `server` of the partition at `place`.
     ///
     /// # Errors
     /// A thread does not answer.
-    pub fn control(&mut self, place: usize) -> Result<(), String> {
+    pub fn control(&mut self, place: usize, server: usize) -> Result<(), String> {
         self.hold(place)?;
-        let served = self.serve_control(place);
+        let served = self.serve_control(place, server);
         self.let_run(place);
         self.let_go(place);
         served
     }
 
-    fn serve_control(&mut self, place: usize) -> Result<(), String> {
+    fn serve_control(&mut self, place: usize, server: usize) -> Result<(), String> {
         let caller = self.slots.get(place).and_then(|slot| slot.guest.as_ref());
         let Some(caller) = caller.map(|guest| guest.occupied.clone()) else {
             return Ok(());
         };
-        let call = caller.with(|vcpu| control_call(vcpu));
+        let Some(call) = caller.with(server, |vcpu| control_call(vcpu)) else {
+            return Ok(());
+        };
         let about = self
             .slots
             .iter()
@@ -120,7 +91,7 @@ impl World {
             Ok(reply) => (reply, Ok(())),
             Err(stuck) => (ControlError::Hardware.into(), Err(stuck)),
         };
-        caller.with(|vcpu| answer_control(vcpu, &reply));
+        caller.with(server, |vcpu| answer_control(vcpu, &reply));
         result
     }
 
@@ -156,7 +127,7 @@ impl World {
         let Some(slot) = self.slots.get_mut(place) else {
             return;
         };
-        lend(slot, None, |target| target.session().lock().restart(target));
+        lend(slot, |target| target.session().lock().restart(target));
         slot.held = false;
         let who = slot.id;
         if slot.configuration.authority != Authority::Control {
@@ -185,7 +156,7 @@ impl World {
 /// Whether the tool held it.
 fn abandon(slot: &mut Slot, who: GuestId) -> bool {
     let who = Holder::Partition(who);
-    lend(slot, None, |target| {
+    lend(slot, |target| {
         let mut session = target.session().lock();
         let held = session.is_held_by(who);
         session.abandon(target, who);

@@ -23,6 +23,7 @@ use crate::partition::{
 };
 use crate::platform::Platform;
 use crate::presentation::{InterruptMode, Windows, own_sources};
+use crate::processor::{Processors, Start};
 use crate::rtas::{self, Rtas};
 use crate::screen::{self, Geometry, Screen};
 use alloc::boxed::Box;
@@ -30,7 +31,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use penstock_arch::hash::{Lpid, PageSize};
-use penstock_arch::spr;
+use penstock_arch::{spr, wait};
 use penstock_boot::bootinfo::SegmentPageSize;
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::{
@@ -67,7 +68,7 @@ struct SharedStart {
 
 /// A partition with its guest, and what is needed to start it again.
 pub struct Guest {
-    /// The partition and its virtual processor. Its seat has the other reference.
+    /// The partition and its virtual processors. Their seats have the other references.
     pub occupied: Occupant,
     ground: Ground,
     plan: LoadPlan,
@@ -79,7 +80,7 @@ pub struct Guest {
     pub screen: Option<(SlotId, Screen)>,
 }
 
-/// A partition and its virtual processor, for its seat.
+/// A partition and its virtual processors, for their seats.
 pub type Occupant = Arc<Occupied<Hardware>>;
 
 /// A sentence that says why a partition cannot be made.
@@ -190,8 +191,9 @@ pub fn create(
         mmu,
         output: OutputRing::new(),
         input: InputRing::new(),
-        rtas: spin::Mutex::new(Rtas::new()),
+        rtas: wait::Mutex::new(Rtas::new()),
         vcpus: configuration.vcpus,
+        processors: Processors::new(configuration.vcpus),
         machine_cpus: machine_cpus(resources.machine),
         page_sizes,
         presenters,
@@ -208,8 +210,8 @@ pub fn create(
             Authority::None => None,
             Authority::Control => Some(ControlPort::new()),
         },
-        streams: spin::Mutex::new(Streams::new()),
-        complaints: spin::Mutex::new(complaint_budget(resources.clock.timebase_hz)),
+        streams: wait::Mutex::new(Streams::new()),
+        complaints: wait::Mutex::new(complaint_budget(resources.clock.timebase_hz)),
     });
     // Its one page serves all virtual processors, each of which sees its own context there.
     partition.fill_device_page(window::TIMA_OS);
@@ -369,6 +371,7 @@ fn device_tree(
             caches: info.cpu.caches,
             storage_keys: Some([32, 0]),
         },
+        vcpus: configuration.vcpus,
         rtas: GuestRtas {
             base: plan.rtas,
             bytes: rtas::RTAS_SIZE,
@@ -408,7 +411,7 @@ impl Guest {
         self.backing_ticks
     }
 
-    /// Puts kernel, initial RAM disk, RTAS and device tree into place, and the virtual processor at
+    /// Puts kernel, initial RAM disk, RTAS and device tree into place, and the first virtual processor at
     /// the entry, which is not on a thread.
     ///
     /// # Errors
@@ -428,8 +431,11 @@ impl Guest {
         memory
             .icache_synchronize(self.plan.rtas, 4096)
             .map_err(fail)?;
-        let (entry, fdt) = (self.plan.entry, self.plan.fdt);
-        self.occupied.with(|vcpu| vcpu.set_start_state(entry, fdt));
+        let start = Start {
+            entry: self.plan.entry,
+            r3: self.plan.fdt.get(),
+        };
+        self.occupied.with(0, |vcpu| vcpu.begin(start));
         Ok(())
     }
 
@@ -469,7 +475,7 @@ impl Guest {
         Ok(())
     }
 
-    /// Starts the guest again, as if the partition had been powered on. It is not on a thread.
+    /// Starts the guest again, as if the partition had been powered on. It is on no thread.
     ///
     /// # Errors
     /// As [`Guest::load`].
@@ -477,10 +483,8 @@ impl Guest {
         &mut self,
         configuration: &config::Partition<'static>,
     ) -> Result<(), CreateError> {
-        self.occupied.with(|vcpu| {
-            let _ = vcpu.areas.release_all();
-        });
         let partition = self.occupied.partition();
+        partition.processors.start_over();
         partition
             .reset_interrupts()
             .map_err(|error| alloc::format!("{}: interrupts: {error}", partition.name))?;
@@ -490,7 +494,7 @@ impl Guest {
         self.load(configuration)
     }
 
-    /// Ends the partition, and gives back all that it has. It is not on a thread, and its seat is
+    /// Ends the partition, and gives back all that it has. It is on no thread, and its seats are
     /// empty.
     pub fn destroy(self, resources: &mut Resources<'_>) {
         match Arc::try_unwrap(self.occupied) {

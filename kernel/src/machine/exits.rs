@@ -39,6 +39,12 @@ pub enum Next {
     Drain,
     /// The virtual processor waits for an interrupt, a prod or its decrementer.
     Cede,
+    /// The virtual processor waits for a prod.
+    Join,
+    /// The virtual processor lets others run.
+    Confer,
+    /// The virtual processor stops.
+    Stop,
     /// A call of the control interface.
     Control,
     /// The partition is held.
@@ -55,6 +61,9 @@ pub fn handle(vcpu: &mut Vcpu<Hardware>, exit: GuestExit) -> Next {
         // The timer is a hint: the loop looks at the clock itself.
         GuestExit::HypervisorDecrementer | GuestExit::Doorbell => Next::Enter,
         GuestExit::Cede => Next::Cede,
+        GuestExit::Join => Next::Join,
+        GuestExit::Confer => Next::Confer,
+        GuestExit::StopSelf => Next::Stop,
         GuestExit::DrainConsole => Next::Drain,
         GuestExit::Control => Next::Control,
         GuestExit::BackingTooSmall => {
@@ -73,7 +82,7 @@ pub fn handle(vcpu: &mut Vcpu<Hardware>, exit: GuestExit) -> Next {
                 PauseReason::NoMemory
             })
         }
-        GuestExit::PowerOff | GuestExit::StopSelf => Next::End(End::PoweredOff),
+        GuestExit::PowerOff => Next::End(End::PoweredOff),
         GuestExit::Reboot => {
             report(vcpu, Level::Info, format_args!("restarts"));
             Next::Restart
@@ -171,7 +180,8 @@ fn machine_check(vcpu: &mut Vcpu<Hardware>) -> Next {
 fn reload_slb(vcpu: &Vcpu<Hardware>) {
     entry::flush_slb();
     let mut memory = GuestRam(vcpu.partition.mmu.memory());
-    for (vsid, esid) in vcpu.areas.slb_shadow_entries(&mut memory) {
+    let entries = vcpu.processor.areas.lock().slb_shadow_entries(&mut memory);
+    for (vsid, esid) in entries {
         entry::insert_slbe(vsid, esid);
     }
 }

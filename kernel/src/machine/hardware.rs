@@ -4,8 +4,9 @@
 // UNSAFETY: registers, devices and raw memory, each through a wrapper of `arch`.
 #![expect(unsafe_code)]
 
-use super::thread;
+use super::{seat, thread};
 use crate::config::MAX_PARTITIONS;
+use crate::console::GuestId;
 use crate::platform::{GuestRegister, HDSISR_CANARY, Platform, StorageFaultRegisters};
 use crate::smp::TlbScope;
 use penstock_arch::addr::HostReal;
@@ -106,6 +107,21 @@ impl penstock_arch::tlb::TlbMaintenance for HwMemory {
     }
 }
 
+/// What a thread does before and while it waits for another one.
+///
+/// On the light path it counts as in its guest, whichever that is. Others may wait for it while it waits
+/// for them, so it does what they wait for first; a VPM1 that is not needed is taken back at the next
+/// full entry.
+pub fn while_waiting() {
+    let lpcr = spr::read::<{ sprn::LPCR }>();
+    if spr::read::<{ sprn::LPIDR }>() != 0 && lpcr & Lpcr::VPM1.bits() == 0 {
+        // SAFETY: only where a guest's storage faults go to changes; the handlers are there.
+        unsafe { spr::write::<{ sprn::LPCR }>(lpcr | Lpcr::VPM1.bits()) };
+        sync::isync();
+    }
+    thread::this().presence.virtualized();
+}
+
 /// How long a thread may take to leave a guest: a minute. It is interrupted at once, and the longest
 /// hypervisor call takes milliseconds.
 const VIRTUALIZE_TICKS: u64 = 60 * 512_000_000;
@@ -113,17 +129,7 @@ const VIRTUALIZE_TICKS: u64 = 60 * 512_000_000;
 impl penstock_mm::page_ops::Threads for HwMemory {
     #[cold]
     fn virtualize(&self, lpid: penstock_arch::hash::Lpid) {
-        let me = thread::this();
-        // On the light path this thread counts as in its guest, whichever that is. Others may wait for
-        // it while it waits for them, so it does what they wait for first; a VPM1 that is not needed
-        // is taken back at the next full entry.
-        let lpcr = spr::read::<{ sprn::LPCR }>();
-        if spr::read::<{ sprn::LPIDR }>() != 0 && lpcr & Lpcr::VPM1.bits() == 0 {
-            // SAFETY: only where a guest's storage faults go to changes; the handlers are there.
-            unsafe { spr::write::<{ sprn::LPCR }>(lpcr | Lpcr::VPM1.bits()) };
-            sync::isync();
-        }
-        me.presence.virtualized();
+        while_waiting();
         for other in thread::all() {
             if !other.presence.is_without_vpm(lpid.get()) {
                 continue;
@@ -307,6 +313,12 @@ impl Platform for Hardware {
     fn random() -> Option<u64> {
         // The generator may run dry for a moment (Power ISA: retry about ten times).
         (0..10).find_map(|_| spr::random())
+    }
+
+    fn ring(partition: GuestId, server: u32) {
+        if let Some(seat) = seat::of_partition(partition).get(server as usize) {
+            seat.ring();
+        }
     }
 
     #[inline(always)]

@@ -211,18 +211,23 @@ fn told(thread: &Thread) -> EscalationTarget {
     }
 }
 
-/// Has this thread told when a virtual processor of the partition is wanted that waits and is on no
+/// Has this thread told when the virtual processor `server` is wanted, which then waits and is on no
 /// thread. The partition does not run yet.
 ///
 /// # Errors
 /// Firmware's status.
-pub fn escalate_to(partition: &Partition<Hardware>, thread: &Thread) -> Result<(), FirmwareError> {
-    match &partition.exploited {
+pub fn escalate_to(
+    partition: &Partition<Hardware>,
+    server: usize,
+    thread: &Thread,
+) -> Result<(), FirmwareError> {
+    match partition
+        .exploited
+        .as_ref()
+        .and_then(|all| all.vcpus.get(server))
+    {
         None => Ok(()),
-        Some(exploited) => exploited
-            .vcpus
-            .iter()
-            .try_for_each(|vcpu| vcpu.set_escalation_target(&Opal, told(thread))),
+        Some(vcpu) => vcpu.set_escalation_target(&Opal, told(thread)),
     }
 }
 

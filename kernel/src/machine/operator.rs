@@ -460,9 +460,11 @@ fn announce(world: &World, guest: Option<GuestId>) {
     {
         let partition = guest.occupied.partition();
         partition.raise(&HwInterrupts, FIRST_DEVICE_LISN);
-        // Where it waits and is not aboard, its thread must look.
-        if let Some(seat) = seat::all().get(place) {
-            seat.ring();
+        // Where one waits and is not aboard, its thread must look.
+        for (seat, processor) in seat::of(place).iter().zip(partition.processors.all()) {
+            if processor.is_waiting() {
+                seat.ring();
+            }
         }
     }
 }

@@ -9,23 +9,24 @@
 #![expect(unsafe_code)]
 
 use super::console;
-use super::exits::{self, Next};
+use super::exits::{self, End, Next};
 use super::hardware::{Hardware, HwInterrupts, scope_of};
 use super::seat::{self, Seat, Seated};
 use super::sleep::sleep;
-use super::slot::{back_in_guest, left_guest};
+use super::slot::{back_in_guest, left_guest, show_expired};
 use super::start::Machine;
 use super::thread::Thread;
 use crate::exit::GuestExit;
+use crate::inject::{self, Vector};
 use crate::platform::Platform;
+use crate::processor::{Activity, Processor, Stopped};
 use crate::schedule::{self, Decision, Readiness};
 use crate::smp::Boarding;
-use crate::vcpu::Prod;
 use crate::vpa::PreemptReason;
 use core::sync::atomic::Ordering;
 use penstock_arch::hash::Lpid;
 use penstock_arch::hw_thread::HwThread;
-use penstock_arch::regs::{Lpcr, sprn};
+use penstock_arch::regs::{Lpcr, Srr1, sprn};
 use penstock_arch::switch::{self, FirstEntry};
 use penstock_arch::{entry, spr};
 use penstock_xive::native::OffThread;
@@ -39,6 +40,47 @@ const BACKSTOP_SECONDS: u64 = 1;
 
 /// The longest sleep in ticks: well within the decrementer, whose sign counts.
 const LONGEST_SLEEP: u64 = 1 << 48;
+
+/// Bits of LPCR that others change of a guest that is not on a full exit: LPCR is written before it is
+/// entered, where one of them is not right.
+const CHANGING: Lpcr = Lpcr::VPM1.union(Lpcr::AIL3).union(Lpcr::ILE);
+
+/// Whether a virtual processor can come aboard at all.
+fn is_started(processor: &Processor) -> bool {
+    processor.activity() != Activity::Stopped
+}
+
+/// What a virtual processor would do with its thread, which asks. One that another one has started
+/// begins.
+fn readiness(seated: &mut Seated, is_aboard: bool) -> Option<Readiness> {
+    let now = Hardware::timebase();
+    let processor = seated.occupant.processor()?;
+    let is_called = || processor.is_prodded() || processor.is_to_reset();
+    Some(match processor.activity() {
+        Activity::Stopped => Readiness::Absent,
+        Activity::Runs => Readiness::Ready,
+        Activity::Joined if is_called() => Readiness::Ready,
+        Activity::Joined => Readiness::Waits {
+            until: u64::MAX >> 1,
+        },
+        Activity::Starts => {
+            seated.occupant.with(|vcpu| vcpu.begin_if_started())?;
+            Readiness::Ready
+        }
+        Activity::Ceded => seated.occupant.with(|vcpu| {
+            let left = if is_aboard {
+                Hardware::decrementer()
+            } else {
+                vcpu.parked
+                    .decrementer_expiry
+                    .wrapping_sub(now)
+                    .cast_signed()
+            };
+            let woken = || vcpu.presenter.pending(&HwInterrupts) || is_called();
+            schedule::readiness_of(true, left, woken, now)
+        })?,
+    })
+}
 
 /// A thread at work.
 pub struct Runner {
@@ -85,8 +127,7 @@ impl Runner {
         self.let_go_of_held();
         let now = spr::timebase();
         let hz = self.machine.info.cpu.timebase_hz;
-        let mine = seat::all().iter().filter(|seat| seat.is_for(self.me));
-        let share = mine.count() > 1;
+        let share = self.is_shared();
         let span = if share {
             hz / TURN_HZ
         } else {
@@ -110,39 +151,35 @@ impl Runner {
         }
     }
 
+    /// Whether several virtual processors that are started have the thread for their home.
+    fn is_shared(&self) -> bool {
+        let mine = seat::all().iter().filter(|seat| seat.is_for(self.me));
+        let started = mine.filter(|seat| {
+            let inside = seat.try_inside();
+            let seated = inside.as_ref().and_then(|inside| inside.as_ref());
+            seated
+                .and_then(|seated| seated.occupant.processor())
+                .is_some_and(is_started)
+        });
+        started.count() > 1
+    }
+
     /// Who has the thread next.
     fn decide(&mut self) -> Decision {
         let seats = seat::all();
-        let now = Hardware::timebase();
         let (me, loaded) = (self.me, self.loaded);
-        schedule::decide(self.last, seats.len(), |place| {
-            let Some(seat) = seats.get(place).filter(|seat| seat.is_for(me)) else {
+        schedule::decide(self.last, seats.len(), |number| {
+            let Some(seat) = seats.get(number).filter(|seat| seat.is_for(me)) else {
                 return Readiness::Absent;
             };
             // Somebody who holds it rings when he has let go.
             let Some(mut inside) = seat.try_inside() else {
                 return Readiness::Absent;
             };
-            let Some(seated) = inside.as_mut() else {
-                return Readiness::Absent;
-            };
-            let away = seated.away;
-            let ceded = away.is_some_and(|away| away.reason == PreemptReason::Cede);
-            seated.occupant.with(|vcpu| {
-                let left = if loaded == Some(place) {
-                    Hardware::decrementer()
-                } else {
-                    vcpu.parked
-                        .decrementer_expiry
-                        .wrapping_sub(now)
-                        .cast_signed()
-                };
-                let woken = || {
-                    vcpu.presenter.pending(&HwInterrupts)
-                        || core::mem::replace(&mut vcpu.prod, Prod::None) == Prod::Prodded
-                };
-                schedule::readiness_of(ceded, left, woken, now)
-            })
+            let readiness = inside
+                .as_mut()
+                .and_then(|seated| readiness(seated, loaded == Some(number)));
+            readiness.unwrap_or(Readiness::Absent)
         })
     }
 
@@ -175,10 +212,25 @@ impl Runner {
         if !self.bring_aboard(place, seat) {
             return false;
         }
-        if let Some(seated) = seat.inside().as_mut()
-            && let Some(away) = seated.away.take()
-        {
-            seated.occupant.with(|vcpu| back_in_guest(vcpu, away));
+        if let Some(seated) = seat.inside().as_mut() {
+            let away = seated.away.take();
+            seated.occupant.with(|vcpu| {
+                // A prod is what it waited for.
+                match vcpu.processor.activity() {
+                    Activity::Ceded => vcpu.processor.wake(),
+                    Activity::Joined => vcpu.partition.processors.leave_join(vcpu.processor),
+                    Activity::Stopped | Activity::Starts | Activity::Runs => {
+                        if let Some(away) = away {
+                            back_in_guest(vcpu, away);
+                        }
+                        return;
+                    }
+                }
+                let _ = vcpu.processor.take_prod();
+                if let Some(away) = away {
+                    back_in_guest(vcpu, away);
+                }
+            });
         }
         true
     }
@@ -187,8 +239,17 @@ impl Runner {
     /// thread's sleep.
     fn bring_aboard_alone(&mut self) {
         let mut seats = seat::all().iter().enumerate();
-        if let Some((place, seat)) = seats.find(|(_, seat)| seat.is_for(self.me)) {
-            self.bring_aboard(place, seat);
+        let alone = seats.find(|(_, seat)| {
+            seat.is_for(self.me)
+                && seat.try_inside().is_some_and(|inside| {
+                    let processor = inside
+                        .as_ref()
+                        .and_then(|seated| seated.occupant.processor());
+                    processor.is_some_and(is_started)
+                })
+        });
+        if let Some((number, seat)) = alone {
+            self.bring_aboard(number, seat);
         }
     }
 
@@ -240,11 +301,9 @@ impl Runner {
         if let Some(seated) = seat.inside().as_mut() {
             let away = &mut seated.away;
             seated.occupant.with(|vcpu| {
-                let waits = away.is_some_and(|away| away.reason == PreemptReason::Cede);
-                let becomes = if waits {
-                    OffThread::Waiting
-                } else {
-                    OffThread::Ready
+                let becomes = match vcpu.processor.activity() {
+                    Activity::Ceded => OffThread::Waiting,
+                    _ => OffThread::Ready,
                 };
                 vcpu.presenter.pull(&HwInterrupts, becomes);
                 switch::leave(&thread, &mut vcpu.parked);
@@ -289,14 +348,18 @@ impl Runner {
         let Some(seated) = inside.as_mut() else {
             return Entered::Rung;
         };
-        seated.occupant.with(|vcpu| {
+        let entered = seated.occupant.with(|vcpu| {
             if !me.bell.leave() {
                 return Entered::Rung;
             }
             // Whoever hides something from now on waits for this thread, or is seen here.
             me.presence.enter(vcpu.partition.mmu.lpid().get());
+            vcpu.take_modes();
+            if vcpu.processor.take_reset() {
+                inject::deliver(vcpu, Vector::SystemReset, Srr1::empty());
+            }
             let lpcr = vcpu.hardware_lpcr();
-            if (spr::read::<{ sprn::LPCR }>() ^ lpcr.bits()) & Lpcr::VPM1.bits() != 0 {
+            if (spr::read::<{ sprn::LPCR }>() ^ lpcr.bits()) & CHANGING.bits() != 0 {
                 Hardware::write_lpcr(lpcr);
             }
             if lpcr.contains(Lpcr::VPM1) {
@@ -318,7 +381,8 @@ impl Runner {
                 exits::complain(vcpu, format_args!("no memory at guest address {at}"));
             }
             Entered::Next(exits::handle(vcpu, exit))
-        })
+        });
+        entered.unwrap_or(Entered::Rung)
     }
 
     /// Does what an exit asks for; whether the guest goes on at once.
@@ -333,9 +397,44 @@ impl Runner {
                 true
             }
             Next::Cede => {
+                let mut inside = seat.inside();
+                let Some(seated) = inside.as_mut() else {
+                    return false;
+                };
+                let waits = seated.occupant.with(|vcpu| {
+                    let pending =
+                        || Hardware::decrementer() <= 0 || vcpu.presenter.pending(&HwInterrupts);
+                    let waits = vcpu.processor.wait(pending);
+                    if !waits {
+                        let _ = vcpu.processor.take_prod();
+                        show_expired();
+                    }
+                    waits.then(|| left_guest(vcpu, PreemptReason::Cede))
+                });
+                // Where it need not wait, it goes on.
+                match waits.flatten() {
+                    Some(away) => {
+                        seated.away = Some(away);
+                        false
+                    }
+                    None => true,
+                }
+            }
+            Next::Join | Next::Confer => {
                 if let Some(seated) = seat.inside().as_mut() {
-                    let reason = PreemptReason::Cede;
-                    seated.away = Some(seated.occupant.with(|vcpu| left_guest(vcpu, reason)));
+                    let reason = PreemptReason::Confer;
+                    seated.away = seated.occupant.with(|vcpu| left_guest(vcpu, reason));
+                }
+                false
+            }
+            Next::Stop => {
+                self.park(place);
+                let stopped = seat.inside().as_mut().and_then(|seated| {
+                    seated.away = None;
+                    seated.occupant.with(|vcpu| vcpu.stop())
+                });
+                if stopped == Some(Stopped::Last) {
+                    seat.report(Next::End(End::PoweredOff));
                 }
                 false
             }
@@ -375,7 +474,7 @@ impl Runner {
             .and_then(|seat| {
                 let inside = seat.inside();
                 let occupant = &inside.as_ref()?.occupant;
-                Some(occupant.with(|vcpu| (vcpu.hardware_lpcr(), vcpu.partition.mmu.lpid())))
+                occupant.with(|vcpu| (vcpu.hardware_lpcr(), vcpu.partition.mmu.lpid()))
             })
             .unwrap_or((Lpcr::HYPERVISOR, Lpid::HYPERVISOR));
         // Hints apart, which a processor may not implement, and VPM1, which is set before the next

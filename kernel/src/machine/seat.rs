@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Where a partition's virtual processor meets the thread that runs it.
+//! Where a virtual processor meets the thread that runs it.
 //!
-//! There is a seat for each partition of the tree, known to all threads. The boot thread owns all
-//! else of a partition (its `Slot`): it fills the seat at `start`, chooses the thread, and empties the
-//! seat at the end. That thread runs the virtual processor whenever it may, and reports back what it
+//! There is a seat for each virtual processor of each partition of the tree, known to all threads. The
+//! boot thread owns all else of a partition (its `Slot`): it fills the seats at `start`, chooses the
+//! threads, and empties the seats at the end. That thread runs the virtual processor whenever it may, and reports back what it
 //! cannot settle itself. While the boot thread works on a virtual processor it [holds](Hold) it.
 //!
 //! Lock order: the seat, the virtual processor inside, then the partition's own locks, then the
@@ -12,10 +12,16 @@
 
 use super::create::Occupant;
 use super::exits::Next;
+use super::hardware::Hardware;
 use super::slot::Away;
 use super::thread::{self, Thread};
+use crate::console::GuestId;
+use crate::partition::Partition;
+use crate::processor::Processor;
 use crate::smp::{Boarding, Hold};
+use crate::vcpu::Vcpu;
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use penstock_arch::spr;
 use penstock_arch::switch::FirstEntry;
@@ -24,7 +30,7 @@ use spin::{Mutex, Once};
 /// A virtual processor in its seat.
 pub struct Seated {
     /// The virtual processor, and its partition.
-    pub occupant: Occupant,
+    pub occupant: Passenger,
     /// Whether it has been on its thread since it was made or started again.
     pub first_entry: FirstEntry,
     /// Set while it is running, but not in the guest.
@@ -33,8 +39,38 @@ pub struct Seated {
     report: Option<Next>,
 }
 
-/// The seat of one partition.
+/// A virtual processor of a partition.
+pub struct Passenger {
+    occupant: Occupant,
+    server: usize,
+}
+
+impl Passenger {
+    /// Its partition.
+    pub fn partition(&self) -> &Partition<Hardware> {
+        self.occupant.partition()
+    }
+
+    /// What others know of it.
+    pub fn processor(&self) -> Option<&Processor> {
+        self.partition().processors.all().get(self.server)
+    }
+
+    /// Lends it, once nobody else has it. Only one that is not there is not lent.
+    pub fn with<R>(
+        &self,
+        borrower: impl for<'p> FnOnce(&mut Vcpu<'p, Hardware>) -> R,
+    ) -> Option<R> {
+        self.occupant.with(self.server, borrower)
+    }
+}
+
+/// The seat of one virtual processor.
 pub struct Seat {
+    /// The place of its partition in the tree.
+    pub place: usize,
+    /// The virtual processor's number.
+    pub server: usize,
     hold: Hold,
     /// The number of the thread that runs it.
     home: AtomicUsize,
@@ -43,24 +79,75 @@ pub struct Seat {
     inside: Mutex<Option<Seated>>,
 }
 
-static SEATS: Once<Vec<Seat>> = Once::new();
+/// All seats, by partition, and where those of each partition begin.
+static SEATS: Once<(Vec<Seat>, Vec<usize>)> = Once::new();
 
 /// Set when a seat has a report that the boot thread has not seen.
 static REPORTED: AtomicBool = AtomicBool::new(false);
 
 /// The seats of all partitions, in the order of their tree; none before [`make`].
 pub fn all() -> &'static [Seat] {
-    SEATS.get().map_or(&[], Vec::as_slice)
+    SEATS.get().map_or(&[], |(seats, _)| seats)
 }
 
-/// Makes `count` empty seats. Once.
-pub fn make(count: usize) {
-    SEATS.call_once(|| (0..count).map(|_| Seat::new()).collect());
+/// The numbers of the seats of the partition at `place`.
+pub fn numbers_of(place: usize) -> Range<usize> {
+    let Some((seats, firsts)) = SEATS.get() else {
+        return 0..0;
+    };
+    let first = firsts.get(place).copied().unwrap_or(seats.len());
+    let end = firsts.get(place + 1).copied().unwrap_or(seats.len());
+    first..end
+}
+
+/// The seats of the partition at `place`, by virtual processor.
+pub fn of(place: usize) -> &'static [Seat] {
+    all().get(numbers_of(place)).unwrap_or_default()
+}
+
+/// The seats of the partition with this number: they count from 1.
+pub fn of_partition(id: GuestId) -> &'static [Seat] {
+    match usize::from(id.0).checked_sub(1) {
+        Some(place) => of(place),
+        None => &[],
+    }
+}
+
+/// Makes empty seats: for each partition as many as it has virtual processors. Once.
+pub fn make(vcpus: impl Iterator<Item = u32>) {
+    SEATS.call_once(|| {
+        let (mut seats, mut firsts) = (Vec::new(), Vec::new());
+        for (place, count) in vcpus.enumerate() {
+            firsts.push(seats.len());
+            seats.extend((0..count as usize).map(|server| Seat::new(place, server)));
+        }
+        (seats, firsts)
+    });
 }
 
 /// Whether any seat has a report since the last call.
 pub fn take_reported() -> bool {
     REPORTED.load(Ordering::Relaxed) && REPORTED.swap(false, Ordering::AcqRel)
+}
+
+/// Keeps all virtual processors of the partition at `place` off their threads, which are rung for and
+/// waited for. The caller, the boot thread, has none of them aboard.
+///
+/// # Errors
+/// A thread does not answer; then none is held.
+pub fn hold_all(place: usize, hz: u64) -> Result<(), Stuck> {
+    let seats = of(place);
+    seats.iter().for_each(Seat::hold);
+    let ashore = seats.iter().try_for_each(|seat| seat.wait_ashore(hz));
+    if ashore.is_err() {
+        let_go_all(place);
+    }
+    ashore
+}
+
+/// Ends one [`hold_all`].
+pub fn let_go_all(place: usize) {
+    of(place).iter().for_each(Seat::let_go);
 }
 
 /// How long a thread may take to let go of a virtual processor, in seconds: far longer than the
@@ -85,8 +172,10 @@ impl core::fmt::Display for Stuck {
 }
 
 impl Seat {
-    fn new() -> Self {
+    fn new(place: usize, server: usize) -> Self {
         Self {
+            place,
+            server,
             hold: Hold::new(),
             home: AtomicUsize::new(0),
             runs: AtomicBool::new(false),
@@ -156,20 +245,21 @@ impl Seat {
         self.inside().as_mut()?.report.take()
     }
 
-    /// By the boot thread: keeps it off its thread, which is rung for and waited for, unless that is
-    /// the caller itself.
+    /// By the boot thread: keeps it off its thread, which is rung for. See [`Self::wait_ashore`].
+    pub fn hold(&self) {
+        self.hold.hold();
+        self.ring();
+    }
+
+    /// By the boot thread, which holds it: waits until it is off its thread. That is not the caller
+    /// itself, or it is off already.
     ///
     /// # Errors
-    /// Its thread does not answer; then it is not held.
-    pub fn hold(&self, hz: u64) -> Result<(), Stuck> {
-        self.hold.hold();
+    /// Its thread does not answer.
+    pub fn wait_ashore(&self, hz: u64) -> Result<(), Stuck> {
         let before = spr::timebase();
-        if let Some(home) = self.home() {
-            home.ring();
-        }
         while !self.hold.is_ashore() {
             if spr::timebase().wrapping_sub(before) > PATIENCE_SECONDS * hz {
-                self.let_go();
                 return Err(Stuck {
                     thread: self.home_number(),
                 });
@@ -195,8 +285,9 @@ impl Seat {
     /// By the boot thread, which holds it: puts in a virtual processor that runs on this thread.
     pub fn fill(&self, occupant: Occupant, home: usize) {
         self.home.store(home, Ordering::Relaxed);
+        let server = self.server;
         *self.inside() = Some(Seated {
-            occupant,
+            occupant: Passenger { occupant, server },
             first_entry: FirstEntry::Yes,
             away: None,
             report: None,

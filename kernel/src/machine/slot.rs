@@ -41,16 +41,26 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Those of a guest so far, which is held.
+    /// Those of a guest so far, which is held: of all its virtual processors.
     pub fn of(guest: &Guest) -> Box<Self> {
-        guest.occupied.with(|vcpu| {
-            Box::new(Self {
-                exits: vcpu.exits,
-                faults: vcpu.faults,
-                hcalls: vcpu.hcalls,
-                console_out_bytes: vcpu.partition.output.total() as u64,
-            })
-        })
+        let mut sum = Box::new(Self {
+            exits: [0; GuestExit::NAMES.len()],
+            faults: FaultCounts::default(),
+            hcalls: [0; crate::hcall::SLOTS + 1],
+            console_out_bytes: guest.occupied.partition().output.total() as u64,
+        });
+        guest.occupied.for_each(|vcpu| {
+            add(&mut sum.exits, &vcpu.exits);
+            add(&mut sum.hcalls, &vcpu.hcalls);
+            sum.faults += vcpu.faults;
+        });
+        sum
+    }
+}
+
+fn add(to: &mut [u64], from: &[u64]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to += from;
     }
 }
 
@@ -62,11 +72,11 @@ pub struct Slot {
     pub id: GuestId,
     /// What it is at.
     pub state: PartitionState,
-    /// Memory, page table and interrupts, while it has any. Its virtual processor is in its seat.
+    /// Memory, page table and interrupts, while it has any. Its virtual processors are in their seats.
     pub guest: Option<Guest>,
     /// Bytes typed for it since it was started.
     pub bytes_in: u64,
-    /// Set while a tool keeps its virtual processor off its thread.
+    /// Set while a tool keeps its virtual processors off their threads.
     pub held: bool,
     /// Whose its state is.
     pub session: Mutex<Session>,
@@ -105,7 +115,7 @@ impl Slot {
         }
     }
 
-    /// Whether its virtual processor may be on its thread.
+    /// Whether its virtual processors may be on their threads.
     pub fn may_run(&self) -> bool {
         self.state == PartitionState::Running && !self.held
     }
@@ -130,21 +140,27 @@ impl Slot {
 pub fn left_guest(vcpu: &mut Vcpu<Hardware>, reason: PreemptReason) -> Away {
     let mut memory = GuestRam(vcpu.partition.mmu.memory());
     // A registered area cannot leave memory in this version, so this cannot fail.
-    let _ = vcpu.areas.preempted(&mut memory);
+    let _ = vcpu.processor.areas.lock().preempted(&mut memory);
     Away {
         reason,
         since: Hardware::timebase(),
     }
 }
 
-/// The virtual processor is about to run again; it is on the thread.
-pub fn back_in_guest(vcpu: &mut Vcpu<Hardware>, away: Away) {
+/// Sees to it that an expired decrementer interrupts the guest that is on the thread; how many ticks it
+/// has left. It is a level, but QEMU raises it by a timer that may lag behind the register; writing the
+/// register again makes it look.
+pub fn show_expired() -> i64 {
     let left = Hardware::decrementer();
     if left <= 0 {
-        // An expired decrementer is a level. QEMU raises it by a timer that may lag behind the
-        // register; writing the register again makes it look.
         set_decrementer(left.cast_unsigned());
     }
+    left
+}
+
+/// The virtual processor is about to run again; it is on the thread.
+pub fn back_in_guest(vcpu: &mut Vcpu<Hardware>, away: Away) {
+    let left = show_expired();
     let now = Hardware::timebase();
     let waited = u32::try_from(now.wrapping_sub(away.since)).unwrap_or(u32::MAX);
     let (reason, enqueue_to_dispatch, waiting_to_ready) = match away.reason {
@@ -167,5 +183,5 @@ pub fn back_in_guest(vcpu: &mut Vcpu<Hardware>, away: Away) {
         srr1: vcpu.ctx.msr,
     };
     let mut memory = GuestRam(vcpu.partition.mmu.memory());
-    let _ = vcpu.areas.dispatched(record, &mut memory);
+    let _ = vcpu.processor.areas.lock().dispatched(record, &mut memory);
 }

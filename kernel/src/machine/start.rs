@@ -9,7 +9,7 @@
 #![expect(unsafe_code)]
 
 use super::create::{self, Guest, Resources};
-use super::hardware::{HwMemory, HwTlb};
+use super::hardware::{self, HwMemory, HwTlb};
 use super::last_words::{self, ExitStatus, finish};
 use super::mitigations::{self, Board};
 use super::pool::SharedMemory;
@@ -28,7 +28,7 @@ use core::cell::UnsafeCell;
 use penstock_arch::addr::HostReal;
 use penstock_arch::entry;
 use penstock_arch::regs::{Hfscr, Lpcr, Processor, Pvr, sprn};
-use penstock_arch::{spr, sync};
+use penstock_arch::{spr, sync, wait};
 use penstock_boot::bootinfo::{BootInfo, HostRange};
 use penstock_boot::flat_tree::FlatTree;
 use penstock_boot::{fdt, head, memmap, opal};
@@ -198,6 +198,7 @@ unsafe fn set_up_processor(me: &'static Thread) -> u64 {
     let checksum = unsafe { entry::install_vectors() };
     // SAFETY: this is the thread; the vectors stand.
     unsafe { set_up_thread(me) };
+    wait::set_hook(hardware::while_waiting);
     me.advance(Arrival::Away, Arrival::Here);
     checksum
 }
@@ -335,7 +336,12 @@ fn go(machine: &'static Machine, tree: &[u8], entered: u64) -> ! {
         }
     };
     give_heap(&mut frames, partitions.as_slice().len());
-    seat::make(partitions.as_slice().len());
+    seat::make(
+        partitions
+            .as_slice()
+            .iter()
+            .map(|partition| partition.vcpus),
+    );
     let shared = match SharedMemory::set_up(&partitions, &mut frames, memory) {
         Ok(shared) => shared,
         Err(error) => {

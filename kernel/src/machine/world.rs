@@ -2,9 +2,9 @@
 //! The partitions of the machine, as the boot thread has them.
 //!
 //! A [`Slot`] is a partition's definition, which stays, and its guest, which comes with `start` and
-//! goes with `destroy`. All of it belongs to the boot thread. Only the virtual processor is elsewhere:
-//! in its [seat](super::seat), where the thread that runs it finds it, and from where it is held when
-//! something is done to it here.
+//! goes with `destroy`. All of it belongs to the boot thread. Only the virtual processors are elsewhere:
+//! in their [seats](super::seat), where the threads that run them find them, and where they are held
+//! when something is done to them here.
 
 use super::create::{self, CreateError, Resources};
 use super::exits::{self, End, Next};
@@ -14,6 +14,7 @@ use super::runner::Runner;
 use super::seat;
 use super::slot::{Counts, Slot};
 use super::start::Machine;
+use super::thread::Thread;
 use super::{console, heap, interrupts, thread};
 use crate::bootargs::Attendance;
 use crate::config;
@@ -110,18 +111,16 @@ impl World {
         self.slots.iter().position(|slot| slot.id == id)
     }
 
-    /// Keeps the virtual processor of the partition at `place` off its thread, until
+    /// Keeps the virtual processors of the partition at `place` off their threads, until
     /// [`Self::let_go`].
     ///
     /// # Errors
-    /// Its thread does not answer; then it is not held.
+    /// A thread does not answer; then none is held.
     pub fn hold(&mut self, place: usize) -> Result<(), String> {
-        self.runner.park(place);
-        let Some(seat) = seat::all().get(place) else {
-            return Ok(());
-        };
-        let hz = self.machine.info.cpu.timebase_hz;
-        seat.hold(hz).map_err(|stuck| {
+        for number in seat::numbers_of(place) {
+            self.runner.park(number);
+        }
+        seat::hold_all(place, self.machine.info.cpu.timebase_hz).map_err(|stuck| {
             let name = self
                 .slots
                 .get(place)
@@ -132,9 +131,7 @@ impl World {
 
     /// Ends one [`Self::hold`].
     pub fn let_go(&self, place: usize) {
-        if let Some(seat) = seat::all().get(place) {
-            seat.let_go();
-        }
+        seat::let_go_all(place);
     }
 
     /// Does what virtual processors have asked the boot thread for.
@@ -142,13 +139,14 @@ impl World {
         if !seat::take_reported() {
             return;
         }
-        for (place, seat) in seat::all().iter().enumerate() {
+        for seat in seat::all() {
+            let place = seat.place;
             let done = match seat.take_report() {
                 Some(Next::Restart) => self.restart(place),
-                Some(Next::Control) => self.control(place),
+                Some(Next::Control) => self.control(place, seat.server),
                 Some(Next::Pause(reason)) => self.pause_by_itself(place, reason),
-                Some(Next::End(end)) => self.end(place, end),
-                Some(Next::Enter | Next::Drain | Next::Cede) | None => Ok(()),
+                Some(Next::End(end)) => self.end_by_itself(place, end),
+                Some(_) | None => Ok(()),
             };
             if let Err(error) = done {
                 log::error!("{error}");
@@ -156,15 +154,25 @@ impl World {
         }
     }
 
-    /// The thread for the partition at `place`.
-    fn choose_thread(&self, place: usize) -> Result<usize, CreateError> {
+    /// The guest at `place` is to end. Where two of its virtual processors have said so, the first one
+    /// has ended it.
+    fn end_by_itself(&mut self, place: usize, end: End) -> Result<(), String> {
+        match self.slots.get(place) {
+            Some(slot) if slot.state.is_alive() => self.end(place, end),
+            _ => Ok(()),
+        }
+    }
+
+    /// The threads for the virtual processors of the partition at `place`.
+    fn choose_threads(&self, place: usize) -> Result<Vec<usize>, CreateError> {
         let threads = thread::all();
         let Some(slot) = self.slots.get(place) else {
-            return Ok(0);
+            return Ok(Vec::new());
         };
         let name = slot.configuration.name;
-        if let Some(number) = slot.configuration.pinned.first().copied() {
-            return match threads.get(number as usize) {
+        let pinned = &slot.configuration.pinned;
+        if !pinned.is_empty() {
+            let homes = pinned.iter().map(|number| match threads.get(*number as usize) {
                 Some(thread) if thread.is_here() => Ok(thread.number),
                 Some(_) => Err(format!(
                     "partition {name}: pinned to thread {number}, which was left out at boot"
@@ -173,25 +181,41 @@ impl World {
                     "partition {name}: pinned to thread {number}, but the machine has {} threads",
                     threads.len()
                 )),
-            };
-        }
-        let loads = threads.iter().map(|thread| {
-            let pinned = self
-                .slots
-                .iter()
-                .flat_map(|slot| &slot.configuration.pinned);
-            let shared = self.slots.iter().zip(seat::all()).filter(|(slot, seat)| {
-                slot.guest.is_some()
-                    && slot.configuration.pinned.is_empty()
-                    && seat.home_number() == thread.number
             });
-            Load {
-                is_there: thread.is_here(),
-                pinned: count(pinned.filter(|number| **number as usize == thread.number)),
-                shared: count(shared),
-            }
-        });
-        smp::place(loads).ok_or_else(|| format!("partition {name}: no thread runs"))
+            return homes.collect();
+        }
+        let mut loads: Vec<Load> = threads.iter().map(|thread| self.load_of(thread)).collect();
+        (0..slot.configuration.vcpus)
+            .map(|_| {
+                let home = smp::place(loads.iter().copied())
+                    .ok_or_else(|| format!("partition {name}: no thread runs"))?;
+                if let Some(load) = loads.get_mut(home) {
+                    load.shared += 1;
+                }
+                Ok(home)
+            })
+            .collect()
+    }
+
+    /// What a thread has already.
+    fn load_of(&self, thread: &Thread) -> Load {
+        let pinned = self
+            .slots
+            .iter()
+            .flat_map(|slot| &slot.configuration.pinned);
+        let is_shared = |place: usize| {
+            self.slots
+                .get(place)
+                .is_some_and(|slot| slot.guest.is_some() && slot.configuration.pinned.is_empty())
+        };
+        let shared = seat::all()
+            .iter()
+            .filter(|seat| seat.home_number() == thread.number && is_shared(seat.place));
+        Load {
+            is_there: thread.is_here(),
+            pinned: count(pinned.filter(|number| **number as usize == thread.number)),
+            shared: count(shared),
+        }
     }
 
     /// Makes the partition at `place`, which is shut off, and has it run.
@@ -199,24 +223,27 @@ impl World {
     /// # Errors
     /// Why it cannot be made.
     pub fn start(&mut self, place: usize) -> Result<(), CreateError> {
-        let home = self.choose_thread(place)?;
-        let (Some(slot), Some(seat)) = (self.slots.get_mut(place), seat::all().get(place)) else {
+        let homes = self.choose_threads(place)?;
+        let Some(slot) = self.slots.get_mut(place) else {
             return Ok(());
         };
         let guest = create::create(&mut self.resources, slot.id, &slot.configuration)?;
-        // A thread that had an earlier guest may still be looking at the empty seat.
-        if let Err(stuck) = seat.hold(self.machine.info.cpu.timebase_hz) {
+        // A thread that had an earlier guest may still be looking at an empty seat.
+        if let Err(stuck) = seat::hold_all(place, self.machine.info.cpu.timebase_hz) {
             let name = slot.configuration.name;
             guest.destroy(&mut self.resources);
             return Err(format!("partition {name}: {stuck}"));
         }
-        if let Some(thread) = thread::all().get(home)
-            && let Err(error) = interrupts::escalate_to(guest.occupied.partition(), thread)
-        {
-            // Then it is looked for at the end of each turn.
-            log::warn!("{}: escalation: {error}", slot.configuration.name);
+        for (seat, home) in seat::of(place).iter().zip(&homes) {
+            if let Some(thread) = thread::all().get(*home)
+                && let Err(error) =
+                    interrupts::escalate_to(guest.occupied.partition(), seat.server, thread)
+            {
+                // Then it is looked for at the end of each turn.
+                log::warn!("{}: escalation: {error}", slot.configuration.name);
+            }
+            seat.fill(guest.occupied.clone(), *home);
         }
-        seat.fill(guest.occupied.clone(), home);
         slot.guest = Some(guest);
         slot.state = PartitionState::Running;
         slot.held = false;
@@ -231,10 +258,14 @@ impl World {
             } else {
                 ", pinned"
             };
-            log::info!("{}: on thread {home}{how}", slot.configuration.name);
+            log::info!(
+                "{}: on {}{how}",
+                slot.configuration.name,
+                ThreadNumbers(&homes)
+            );
         }
-        seat.set_runs(true);
-        seat.let_go();
+        seat::of(place).iter().for_each(|seat| seat.set_runs(true));
+        self.let_go(place);
         Ok(())
     }
 
@@ -247,19 +278,18 @@ impl World {
         self.forget_tools(place);
         // Its interrupt context is put on this thread for a moment, which must have none then.
         self.runner.park_anybody();
-        let restarted = match (self.slots.get_mut(place), seat::all().get(place)) {
-            (
-                Some(Slot {
-                    guest: Some(guest),
-                    configuration,
-                    state,
-                    ..
-                }),
-                Some(seat),
-            ) => guest.restart(configuration).map(|()| {
-                seat.renew();
-                // No tool holds it any more.
-                seat.set_runs(*state == PartitionState::Running);
+        let restarted = match self.slots.get_mut(place) {
+            Some(Slot {
+                guest: Some(guest),
+                configuration,
+                state,
+                ..
+            }) => guest.restart(configuration).map(|()| {
+                for seat in seat::of(place) {
+                    seat.renew();
+                    // No tool holds it any more.
+                    seat.set_runs(*state == PartitionState::Running);
+                }
             }),
             _ => Ok(()),
         };
@@ -301,9 +331,7 @@ impl World {
     /// Its thread does not answer; then it runs on.
     pub fn pause(&mut self, place: usize, reason: PauseReason) -> Result<(), String> {
         self.hold(place)?;
-        if let Some(seat) = seat::all().get(place) {
-            seat.set_runs(false);
-        }
+        seat::of(place).iter().for_each(|seat| seat.set_runs(false));
         self.let_go(place);
         self.change_state(place, PartitionState::Paused(reason));
         Ok(())
@@ -334,10 +362,12 @@ impl World {
         }
     }
 
-    /// Has the virtual processor at `place` run if it may. Where it may not, it is held.
+    /// Has the virtual processors of the partition at `place` run if they may. Where they may not, they
+    /// are held.
     pub fn let_run(&self, place: usize) {
-        if let (Some(slot), Some(seat)) = (self.slots.get(place), seat::all().get(place)) {
-            seat.set_runs(slot.may_run());
+        let runs = self.slots.get(place).is_some_and(Slot::may_run);
+        for seat in seat::of(place) {
+            seat.set_runs(runs);
             seat.ring();
         }
     }
@@ -370,9 +400,7 @@ impl World {
     /// Its thread does not answer; then it runs on.
     pub fn end(&mut self, place: usize, end: End) -> Result<(), String> {
         self.hold(place)?;
-        if let Some(seat) = seat::all().get(place) {
-            seat.set_runs(false);
-        }
+        seat::of(place).iter().for_each(|seat| seat.set_runs(false));
         self.end_held(place, end);
         self.let_go(place);
         Ok(())
@@ -455,9 +483,7 @@ impl World {
             return;
         };
         slot.last_run = Some(Counts::of(&guest));
-        if let Some(seat) = seat::all().get(place) {
-            seat.empty();
-        }
+        seat::of(place).iter().for_each(seat::Seat::empty);
         guest.destroy(&mut self.resources);
         log::info!(
             "{}: gave its memory back: {} KiB are free, {} bytes of the heap in use",
@@ -488,6 +514,23 @@ impl World {
     }
 }
 
+/// Threads as the log names them.
+struct ThreadNumbers<'a>(&'a [usize]);
+
+impl core::fmt::Display for ThreadNumbers<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(if self.0.len() == 1 {
+            "thread"
+        } else {
+            "threads"
+        })?;
+        for (index, number) in self.0.iter().enumerate() {
+            write!(f, "{}{number}", if index == 0 { " " } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
 fn count(of: impl Iterator) -> u32 {
     u32::try_from(of.count()).unwrap_or(u32::MAX)
 }
@@ -513,9 +556,12 @@ fn provoke(guest: &create::Guest, trouble: Trouble) -> Result<(), String> {
                 let _ = mmu.scatter(first, first + 1);
             }
         }
-        Trouble::Error => guest
-            .occupied
-            .with(|vcpu| exits::post_mortem(vcpu, GuestExit::Unknown(0))),
+        Trouble::Error => {
+            let exit = GuestExit::Unknown(0);
+            guest
+                .occupied
+                .with(0, |vcpu| exits::post_mortem(vcpu, exit));
+        }
     }
     Ok(())
 }

@@ -316,8 +316,10 @@ fn a_partition_starts_in_big_endian_real_mode_with_the_tree_in_r3() {
     (vcpu.ctx.lr, vcpu.ctx.cr, vcpu.ctx.trap) = (1, 2, 3);
     (vcpu.ctx.host_sp, vcpu.ctx.host_toc, vcpu.ctx.thread) = (0x100, 0x200, 0x300);
     vcpu.lpcr |= Lpcr::ILE | Lpcr::AIL3;
-    vcpu.prod = Prod::Prodded;
-    vcpu.set_start_state(GuestReal::new(0x40_0000), GuestReal::new(0xf0_0000));
+    vcpu.begin(Start {
+        entry: GuestReal::new(0x40_0000),
+        r3: 0xf0_0000,
+    });
     let mut gpr = [0; 32];
     gpr[3] = 0xf0_0000;
     assert_eq!(vcpu.ctx.gpr, gpr);
@@ -327,7 +329,6 @@ fn a_partition_starts_in_big_endian_real_mode_with_the_tree_in_r3() {
     );
     assert_eq!((vcpu.ctx.lr, vcpu.ctx.cr, vcpu.ctx.trap), (0, 0, 0));
     assert_eq!(vcpu.lpcr, Lpcr::GUEST);
-    assert_eq!(vcpu.prod, Prod::None);
     // The hypervisor's own stay.
     assert_eq!((vcpu.ctx.host_sp, vcpu.ctx.host_toc), (0x100, 0x200));
     assert_eq!(vcpu.ctx.thread, 0x300);

@@ -42,8 +42,14 @@ pub mod hcall {
     pub const REGISTER_VPA: u64 = 0xdc;
     /// H_CEDE.
     pub const CEDE: u64 = 0xe0;
+    /// H_CONFER.
+    pub const CONFER: u64 = 0xe4;
     /// H_PROD.
     pub const PROD: u64 = 0xe8;
+    /// H_JOIN.
+    pub const JOIN: u64 = 0x298;
+    /// H_SIGNAL_SYS_RESET.
+    pub const SIGNAL_SYS_RESET: u64 = 0x380;
     /// H_BULK_REMOVE.
     pub const BULK_REMOVE: u64 = 0x124;
     /// H_GET_CPU_CHARACTERISTICS.

@@ -15,6 +15,7 @@ use crate::config::Authority;
 use crate::console::GuestId;
 use crate::lifecycle::PauseReason;
 use crate::partition::Watchpoints;
+use crate::processor::{Activity, Start};
 use crate::testing::{FakePlatform, GUEST_BYTES, HPT_ENTRIES, Parts, RigOptions, make_partition};
 use penstock_arch::addr::GuestReal;
 use penstock_arch::regs::{Lpcr, Msr, VcpuSpr, sprn};
@@ -50,7 +51,6 @@ impl Place {
                 state: PartitionState::ShutOff,
                 on_thread: false,
                 held: false,
-                activity: Activity::Runs,
             },
         };
         place.start(options);
@@ -62,9 +62,12 @@ impl Place {
         partition.id = GuestId(self.number.try_into().unwrap());
         self.occupied = Occupied::new(partition).ok();
         let start = |vcpu: &mut crate::vcpu::Vcpu<'_, _>| {
-            vcpu.set_start_state(GuestReal::new(0), GuestReal::new(0x10_0000));
+            vcpu.begin(Start {
+                entry: GuestReal::new(0),
+                r3: 0x10_0000,
+            });
         };
-        self.occupied.as_mut().unwrap().with(start);
+        self.occupied.as_mut().unwrap().with(0, start).unwrap();
         self.seat.state = PartitionState::Running;
     }
 
@@ -217,6 +220,11 @@ impl World {
         self.put(0, Function::VcpuSet, state.as_bytes(), &[0])
     }
 
+    fn activity(&mut self) -> Activity {
+        let processors = &self.target().partition().processors;
+        processors.get(0).unwrap().activity()
+    }
+
     fn vcpu(&mut self) -> VcpuState {
         let bytes = self.get(Function::VcpuGet, size_of::<VcpuState>(), &[0, 0]);
         *records::read::<VcpuState>(&bytes).unwrap().0
@@ -351,26 +359,33 @@ fn a_refused_piece_changes_nothing_and_says_where_it_is_wrong() {
 fn registers_come_out_and_go_in_again() {
     let mut world = World::new();
     let occupied = world.target().occupied.as_ref().unwrap();
-    occupied.with(|vcpu| {
-        vcpu.ctx.gpr = core::array::from_fn(|number| 0x1_0000 + number as u64);
-        (vcpu.ctx.pc, vcpu.ctx.lr, vcpu.ctx.ctr) = (0x1234, 0x5678, 0x9abc);
-        (vcpu.ctx.cr, vcpu.ctx.xer, vcpu.ctx.cfar) = (0x8400_0000, 0x2000_0000, 0x4444);
-        // With the bits that an exit leaves.
-        vcpu.ctx.msr = (Msr::SF | Msr::ME | Msr::EE | Msr::LE).bits() | 0x4000_0000;
-        vcpu.lpcr |= Lpcr::ILE | Lpcr::AIL3;
-        vcpu.parked.decrementer_expiry = 77;
-        vcpu.parked.slb[3] = SlbEntry {
-            esid: 0xc000_0000_0800_0000,
-            vsid: 0x4000_01ac_e500_0510,
-        };
-        vcpu.parked.set_spr(VcpuSpr::Sprg3, 0x3333);
-        vcpu.parked.set_spr(VcpuSpr::Dpdes, 1);
-        vcpu.parked.vectors.vsr[0] = 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10;
-        vcpu.parked.vectors.vsr[63] = 5;
-        vcpu.parked.vectors.fpscr = [6, 0];
-        vcpu.parked.vectors.vscr = 0x1_0000;
-    });
-    world.target().seat.activity = Activity::Ceded;
+    occupied
+        .with(0, |vcpu| {
+            vcpu.ctx.gpr = core::array::from_fn(|number| 0x1_0000 + number as u64);
+            (vcpu.ctx.pc, vcpu.ctx.lr, vcpu.ctx.ctr) = (0x1234, 0x5678, 0x9abc);
+            (vcpu.ctx.cr, vcpu.ctx.xer, vcpu.ctx.cfar) = (0x8400_0000, 0x2000_0000, 0x4444);
+            // With the bits that an exit leaves.
+            vcpu.ctx.msr = (Msr::SF | Msr::ME | Msr::EE | Msr::LE).bits() | 0x4000_0000;
+            vcpu.lpcr = vcpu
+                .partition
+                .processors
+                .change_lpcr(Lpcr::empty(), Lpcr::ILE | Lpcr::AIL3);
+            vcpu.parked.decrementer_expiry = 77;
+            vcpu.parked.slb[3] = SlbEntry {
+                esid: 0xc000_0000_0800_0000,
+                vsid: 0x4000_01ac_e500_0510,
+            };
+            vcpu.parked.set_spr(VcpuSpr::Sprg3, 0x3333);
+            vcpu.parked.set_spr(VcpuSpr::Dpdes, 1);
+            vcpu.parked.vectors.vsr[0] = 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10;
+            vcpu.parked.vectors.vsr[63] = 5;
+            vcpu.parked.vectors.fpscr = [6, 0];
+            vcpu.parked.vectors.vscr = 0x1_0000;
+        })
+        .unwrap();
+    let processors = &world.target().partition().processors;
+    let processor = processors.get(0).unwrap();
+    assert!(processor.wait(|| false));
     world.suspend();
     let state = world.vcpu();
     assert_eq!(state.run_state.get(), RunState::Ceded as u32);
@@ -413,7 +428,11 @@ fn registers_come_out_and_go_in_again() {
     // To another state, and back to what was read.
     let snapshot = |world: &mut World| {
         let occupied = world.target().occupied.as_ref().unwrap();
-        occupied.with(|vcpu| (vcpu.ctx.gpr, vcpu.ctx.pc, vcpu.lpcr, vcpu.parked.clone()))
+        occupied
+            .with(0, |vcpu| {
+                (vcpu.ctx.gpr, vcpu.ctx.pc, vcpu.lpcr, vcpu.parked.clone())
+            })
+            .unwrap()
     };
     let before = snapshot(&mut world);
     let mut other = state;
@@ -422,16 +441,18 @@ fn registers_come_out_and_go_in_again() {
     other.lpcr = U64::new(0);
     other.slb[3] = [U64::new(0); 2];
     assert_eq!(world.set_vcpu(&other).status, H::SUCCESS);
-    assert_eq!(world.target().seat.activity, Activity::Runs);
+    assert_eq!(world.activity(), Activity::Runs);
     let occupied = world.target().occupied.as_ref().unwrap();
-    occupied.with(|vcpu| {
-        assert_eq!(vcpu.ctx.pc, 0x2222);
-        assert!(!vcpu.lpcr.intersects(Lpcr::ILE | Lpcr::AIL3));
-        assert_eq!(vcpu.parked.slb[3], SlbEntry::default());
-    });
+    occupied
+        .with(0, |vcpu| {
+            assert_eq!(vcpu.ctx.pc, 0x2222);
+            assert!(!vcpu.lpcr.intersects(Lpcr::ILE | Lpcr::AIL3));
+            assert_eq!(vcpu.parked.slb[3], SlbEntry::default());
+        })
+        .unwrap();
     let reply = world.put(0, Function::VcpuSet, &bytes, &[0]);
     assert_eq!(reply.status, H::SUCCESS, "{:x?}", reply.results());
-    assert_eq!(world.target().seat.activity, Activity::Ceded);
+    assert_eq!(world.activity(), Activity::Ceded);
     assert_eq!(snapshot(&mut world), before);
 }
 
@@ -439,7 +460,9 @@ fn registers_come_out_and_go_in_again() {
 fn vector_registers_are_written_by_halves() {
     let mut world = World::new();
     let occupied = world.target().occupied.as_ref().unwrap();
-    occupied.with(|vcpu| vcpu.parked.vectors.vsr = [u128::MAX; 64]);
+    occupied
+        .with(0, |vcpu| vcpu.parked.vectors.vsr = [u128::MAX; 64])
+        .unwrap();
     world.suspend();
     let mut state = world.vcpu();
     state.parts = U32::new(parts::FP);
@@ -448,10 +471,12 @@ fn vector_registers_are_written_by_halves() {
     let reply = world.put(0, Function::VcpuSet, &bytes, &[0]);
     assert_eq!(reply.status, H::SUCCESS);
     let occupied = world.target().occupied.as_ref().unwrap();
-    occupied.with(|vcpu| {
-        assert_eq!(vcpu.parked.vectors.vsr[31], u128::from(u64::MAX));
-        assert_eq!(vcpu.parked.vectors.vsr[32], u128::MAX);
-    });
+    occupied
+        .with(0, |vcpu| {
+            assert_eq!(vcpu.parked.vectors.vsr[31], u128::from(u64::MAX));
+            assert_eq!(vcpu.parked.vectors.vsr[32], u128::MAX);
+        })
+        .unwrap();
 }
 
 #[test]
@@ -519,10 +544,12 @@ fn what_no_guest_of_this_partition_can_have_is_refused_by_its_place() {
     }
     // Nothing of those was taken.
     let occupied = world.target().occupied.as_ref().unwrap();
-    occupied.with(|vcpu| {
-        assert_eq!(vcpu.parked.spr(VcpuSpr::Sprg0), 0);
-        assert_eq!(vcpu.areas.vpa(), None);
-    });
+    occupied
+        .with(0, |vcpu| {
+            assert_eq!(vcpu.parked.spr(VcpuSpr::Sprg0), 0);
+            assert_eq!(vcpu.processor.areas.lock().vpa(), None);
+        })
+        .unwrap();
     let good = VcpuState {
         vpa: U64::new(0x8000),
         vpa_bytes: U64::new(640),

@@ -361,7 +361,7 @@ fn values_that_fields_cannot_have_are_refused() {
 fn a_tool_gives_a_guest_nothing_that_is_the_hypervisors() {
     bad!(vcpu_state(), VcpuState, parts = U32::new(8));
     bad!(vcpu_state(), VcpuState, run_state = U32::new(0));
-    bad!(vcpu_state(), VcpuState, run_state = U32::new(4));
+    bad!(vcpu_state(), VcpuState, run_state = U32::new(5));
     bad!(vcpu_state(), VcpuState, spr_count = U32::new(97));
     bad!(vcpu_state(), VcpuState, xer = U64::new(1 << 32));
     bad!(vcpu_state(), VcpuState, cr = U64::new(1 << 32));

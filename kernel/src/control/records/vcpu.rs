@@ -38,6 +38,8 @@ pub enum RunState {
     Ceded = 2,
     /// It was never started, or stopped itself by RTAS.
     Stopped = 3,
+    /// It waits in H_JOIN, or H_CONFER to itself, for a prod.
+    Joined = 4,
 }
 
 record! {
@@ -165,7 +167,7 @@ impl VcpuState {
         if self.parts.get() & !parts::ALL != 0 {
             return Err(bad_value!(Self, parts));
         }
-        if !(RunState::Runnable as u32..=RunState::Stopped as u32).contains(&self.run_state.get()) {
+        if !(RunState::Runnable as u32..=RunState::Joined as u32).contains(&self.run_state.get()) {
             return Err(bad_value!(Self, run_state));
         }
         let msr = Msr::from_bits_retain(self.msr.get());

@@ -182,6 +182,7 @@ fn constants() -> Vec<(String, u64)> {
     add("VCPU_RUNNABLE", RunState::Runnable as u64);
     add("VCPU_CEDED", RunState::Ceded as u64);
     add("VCPU_STOPPED", RunState::Stopped as u64);
+    add("VCPU_JOINED", RunState::Joined as u64);
     add("INVALIDATE_GROUPS", Invalidate::GROUPS.into());
     add("INVALIDATE_STRICT", Invalidate::STRICT.into());
     for row in Function::ALL {

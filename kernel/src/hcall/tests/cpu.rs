@@ -4,9 +4,11 @@
 use super::*;
 use crate::partition::Watchpoints;
 use crate::platform::GuestRegister::{Ciabr, Dawr0, Dawrx0, Sprg0};
+use crate::processor::{Activity, Start};
+use crate::testing::take_rings;
 use crate::testing::{GUEST_BYTES, RigOptions, set_random};
-use crate::vcpu::Prod;
 use alloc::vec::Vec;
+use penstock_arch::addr::GuestReal;
 use penstock_arch::regs::Lpcr;
 
 const SET_SPRG0: u64 = 0x24;
@@ -193,15 +195,16 @@ fn areas_are_registered_for_the_caller_only() {
     rig.call(REGISTER_VPA, &[VPA, 0, !0x7f], H_PARAMETER, []);
     rig.call(REGISTER_VPA, &[VPA | 1, 0, 0x1_0000], H_PARAMETER, []);
     rig.call(REGISTER_VPA, &[0, 0, 0x1_0000], H_PARAMETER, []);
-    assert_eq!(rig.vcpu.areas.vpa(), None);
+    assert_eq!(rig.vcpu.processor.areas.lock().vpa(), None);
     rig.call(REGISTER_VPA, &[VPA, 0, 0x1_0000], H_SUCCESS, []);
     rig.call(REGISTER_VPA, &[SLB_SHADOW, 0, 0x1_2000], H_SUCCESS, []);
     rig.call(REGISTER_VPA, &[DTL, 0, 0x1_1000], H_SUCCESS, []);
-    let areas = &rig.vcpu.areas;
+    let areas = rig.vcpu.processor.areas.lock();
     let places = [areas.vpa(), areas.slb_shadow(), areas.dtl()]
         .map(|area| area.map(|area| (area.at.get(), area.bytes)));
     let expected = [(0x1_0000, 0x280), (0x1_2000, 0x80), (0x1_1000, 0x1000)];
     assert_eq!(places, expected.map(Some));
+    drop(areas);
     // The caller runs: its dispatch count is even, and its processor is not shared.
     assert_eq!(rig.word(0x1_0100) & 1, 0);
     assert_eq!(rig.word(0x1_0008) & 0x0002_0000, 0);
@@ -209,7 +212,7 @@ fn areas_are_registered_for_the_caller_only() {
     rig.call(REGISTER_VPA, &[NO_SLB_SHADOW, 0, 0], H_SUCCESS, []);
     rig.call(REGISTER_VPA, &[NO_DTL, 0, 0], H_SUCCESS, []);
     rig.call(REGISTER_VPA, &[NO_VPA, 0, 0], H_SUCCESS, []);
-    assert_eq!(rig.vcpu.areas.vpa(), None);
+    assert_eq!(rig.vcpu.processor.areas.lock().vpa(), None);
 }
 
 #[test]
@@ -229,5 +232,145 @@ fn a_prod_makes_the_next_cede_return_at_once() {
     assert_eq!(rig.call_exit(CEDE, &[], H_SUCCESS, []), LightExit::CEDE);
     rig.call(PROD, &[1], H_PARAMETER, []);
     rig.call(PROD, &[1 << 32], H_PARAMETER, []);
-    assert_eq!(rig.vcpu.prod, Prod::None);
+    assert!(!rig.vcpu.processor.is_prodded());
+    assert!(take_rings().is_empty());
+}
+
+const CONFER: u64 = 0xe4;
+const JOIN: u64 = 0x298;
+const SIGNAL_SYS_RESET: u64 = 0x380;
+
+const START: Start = Start {
+    entry: GuestReal::new(0x100),
+    r3: 1,
+};
+
+/// A partition of three, of which the caller and the second one run.
+fn three() -> Rig {
+    let rig = Rig::with(RigOptions {
+        vcpus: 3,
+        ..RigOptions::default()
+    });
+    let processors = &rig.vcpu.partition.processors;
+    let one = processors.get(1).unwrap();
+    processors.start(one, START).unwrap();
+    assert!(rig.other(1).begin_if_started());
+    take_rings();
+    rig
+}
+
+#[test]
+fn only_who_waits_is_rung_for_at_a_prod() {
+    let mut rig = three();
+    let id = rig.vcpu.partition.id;
+    let one = rig.vcpu.partition.processors.get(1).unwrap();
+    rig.call(PROD, &[1], H_SUCCESS, []);
+    assert!(take_rings().is_empty());
+    assert!(!one.wait(|| false), "it was prodded before");
+    assert!(one.take_prod());
+    assert!(one.wait(|| false));
+    rig.call(PROD, &[1], H_SUCCESS, []);
+    assert_eq!(take_rings(), [(id, 1)]);
+    rig.call(PROD, &[3], H_PARAMETER, []);
+}
+
+#[test]
+fn cycles_are_conferred_to_who_was_not_dispatched_since() {
+    let mut rig = three();
+    assert_eq!(
+        rig.call_exit(CONFER, &[u64::MAX, 0], H_SUCCESS, []),
+        LightExit::CONFER
+    );
+    rig.call(CONFER, &[3, 1], H_PARAMETER, []);
+    // It runs, as its even count says.
+    rig.call(CONFER, &[1, 0], H_SUCCESS, []);
+    let one = rig.vcpu.partition.processors.get(1).unwrap();
+    let mut memory = crate::rtas_memory::GuestRam(rig.vcpu.partition.mmu.memory());
+    one.areas.lock().preempted(&mut memory).unwrap();
+    assert_eq!(
+        rig.call_exit(CONFER, &[1, 1], H_SUCCESS, []),
+        LightExit::CONFER
+    );
+    rig.call(CONFER, &[1, 3], H_SUCCESS, []);
+    // To itself: until it is prodded.
+    assert_eq!(
+        rig.call_exit(CONFER, &[0, 0], H_SUCCESS, []),
+        LightExit::JOIN
+    );
+    assert_eq!(rig.vcpu.processor.activity(), Activity::Joined);
+    rig.vcpu.partition.processors.leave_join(rig.vcpu.processor);
+    rig.call(PROD, &[0], H_SUCCESS, []);
+    rig.call(CONFER, &[0, 0], H_SUCCESS, []);
+}
+
+#[test]
+fn the_last_to_join_is_told_to_go_on() {
+    let mut rig = three();
+    rig.vcpu.ctx.gpr[3] = JOIN;
+    rig.vcpu.ctx.msr |= Msr::EE.bits();
+    assert_eq!(dispatch(&mut rig.vcpu), LightExit::RESUME);
+    assert_eq!(rig.vcpu.ctx.gpr[3].cast_signed(), -5);
+    assert_eq!(rig.call_exit(JOIN, &[], H_SUCCESS, []), LightExit::JOIN);
+    let processors = &rig.vcpu.partition.processors;
+    let one = processors.get(1).unwrap();
+    assert_eq!(processors.join(one), crate::processor::Join::Continue);
+    processors.leave_join(rig.vcpu.processor);
+    assert_eq!(processors.join(one), crate::processor::Join::Waits);
+    rig.call(JOIN, &[], 18, []);
+}
+
+#[test]
+fn a_system_reset_reaches_those_that_are_started() {
+    let mut rig = three();
+    let id = rig.vcpu.partition.id;
+    let [_, one, two] = rig.vcpu.partition.processors.all() else {
+        panic!()
+    };
+    rig.call(SIGNAL_SYS_RESET, &[1], H_SUCCESS, []);
+    assert_eq!(take_rings(), [(id, 1)]);
+    assert!(one.take_reset());
+    // All others.
+    rig.call(SIGNAL_SYS_RESET, &[u64::MAX - 1], H_SUCCESS, []);
+    assert_eq!(take_rings(), [(id, 1)]);
+    assert!(one.take_reset() && !two.is_to_reset() && !rig.vcpu.processor.is_to_reset());
+    assert!(take_writes().is_empty());
+    // One that is stopped.
+    rig.call(SIGNAL_SYS_RESET, &[2], H_SUCCESS, []);
+    assert!(!two.is_to_reset() && take_rings().is_empty());
+    rig.call(SIGNAL_SYS_RESET, &[3], H_PARAMETER, []);
+    rig.call(SIGNAL_SYS_RESET, &[u64::MAX - 2], H_PARAMETER, []);
+    // All: the caller finds itself in its handler.
+    let pc = rig.vcpu.ctx.pc;
+    (rig.vcpu.ctx.gpr[3], rig.vcpu.ctx.gpr[4]) = (SIGNAL_SYS_RESET, u64::MAX);
+    assert_eq!(dispatch(&mut rig.vcpu), LightExit::RESUME);
+    assert_eq!((rig.vcpu.ctx.gpr[3], rig.vcpu.ctx.pc), (0, 0x100));
+    assert!(one.take_reset());
+    let writes = take_writes();
+    assert_eq!(writes[0], (crate::platform::GuestRegister::Srr0, pc));
+}
+
+#[test]
+fn modes_are_all_processors() {
+    let mut rig = three();
+    let id = rig.vcpu.partition.id;
+    let mut other = rig.other(1);
+    rig.call(SET_MODE, &[1, ENDIAN, 0, 0], H_SUCCESS, []);
+    assert_eq!(take_rings(), [(id, 1)]);
+    assert!(!other.lpcr.contains(Lpcr::ILE));
+    other.take_modes();
+    assert!(other.lpcr.contains(Lpcr::ILE));
+    // One that begins later has them, too.
+    let mut late = rig.other(2);
+    late.begin(START);
+    assert!(late.lpcr.contains(Lpcr::ILE));
+}
+
+#[test]
+fn areas_of_another_processor_can_be_registered() {
+    let mut rig = three();
+    rig.put_words(0x1_0004, &[0x0280_0000]);
+    rig.call(REGISTER_VPA, &[1 << 45, 1, 0x1_0000], H_SUCCESS, []);
+    let one = rig.vcpu.partition.processors.get(1).unwrap();
+    assert!(one.areas.lock().vpa().is_some());
+    assert!(rig.vcpu.processor.areas.lock().vpa().is_none());
 }

@@ -120,7 +120,7 @@ fn an_area_is_registered_when_it_has_its_frame() {
     rig.memory_comes_back();
     rig.put_words(area + 4, &[640 << 16]);
     rig.call(REGISTER_VPA, &[flags, 0, area], H_SUCCESS, []);
-    assert!(rig.vcpu.areas.vpa().is_some());
+    assert!(rig.vcpu.processor.areas.lock().vpa().is_some());
 }
 
 #[test]

@@ -294,7 +294,7 @@ fn special_registers(_: &mut Env) -> Outcome {
 }
 
 /// Every call that a hypervisor with the function sets of the tree may know.
-const KNOWN: [u64; 31] = [
+const KNOWN: [u64; 34] = [
     REMOVE,
     ENTER,
     READ,
@@ -313,7 +313,10 @@ const KNOWN: [u64; 31] = [
     XIRR,
     REGISTER_VPA,
     CEDE,
+    CONFER,
     PROD,
+    JOIN,
+    SIGNAL_SYS_RESET,
     BULK_REMOVE,
     BLOCK_REMOVE,
     CLEAR_HPT,
