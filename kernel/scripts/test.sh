@@ -1,64 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # shellcheck shell=bash disable=SC2034 # TEST_MACHINES and FILES are read by the case files
 #
-# The test run: named cases, each "ok NAME", "FAIL NAME: why" or "skip NAME: reason", a log of each
-# under target/test-logs/, and a last line with the counts. The cases are in kernel/tests/*.sh.
+# The test run: named cases, each "ok NAME (SECONDS)", "FAIL NAME: why" or "skip NAME: reason", a log of
+# each under target/test-logs/, and a last line with the counts. The cases are in kernel/tests/*.sh;
+# pool.sh runs them.
 
 TEST_LOGS=$TARGET_DIR/test-logs
-FILES=$TEST_LOGS/files
-PASSED=0 FAILED=0 SKIPPED=0
+# What the cases of usage.sh start from. Inside a case, FILES is a folder of its own.
+INPUTS=$TEST_LOGS/inputs
+FILES=$INPUTS
 
-# Inside a case. Both end it.
-fail() {
-	printf 'why: %s\n' "$*"
-	exit 1
-}
-skip() {
-	printf 'why: %s\n' "$*"
-	exit 77
-}
-
-# wanted NAME: whether this case is to run; what is built, and the files, the others need.
-wanted() {
-	# shellcheck disable=SC2053 # a pattern
-	[[ -z $OPT_CASE || $1 == $OPT_CASE ]] || [[ $1 == @(build-*|usage-files) && $OPT_DRY_RUN == 0 ]]
-}
-
-# run_case NAME COMMAND...: one case in a subshell, its output in its log.
-run_case() {
-	local name=$1 log=$TEST_LOGS/$1.log status why
-	shift
-	wanted "$name" || return 0
-	if [[ $OPT_DRY_RUN == 1 ]]; then
-		printf '%s\n' "$name"
-		return
-	fi
-	[[ ! -t 2 ]] || printf '... %s\r' "$name" >&2
-	set +e
-	# The lock of the run folder is the parent's; a case starts runs of its own.
-	(
-		set -euo pipefail
-		"$@"
-	) >"$log" 2>&1 </dev/null
-	status=$?
-	set -e
-	why=$(sed -n 's/^why: //p' "$log" | tail -n 1)
-	[[ ! -t 2 ]] || printf '\033[K' >&2
-	case $status in
-	0)
-		PASSED=$((PASSED + 1))
-		printf 'ok %s\n' "$name"
-		;;
-	77)
-		SKIPPED=$((SKIPPED + 1))
-		printf 'skip %s: %s\n' "$name" "$why"
-		;;
-	*)
-		FAILED=$((FAILED + 1))
-		printf 'FAIL %s: %s (%s)\n' "$name" "${why:-status $status}" "${log#"$ROOT"/}"
-		;;
-	esac
-}
+# shellcheck source=kernel/scripts/pool.sh
+source "$ROOT/kernel/scripts/pool.sh"
 
 # The options of this test run, for each run-qemu.sh that a case starts.
 machine_options() {
@@ -91,23 +44,29 @@ setup_for_tests() {
 run_tests() {
 	local cases start=$SECONDS
 	machine_options
-	if [[ $OPT_DRY_RUN == 0 ]]; then
-		setup_for_tests
-		mkdir -p "$FILES"
-		rm -f "$TEST_LOGS"/*.log
-	fi
 	for cases in host usage boot partitions control; do
 		# shellcheck source=/dev/null
 		source "$ROOT/kernel/tests/$cases.sh"
 	done
-	host_cases
 	build_cases
+	host_cases
 	usage_cases
 	boot_cases
 	partition_cases
 	control_cases
 	[[ $OPT_ALL == 0 ]] || long_cases
-	[[ $OPT_DRY_RUN == 0 ]] || return 0
+	if [[ $OPT_DRY_RUN == 1 ]]; then
+		WITHOUT_NEEDS=1 choose_cases "$OPT_CASE"
+		print_cases
+		return 0
+	fi
+	choose_cases "$OPT_CASE"
+	setup_for_tests
+	rm -rf "$TEST_LOGS"
+	mkdir -p "$INPUTS"
+	# Cases start what the run has built, and none where that failed.
+	export PENSTOCK_PREBUILT=1
+	run_pool
 	say "tests took $((SECONDS - start)) s; logs are in ${TEST_LOGS#"$ROOT"/}"
 	printf '%d passed, %d failed, %d skipped\n' "$PASSED" "$FAILED" "$SKIPPED"
 	((FAILED == 0))

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# shellcheck shell=bash disable=SC2016 # $((...)) is for the guest's shell
+# shellcheck shell=bash disable=SC2016,SC2034 # for the guest's shell; NEEDS is for run_case
 #
 # Cases on the machine: the built-in guest with the on-target self tests, and Debian guests.
 
 boot_cases() {
-	local machine death
+	local machine death NEEDS='build-hypervisor build-checker'
 	for machine in "${TEST_MACHINES[@]}"; do
 		run_case "selftest-$machine" selftest_case "$machine"
 		run_case "builtin-$machine" builtin_case "$machine"
@@ -13,12 +13,12 @@ boot_cases() {
 	run_case mitigations mitigations_case
 	run_case raw-image raw_image_case "${TEST_MACHINES[0]}"
 	# Which of two processors boots is a race of firmware's.
-	run_case builtin-smp builtin_smp_case "${TEST_MACHINES[0]}"
+	CORES=2 run_case builtin-smp builtin_smp_case "${TEST_MACHINES[0]}"
 	for death in panic illegal-instruction stray-load; do
 		run_case "last-words-$death" last_words_case "${TEST_MACHINES[0]}" "$death"
 	done
 	for death in panic stray-load; do
-		run_case "last-words-$death-smp2" last_words_case "${TEST_MACHINES[0]}" "$death" 2
+		CORES=2 run_case "last-words-$death-smp2" last_words_case "${TEST_MACHINES[0]}" "$death" 2
 	done
 	run_case monitor monitor_case "${TEST_MACHINES[0]}"
 	run_case framebuffer framebuffer_case "${TEST_MACHINES[0]}"
@@ -29,7 +29,7 @@ boot_cases() {
 
 # What only test --all runs.
 long_cases() {
-	local machine guest word
+	local machine guest word NEEDS='build-hypervisor build-checker'
 	for machine in "${TEST_MACHINES[@]}"; do
 		for guest in debian13-64k debian13-4k debian12; do
 			# The first of these is in every test run.

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# shellcheck shell=bash disable=SC2154,SC2016 # console is set by open_session; $((...)) is for the guest
+# shellcheck shell=bash disable=SC2154,SC2016,SC2034 # as in boot.sh; console is set by open_session
 #
 # Cases on the machine: a page table that is streamed out, dropped and streamed in while its guest
 # goes on working, by the monitor and by a tool in another partition.
 
 control_cases() {
-	local machine
+	local machine NEEDS='build-hypervisor build-checker'
 	for machine in "${TEST_MACHINES[@]}"; do
 		run_case "control-tool-$machine" control_tool_case "$machine"
 		run_case "control-monitor-$machine" control_monitor_case "$machine"
 	done
-	run_case control-tool-smp control_tool_case "${TEST_MACHINES[0]}" --smp 2
+	CORES=2 run_case control-tool-smp control_tool_case "${TEST_MACHINES[0]}" --smp 2
 	run_case control-abandoned control_abandoned_case "${TEST_MACHINES[0]}"
 	run_case control-debian control_debian_case "${TEST_MACHINES[0]}"
 }

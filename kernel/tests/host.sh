@@ -6,31 +6,36 @@
 # How many random cases each property test tries here; plain cargo test takes a number for seconds.
 CASES_IN_CI=2000
 
+# The builds, which most other cases need.
+build_cases() {
+	run_case build-hypervisor build_hypervisor_case
+	NEEDS=build-hypervisor run_case build-checker build_checker_case
+}
+
+# The long ones first: then two processors are done at about the same time.
 host_cases() {
 	run_case fmt cargo_at_root fmt --all --check
 	run_case clippy cargo_at_root clippy --workspace --all-targets --quiet -- -D warnings
-	run_case doc doc_case
-	run_case shellcheck shellcheck_case
-	run_case screenshot screenshot_case
-	run_case hptdump hptdump_case
-	run_case control-header control_header_case
-	cargo_test_cases
+	TELLER=tell_cargo_test run_case cargo-test cargo_test_case
 	run_case loom-hpt loom_case penstock-mm
 	run_case loom-smp loom_case penstock-kernel
 	run_case loom-xive loom_case penstock-xive
 	run_case model-hpt model_case
 	run_case model-processors processors_case
+	NEEDS=cargo-test run_case doc doc_case
+	NEEDS=build-hypervisor run_case clippy-bare-metal clippy_bare_metal_case
+	NEEDS=build-hypervisor run_case no-vector-code no_vector_code_case
+	run_case shellcheck shellcheck_case
+	run_case pool pool_case
+	NEEDS=cargo-test run_case screenshot screenshot_case
+	run_case hptdump hptdump_case
+	run_case control-header control_header_case
 }
 
-build_cases() {
-	# Nothing older may be tested in its place.
-	[[ $OPT_DRY_RUN == 1 ]] || rm -f "$HYPERVISOR_ELF" "$TARGET_DIR/release/penstock-check"
-	run_case build-hypervisor build_hypervisor
-	run_case clippy-bare-metal clippy_bare_metal_case
-	run_case build-checker build_checker_case
-	# From here on cases start what was built now, and none where that failed.
-	export PENSTOCK_PREBUILT=1
-	run_case no-vector-code no_vector_code_case
+# Nothing older may be tested in its place.
+build_hypervisor_case() {
+	rm -f "$HYPERVISOR_ELF" "$BUILTIN_ELF"
+	build_hypervisor
 }
 
 cargo_at_root() { (cd "$ROOT" && cargo "$@"); }
@@ -41,6 +46,9 @@ shellcheck_case() {
 	have shellcheck || skip "shellcheck is not installed"
 	(cd "$ROOT" && shellcheck -x run-qemu.sh kernel/scripts/*.sh kernel/tests/*.sh kernel/guests/linux/*.sh .ci/run)
 }
+
+# How this very run counts, orders and stops its cases.
+pool_case() { "$ROOT/kernel/tests/pool.sh" "$FILES"; }
 
 # The hypervisor's encoder of pictures and the script that reads them, against each other.
 screenshot_case() {
@@ -85,21 +93,19 @@ clippy_bare_metal_case() {
 }
 
 build_checker_case() {
+	rm -f "$TARGET_DIR/release/penstock-check"
 	have_checker_source || skip "there is no penstock-check yet"
 	build_checker
 }
 
+cargo_test_case() {
+	PENSTOCK_CASES=${PENSTOCK_CASES:-$CASES_IN_CI} cargo_at_root test --workspace --no-fail-fast
+}
+
 # cargo test counts its own tests: its numbers are added to ours, and what it ignored is named.
-cargo_test_cases() {
-	local log=$TEST_LOGS/cargo-test.log status=0 name passed failed ignored
-	wanted cargo-test || return 0
-	if [[ $OPT_DRY_RUN == 1 ]]; then
-		printf 'cargo-test\n'
-		return
-	fi
-	[[ ! -t 2 ]] || say "cargo test (${PENSTOCK_CASES:-$CASES_IN_CI} random cases for each property)"
-	(cd "$ROOT" && PENSTOCK_CASES=${PENSTOCK_CASES:-$CASES_IN_CI} cargo test --workspace --no-fail-fast) \
-		>"$log" 2>&1 </dev/null || status=$?
+tell_cargo_test() {
+	local log seconds=${CASE_SECONDS[$1]} status=${CASE_STATUSES[$1]} name passed failed ignored
+	log=$(log_of "${CASE_NAMES[$1]}")
 	read -r passed failed ignored < <(
 		awk '/^test result:/ { p += $4; f += $6; i += $8 } END { print p + 0, f + 0, i + 0 }' "$log"
 	)
@@ -114,7 +120,7 @@ cargo_test_cases() {
 		FAILED=$((FAILED + 1))
 		printf 'FAIL cargo-test: cargo ended with status %d (%s)\n' "$status" "${log#"$ROOT"/}"
 	elif ((failed == 0)); then
-		printf 'ok cargo-test (%d tests)\n' "$passed"
+		printf 'ok cargo-test: %d tests (%d s)\n' "$passed" "$seconds"
 	fi
 }
 
@@ -150,15 +156,14 @@ no_vector_code_case() {
 	local found
 	have powerpc64le-linux-gnu-objdump || skip "powerpc64le-linux-gnu-objdump is not installed"
 	[[ -f $HYPERVISOR_ELF ]] || fail "there is no hypervisor image"
-	powerpc64le-linux-gnu-objdump -d -M power9 --no-show-raw-insn "$HYPERVISOR_ELF" >"$FILES.disassembly"
-	grep -q 'hrfid' "$FILES.disassembly" || fail "the disassembly has no hrfid: it is not the hypervisor's"
+	powerpc64le-linux-gnu-objdump -d -M power9 --no-show-raw-insn "$HYPERVISOR_ELF" >"$FILES/disassembly"
+	grep -q 'hrfid' "$FILES/disassembly" || fail "the disassembly has no hrfid: it is not the hypervisor's"
 	# Mnemonics of the f, v, xs, xv, xx families, their loads and stores, and moves to and from them.
 	found=$(awk -v allowed="^<($VECTOR_CODE)>:" '
 		/^[0-9a-f]+ <.*>:$/ { name = $2; skip = name ~ allowed; next }
 		!skip && /^ *[0-9a-f]+:\t/ && $2 ~ /^(f[a-z]|v[a-z]|x[svx][a-z]|lf[sdi]|stf[sdi]|lv[a-z]|stv|lxv|lxs|stxv|stxs|mffs|mtfs|m[tf]vs|m[tf]vscr)/ {
 			print name, $0
-		}' "$FILES.disassembly")
+		}' "$FILES/disassembly")
 	printf '%s\n' "$found" | head -n 20
 	[[ -z $found ]] || fail "floating-point or vector instructions in $(printf '%s\n' "$found" | cut -d' ' -f1 | sort -u | head -n 3 | tr '\n' ' ')"
-	rm -f "$FILES.disassembly"
 }

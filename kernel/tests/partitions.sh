@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# shellcheck shell=bash disable=SC2154 # console is set by open_session
+# shellcheck shell=bash disable=SC2154,SC2034 # console is set by open_session; NEEDS is for run_case
 #
 # Cases on the machine with several partitions. What a session needs is in boot.sh.
 
 partition_cases() {
-	local machine smp
+	local machine smp NEEDS='build-hypervisor build-checker'
 	for machine in "${TEST_MACHINES[@]}"; do
 		run_case "partitions-builtin-$machine" partitions_builtin_case "$machine"
 		run_case "partitions-xive-$machine" partitions_xive_case "$machine"
 		run_case "partitions-restart-$machine" partitions_restart_case "$machine"
-		run_case "threads-selftest-$machine" threads_selftest_case "$machine"
-		run_case "threads-builtin-$machine" threads_builtin_case "$machine"
-		run_case "threads-monitor-$machine" threads_monitor_case "$machine"
+		CORES=2 run_case "threads-selftest-$machine" threads_selftest_case "$machine"
+		CORES=2 run_case "threads-builtin-$machine" threads_builtin_case "$machine"
+		CORES=2 run_case "threads-monitor-$machine" threads_monitor_case "$machine"
 		run_case "partitions-shared-$machine" partitions_shared_case "$machine"
 	done
 	run_case "partitions-provoked-${TEST_MACHINES[0]}" partitions_provoked_case "${TEST_MACHINES[0]}"
 	for smp in 1 2; do
-		run_case "threads-spin-smp$smp" threads_spin_case "${TEST_MACHINES[0]}" "$smp"
+		CORES=$smp run_case "threads-spin-smp$smp" threads_spin_case "${TEST_MACHINES[0]}" "$smp"
 	done
-	run_case "threads-debian-${TEST_MACHINES[0]}" threads_debian_case "${TEST_MACHINES[0]}"
+	CORES=2 run_case "threads-debian-${TEST_MACHINES[0]}" threads_debian_case "${TEST_MACHINES[0]}"
 	run_case "partitions-no-memory-${TEST_MACHINES[0]}" partitions_no_memory_case "${TEST_MACHINES[0]}"
 	run_case "partitions-shared-debian-${TEST_MACHINES[-1]}" partitions_shared_debian_case "${TEST_MACHINES[-1]}"
 	run_case "partitions-debian-${TEST_MACHINES[0]}" partitions_debian_case "${TEST_MACHINES[0]}"

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# shellcheck shell=bash disable=SC2016 # $1 in the stand-ins for QEMU is theirs
+# shellcheck shell=bash disable=SC2016,SC2034 # for the stand-ins for QEMU; NEEDS is for run_case
 #
 # Wrong use is answered: each case expects status 2, one clear line, and that QEMU was not started.
 
 usage_cases() {
-	run_case usage-files make_files
+	local NEEDS='usage-files build-checker'
+	NEEDS='' run_case usage-files make_files
 	option_cases
 	kernel_cases
 	tree_cases
@@ -68,14 +69,14 @@ tree_cases() {
 
 # refused PATTERN [env NAME=VALUE] ARGS...: run-qemu.sh with a QEMU that only tells its version.
 refused() {
-	local pattern=$1 status=0 out=$TEST_LOGS/refused.$BASHPID environment=()
+	local pattern=$1 status=0 out=$FILES/refused environment=()
 	shift
 	if [[ ${1:-} == env ]]; then
 		environment=("$2")
 		shift 2
 	fi
 	rm -f "$FILES/started"
-	env PATH="$FILES/bin:$PATH" "${environment[@]}" "$ROOT/run-qemu.sh" "${NO_SETUP[@]}" "$@" >"$out" 2>&1 || status=$?
+	env PATH="$INPUTS/bin:$PATH" STARTED="$FILES/started" "${environment[@]}" "$ROOT/run-qemu.sh" "${NO_SETUP[@]}" "$@" >"$out" 2>&1 || status=$?
 	cat "$out"
 	# How a kernel was packed is told before what is wrong with it.
 	grep -v 'without its symbols' "$out" >"$out.lines" || true
@@ -97,7 +98,7 @@ checked() {
 accepted() {
 	local status=0
 	rm -f "$FILES/started"
-	PATH="$FILES/bin:$PATH" "$ROOT/run-qemu.sh" --no-setup --partitions "$1" || status=$?
+	PATH="$INPUTS/bin:$PATH" STARTED="$FILES/started" "$ROOT/run-qemu.sh" --no-setup --partitions "$1" || status=$?
 	[[ -e $FILES/started ]] || fail "a good tree was refused with status $status"
 }
 
@@ -105,10 +106,10 @@ accepted() {
 mutated_case() {
 	local checker=$TARGET_DIR/release/penstock-check size offset status refusals=0 file=$FILES/mutated.dtb
 	have_checker || skip "there is no penstock-check yet"
-	size=$(file_size "$FILES/good.dtb")
+	size=$(file_size "$INPUTS/good.dtb")
 	# The header, and then steps through the structure; images are data and may hold anything.
 	for offset in {0..39} $(seq 40 $((size / 97 + 1)) $((size - 1))); do
-		cp "$FILES/good.dtb" "$file"
+		cp "$INPUTS/good.dtb" "$file"
 		printf '\xa5' | dd of="$file" bs=1 seek="$offset" conv=notrunc status=none
 		status=0
 		"$checker" "$file" >"$FILES/mutated.out" 2>&1 || status=$?
@@ -127,8 +128,8 @@ mutated_case() {
 
 old_qemu_case() {
 	mkdir -p "$FILES/old"
-	printf '#!/bin/sh\ntest "$1" = --version || exec touch %q\necho "QEMU emulator version 7.2.22 (Debian 1:7.2)"\n' \
-		"$FILES/started" >"$FILES/old/qemu-system-ppc64"
+	printf '#!/bin/sh\ntest "$1" = --version || exec touch "$STARTED"\necho "QEMU emulator version 7.2.22 (Debian 1:7.2)"\n' \
+		>"$FILES/old/qemu-system-ppc64"
 	chmod +x "$FILES/old/qemu-system-ppc64"
 	NO_SETUP=()
 	refused 'QEMU 7.2.22, but 9.1 is the oldest' env "PATH=$FILES/old:$PATH" --builtin
@@ -195,11 +196,10 @@ write_tree() {
 }
 
 make_files() {
-	NO_SETUP=(--no-setup)
-	rm -rf "$FILES"
+	local FILES=$INPUTS
 	mkdir -p "$FILES/bin"
-	printf '#!/bin/sh\nif test "$1" = --version; then exec %q --version; fi\ntouch %q\n' \
-		"$(command -v "$QEMU")" "$FILES/started" >"$FILES/bin/qemu-system-ppc64"
+	printf '#!/bin/sh\nif test "$1" = --version; then exec %q --version; fi\ntouch "$STARTED"\n' \
+		"$(command -v "$QEMU")" >"$FILES/bin/qemu-system-ppc64"
 	chmod +x "$FILES/bin/qemu-system-ppc64"
 	printf 'This is not a kernel.\n' | tee "$FILES/text" >"$FILES/text.dts"
 	: >"$FILES/empty"
