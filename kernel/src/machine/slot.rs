@@ -8,6 +8,7 @@ use crate::config;
 use crate::console::GuestId;
 use crate::control::Session;
 use crate::exit::GuestExit;
+use crate::exit_times::ExitTimes;
 use crate::lifecycle::PartitionState;
 use crate::platform::Platform;
 use crate::rtas_memory::GuestRam;
@@ -27,11 +28,13 @@ pub struct Away {
     pub since: u64,
 }
 
-/// What a partition did in its last run.
+/// What the virtual processors of a partition did in its last run, all together.
 #[derive(Clone, Debug)]
 pub struct Counts {
     /// As in [`Vcpu`].
     pub exits: [u64; GuestExit::NAMES.len()],
+    /// As in [`Vcpu`].
+    pub times: ExitTimes,
     /// As in [`Vcpu`].
     pub faults: FaultCounts,
     /// As in [`Vcpu`].
@@ -43,14 +46,26 @@ pub struct Counts {
 impl Counts {
     /// Those of a guest so far, which is held.
     pub fn of(guest: &Guest) -> Box<Self> {
-        guest.occupied.with(|vcpu| {
-            Box::new(Self {
-                exits: vcpu.exits,
-                faults: vcpu.faults,
-                hcalls: vcpu.hcalls,
-                console_out_bytes: vcpu.partition.output.total() as u64,
-            })
-        })
+        let mut counts = Box::new(Self {
+            exits: [0; GuestExit::NAMES.len()],
+            times: ExitTimes::default(),
+            faults: FaultCounts::default(),
+            hcalls: [0; crate::hcall::SLOTS + 1],
+            console_out_bytes: guest.occupied.partition().output.total() as u64,
+        });
+        guest.occupied.with(|vcpu| counts.add(vcpu));
+        counts
+    }
+
+    fn add(&mut self, vcpu: &Vcpu<Hardware>) {
+        let sums = self.exits.iter_mut().chain(&mut self.hcalls);
+        for (sum, more) in sums.zip(vcpu.exits.iter().chain(&vcpu.hcalls)) {
+            *sum += more;
+        }
+        self.times.merge(&vcpu.times);
+        self.faults.repaired += vcpu.faults.repaired;
+        self.faults.reflected += vcpu.faults.reflected;
+        self.faults.stray += vcpu.faults.stray;
     }
 }
 
