@@ -12,6 +12,7 @@ pub mod config;
 pub mod console;
 pub mod control;
 pub mod exit;
+pub mod exit_times;
 pub mod guest_dt;
 pub mod hcall;
 pub mod image;

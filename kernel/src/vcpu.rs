@@ -5,6 +5,7 @@
 mod tests;
 
 use crate::exit::{GuestExit, LightExit};
+use crate::exit_times::ExitTimes;
 use crate::hcall;
 use crate::hcall::clear_hpt::ClearHpt;
 use crate::partition::Partition;
@@ -43,6 +44,8 @@ pub struct Vcpu<'p, P: Platform> {
     pub too_small: Option<BackingTooSmall>,
     /// Exits by kind, in the order of [`GuestExit::NAMES`].
     pub exits: [u64; GuestExit::NAMES.len()],
+    /// How long each of them took.
+    pub times: ExitTimes,
     /// Storage faults: repaired, and passed on to the guest.
     pub faults: FaultCounts,
     /// hcalls by place in the dispatch table; the last counts all that it does not have.
@@ -91,6 +94,7 @@ impl<'p, P: Platform> Vcpu<'p, P> {
             stray: None,
             too_small: None,
             exits: [0; GuestExit::NAMES.len()],
+            times: ExitTimes::default(),
             faults: FaultCounts::default(),
             hcalls: [0; hcall::SLOTS + 1],
             clear_hpt: ClearHpt::default(),

@@ -224,14 +224,19 @@ threads_monitor_case() {
 	printf '\035' >&3
 	wait_for 'penstock> '
 	for i in 1 2 3 4 5; do
-		printf 'suspend two\nhpt two\nresume two\ndominfo two\ndestroy two\n' >&3
+		printf 'suspend two\nhpt two\nresume two\ndominfo two\nstats\nstats two\ndestroy two\n' >&3
 		wait_for 'kernel: two: gave its memory back' "$i"
 		printf 'start two\n' >&3
 		wait_for 'kernel: two: on thread 1, pinned' $((i + 1))
 	done
 	expect_count "$console" '^kernel: two: paused \(by the operator\)$' 5
-	expect_count "$console" '^Hypervisor calls: ' 5
+	expect_count "$console" '^Hypervisor calls: ' 10
 	expect_count "$console" '^Entries: ' 5
+	# All of it has happened, on both threads, and each exit took its time.
+	expect_count "$console" '^ (one|two) +[1-9][0-9]* +[1-9][0-9]* +[0-9]+ +[0-9]+\.[0-9]{3}$' 10
+	expect_count "$console" '^ [01] +0x[0-9a-f]+ +[1-9][0-9]* +[1-9][0-9]* +[0-9]+ +[0-9]+ +[0-9]+ +[0-9]+\.[0-9]{3}$' 10
+	expect_count "$console" '^two: [0-9]+\.[0-9]{3} s in the guest$' 5
+	expect_count "$console" '^  virtualization +[1-9][0-9]* +[0-9]+\.[0-9]{3} +[0-9]+ (us|ms|s) +[0-9]+ (us|ms|s)$' 5
 	figures=$(tr -d '\r' <"$console" | sed -n 's/^kernel: two: gave its memory back: //p' | sort -u)
 	[[ $(wc -l <<<"$figures") == 1 ]] || fail "not the same memory each time: $figures"
 	printf '\035x' >&3

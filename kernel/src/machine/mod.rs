@@ -32,6 +32,7 @@ mod sleep;
 mod slot;
 mod start;
 mod thread;
+mod views;
 mod world;
 
 use crate::hcall;

@@ -9,24 +9,19 @@ use super::last_words::{ExitStatus, finish};
 use super::run::GRACE_SECONDS;
 use super::seat;
 use super::slot::Slot;
+use super::views;
 use super::world::World;
 use crate::bootargs::Attendance;
 use crate::console::{Focus, GuestId, Routed};
-use crate::exit::GuestExit;
-use crate::hcall;
 use crate::lifecycle::{PauseReason, Verb};
-use crate::monitor::{
-    Command, Count, Edit, LineEditor, MemoryRow, PartitionInfo, PartitionRow, PoolPart, PoolRow,
-    write_help, write_info, write_list, write_memmap,
-};
+use crate::monitor::{Command, Edit, LineEditor, write_help, write_list};
 use crate::partition::FIRST_DEVICE_LISN;
 use crate::screen::{self, Progress};
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::fmt::Write;
 use penstock_arch::spr;
-use penstock_mm::guest_memory::{PIECE, SlotId};
+use penstock_mm::guest_memory::SlotId;
 use penstock_mm::hpt::{HashMmu, VcpusAre};
 use penstock_mm::slot::GRANULE;
 
@@ -236,17 +231,22 @@ impl Operator {
         let _ = match command {
             Command::Empty => Ok(()),
             Command::Help => write_help(&mut text),
-            Command::MemMap => memmap(world, &mut text),
-            Command::List => write_list(&mut text, world.slots.iter().map(row)),
+            Command::MemMap => views::memmap(world, &mut text),
+            Command::List => write_list(&mut text, world.slots.iter().map(views::row)),
             Command::DomInfo(name) => {
                 let place = find(world, name, "dominfo")?;
                 world.hold(place)?;
                 let shown = match world.slots.get(place) {
-                    Some(slot) => info(slot, world, &mut text),
+                    Some(slot) => views::info(slot, world, &mut text),
                     None => Ok(()),
                 };
                 world.let_go(place);
                 shown
+            }
+            Command::Stats(None) => views::stats(world, &mut text)?,
+            Command::Stats(Some(name)) => {
+                let place = find(world, Some(name), "stats")?;
+                views::partition_stats(world, place, &mut text)?
             }
             Command::Console(name) => {
                 let place = match name {
@@ -297,7 +297,7 @@ impl Operator {
                 world.hold(place)?;
                 let guest = world.slots.get(place).and_then(|slot| slot.guest.as_ref());
                 let shown = match guest {
-                    Some(guest) => Ok(hpt(&guest.occupied.partition().mmu, &mut text)),
+                    Some(guest) => Ok(views::hpt(&guest.occupied.partition().mmu, &mut text)),
                     None => Err(format!("{name} is not running")),
                 };
                 world.let_go(place);
@@ -348,44 +348,6 @@ impl Operator {
             Done::Text(text)
         })
     }
-}
-
-/// Checks a page table, and writes what it holds and what it has cost.
-fn hpt(mmu: &HashMmu<HwMemory>, out: &mut impl Write) -> core::fmt::Result {
-    let stats = match mmu.check() {
-        Ok(stats) => stats,
-        Err(violation) => return writeln!(out, "error: {violation}"),
-    };
-    let flushes = mmu.flush_counts();
-    let [small, medium, large] = stats.by_size;
-    writeln!(
-        out,
-        "Entries:        {} of {}",
-        stats.valid + stats.absent,
-        stats.entries
-    )?;
-    writeln!(out, "Absent:         {}", stats.absent)?;
-    writeln!(out, "Bolted:         {}", stats.bolted)?;
-    writeln!(out, "4K/64K/16M:     {small} / {medium} / {large}")?;
-    writeln!(out, "Hidden:         {}", mmu.hidden())?;
-    writeln!(out, "tlbie one/all:  {} / {}", flushes.single, flushes.all)?;
-    let resizes = mmu.resize_counts();
-    if resizes.commits != 0 {
-        writeln!(
-            out,
-            "Resized:        {} times; {} entries kept, {} dropped for others, {} in no group of theirs",
-            resizes.commits,
-            resizes.entries.kept,
-            resizes.entries.displaced,
-            resizes.entries.misplaced
-        )?;
-    }
-    let used = mmu.take_used_bytes(SlotId::MEMORY).unwrap_or(0);
-    writeln!(
-        out,
-        "Used memory:    {} KiB since the last look",
-        used >> 10
-    )
 }
 
 /// A partition's framebuffer.
@@ -503,105 +465,4 @@ fn check(world: &World, place: usize, verb: Verb) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
-}
-
-/// What a partition has of the pool.
-fn pool_part(slot: &Slot) -> Option<PoolPart> {
-    let memory = slot.guest.as_ref()?.occupied.partition().mmu.memory();
-    let counts = memory.share()?.counts();
-    Some(PoolPart {
-        used: counts.used,
-        guaranteed: counts.guaranteed,
-        limit: counts.limit,
-        shared: counts.shared,
-        saved: memory.saved_bytes(),
-    })
-}
-
-fn memmap(world: &World, out: &mut impl Write) -> core::fmt::Result {
-    let pool = world.pool_counts().map(|counts| PoolRow {
-        bytes: counts.frames * PIECE,
-        free: counts.free * PIECE,
-        promised: counts.promised * PIECE,
-        images: counts.images * PIECE,
-        mapped: counts.mapped * PIECE,
-    });
-    let with_memory = world.slots.iter().filter(|slot| slot.guest.is_some());
-    let rows = with_memory.map(|slot| MemoryRow {
-        name: slot.configuration.name,
-        reserved: slot.configuration.reserved_bytes(),
-        pool: pool_part(slot),
-    });
-    write_memmap(out, world.free_memory(), pool, rows)
-}
-
-fn row(slot: &Slot) -> PartitionRow<'_> {
-    PartitionRow {
-        id: slot.state.is_alive().then_some(slot.id.0),
-        name: slot.configuration.name,
-        state: slot.shown_state(),
-    }
-}
-
-fn info(slot: &Slot, world: &World, out: &mut impl Write) -> core::fmt::Result {
-    let counts = slot.counts();
-    let mut exits: Vec<Count<'_>> = Vec::new();
-    let mut hcalls: Vec<Count<'_>> = Vec::new();
-    if let Some(counts) = &counts {
-        exits.extend(
-            GuestExit::NAMES
-                .iter()
-                .zip(counts.exits)
-                .map(|(name, value)| Count { name, value }),
-        );
-        exits.extend([
-            Count {
-                name: "storage-fault-repaired",
-                value: counts.faults.repaired,
-            },
-            Count {
-                name: "storage-fault-reflected",
-                value: counts.faults.reflected,
-            },
-            Count {
-                name: "storage-fault-no-memory",
-                value: counts.faults.stray,
-            },
-        ]);
-        hcalls.extend(hcall::table::NAMES.iter().filter_map(|(number, name)| {
-            let value = *counts.hcalls.get(hcall::slot(*number)?)?;
-            Some(Count { name, value })
-        }));
-        let known: u64 = hcalls.iter().map(|count| count.value).sum();
-        hcalls.push(Count {
-            name: "not served",
-            value: counts.hcalls.iter().sum::<u64>() - known,
-        });
-    }
-    let hz = world.machine.info.cpu.timebase_hz.max(1);
-    let mmu = slot
-        .guest
-        .as_ref()
-        .map(|guest| &guest.occupied.partition().mmu);
-    write_info(
-        out,
-        &PartitionInfo {
-            row: row(slot),
-            vcpus: slot.configuration.vcpus,
-            memory_bytes: slot.configuration.memory_bytes,
-            backed_bytes: mmu.map_or(0, |mmu| mmu.memory().backed_bytes()),
-            working_set_bytes: mmu.and_then(|mmu| mmu.take_used_bytes(SlotId::MEMORY)),
-            pool: pool_part(slot),
-            tlbie: mmu.map(|mmu| {
-                let flushes = mmu.flush_counts();
-                (flushes.single, flushes.all)
-            }),
-            hpt_order: slot.configuration.hpt_order,
-            uptime_ms: slot.uptime().saturating_mul(1000) / hz,
-            console_out_bytes: counts.as_ref().map_or(0, |counts| counts.console_out_bytes),
-            console_in_bytes: slot.bytes_in,
-            exits: &exits,
-            hcalls: &hcalls,
-        },
-    )
 }

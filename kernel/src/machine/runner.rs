@@ -365,6 +365,7 @@ impl Runner {
             if lpcr.contains(Lpcr::VPM1) {
                 me.presence.virtualized();
             }
+            vcpu.times.enter(spr::timebase());
             // The light handlers get the whole of it back from its first field.
             let lent = core::ptr::from_mut(vcpu).cast();
             // SAFETY: `dispatch` has put it on the thread, with its interrupt context, and the caller
@@ -374,6 +375,7 @@ impl Runner {
             me.presence.leave();
             me.bell.come_back();
             let exit = GuestExit::decode(reason);
+            vcpu.times.leave(exit, spr::timebase());
             if let Some(count) = vcpu.exits.get_mut(exit.index()) {
                 *count += 1;
             }
@@ -452,8 +454,12 @@ impl Runner {
         if left <= 0 || !self.me.bell.leave() {
             return;
         }
+        let before = spr::timebase();
         sleep(left.unsigned_abs().min(LONGEST_SLEEP));
         self.me.bell.come_back();
+        self.me.sleeps.fetch_add(1, Ordering::Relaxed);
+        let asleep = spr::timebase().wrapping_sub(before);
+        self.me.asleep.fetch_add(asleep, Ordering::Relaxed);
         // What is not taken in hypervisor state ends each stop at once, until it is served.
         self.me.acknowledge();
         self.slept = true;

@@ -8,6 +8,7 @@ use crate::config;
 use crate::console::GuestId;
 use crate::control::Session;
 use crate::exit::GuestExit;
+use crate::exit_times::ExitTimes;
 use crate::lifecycle::PartitionState;
 use crate::platform::Platform;
 use crate::rtas_memory::GuestRam;
@@ -27,11 +28,13 @@ pub struct Away {
     pub since: u64,
 }
 
-/// What a partition did in its last run.
+/// What the virtual processors of a partition did in its last run, all together.
 #[derive(Clone, Debug)]
 pub struct Counts {
     /// As in [`Vcpu`].
     pub exits: [u64; GuestExit::NAMES.len()],
+    /// As in [`Vcpu`].
+    pub times: ExitTimes,
     /// As in [`Vcpu`].
     pub faults: FaultCounts,
     /// As in [`Vcpu`].
@@ -43,24 +46,24 @@ pub struct Counts {
 impl Counts {
     /// Those of a guest so far, which is held: of all its virtual processors.
     pub fn of(guest: &Guest) -> Box<Self> {
-        let mut sum = Box::new(Self {
+        let mut counts = Box::new(Self {
             exits: [0; GuestExit::NAMES.len()],
+            times: ExitTimes::default(),
             faults: FaultCounts::default(),
             hcalls: [0; crate::hcall::SLOTS + 1],
             console_out_bytes: guest.occupied.partition().output.total() as u64,
         });
-        guest.occupied.for_each(|vcpu| {
-            add(&mut sum.exits, &vcpu.exits);
-            add(&mut sum.hcalls, &vcpu.hcalls);
-            sum.faults += vcpu.faults;
-        });
-        sum
+        guest.occupied.for_each(|vcpu| counts.add(vcpu));
+        counts
     }
-}
 
-fn add(to: &mut [u64], from: &[u64]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to += from;
+    fn add(&mut self, vcpu: &Vcpu<Hardware>) {
+        let sums = self.exits.iter_mut().chain(&mut self.hcalls);
+        for (sum, more) in sums.zip(vcpu.exits.iter().chain(&vcpu.hcalls)) {
+            *sum += more;
+        }
+        self.times.merge(&vcpu.times);
+        self.faults += vcpu.faults;
     }
 }
 

@@ -48,6 +48,10 @@ pub struct Thread {
     pub interrupts: AtomicU64,
     /// Interrupts that had no reason any more.
     pub spurious: AtomicU64,
+    /// How often it has slept.
+    pub sleeps: AtomicU64,
+    /// Ticks of the time base that it has slept.
+    pub asleep: AtomicU64,
 }
 
 // SAFETY: `idle` is used by the thread itself, in its first instructions after an interrupt, and is
@@ -146,6 +150,8 @@ impl Thread {
             answers: AtomicU64::new(0),
             interrupts: AtomicU64::new(0),
             spurious: AtomicU64::new(0),
+            sleeps: AtomicU64::new(0),
+            asleep: AtomicU64::new(0),
         }
     }
 

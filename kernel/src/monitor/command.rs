@@ -28,6 +28,9 @@ pub enum Command<'a> {
     Hpt(&'a str, Option<HptCommand>),
     /// `dirty NAME [off]`: the memory that a partition wrote.
     Dirty(&'a str, DirtyCommand),
+    /// `stats [NAME]`: what partitions and threads did; of one partition, why it left its guest, how
+    /// often, and for how long.
+    Stats(Option<&'a str>),
     /// `memmap`: who has the machine's memory.
     MemMap,
     /// `screenshot NAME [--full]`: a picture of a partition's framebuffer, as lines of text.
@@ -99,13 +102,13 @@ impl fmt::Display for CommandError<'_> {
 }
 
 /// Verbs that the design gives to the monitor and later versions fill.
-const LATER: [&str; 5] = ["shutdown", "reboot", "stats", "irqs", "trace"];
+const LATER: [&str; 4] = ["shutdown", "reboot", "irqs", "trace"];
 
 const HPT_USAGE: &str = "hpt NAME [check|stats|dump|reload]";
 const PROVOKE_USAGE: &str = "provoke NAME backing|error";
 const DIRTY_USAGE: &str = "dirty NAME [off]";
 
-const HELP: [(&str, &str); 18] = [
+const HELP: [(&str, &str); 19] = [
     ("list", "all partitions and their state"),
     ("console [NAME]", "attach the console; ^] comes back here"),
     (
@@ -126,6 +129,10 @@ const HELP: [(&str, &str); 18] = [
     (
         DIRTY_USAGE,
         "memory written since the last look (off: stop noting)",
+    ),
+    (
+        "stats [NAME]",
+        "exits by reason and how long they took, hypervisor calls, threads",
     ),
     ("memmap", "who has the machine's memory"),
     (
@@ -156,6 +163,7 @@ impl<'a> Command<'a> {
             "memmap" => (Self::MemMap, name),
             "console" => (Self::Console(name), words.next()),
             "dominfo" => (Self::DomInfo(name), words.next()),
+            "stats" => (Self::Stats(name), words.next()),
             "start" | "suspend" | "resume" | "destroy" => {
                 let name = name.ok_or(CommandError::NameMissing(verb))?;
                 let command = match verb {
@@ -242,6 +250,8 @@ mod tests {
             ("console debian", Command::Console(Some("debian"))),
             ("dominfo", Command::DomInfo(None)),
             ("dominfo   debian", Command::DomInfo(Some("debian"))),
+            ("stats", Command::Stats(None)),
+            ("stats debian", Command::Stats(Some("debian"))),
             ("start debian", Command::Start("debian")),
             ("suspend debian", Command::Suspend("debian")),
             ("resume debian", Command::Resume("debian")),
@@ -284,6 +294,7 @@ mod tests {
             ("screenshot debian --full x", "unexpected argument: x"),
             ("list --all", "unexpected argument: --all"),
             ("console a b", "unexpected argument: b"),
+            ("stats a b", "unexpected argument: b"),
             ("destroy a b c", "unexpected argument: b"),
             ("suspend a b", "unexpected argument: b"),
             ("hpt a write", "usage: hpt NAME [check|stats|dump|reload]"),

@@ -8,6 +8,7 @@
 pub mod command;
 pub mod editor;
 pub mod report;
+pub mod stats;
 
 pub use command::{Command, CommandError, DirtyCommand, HptCommand, Trouble, write_help};
 pub use editor::{Edit, LineEditor, PROMPT};
@@ -15,3 +16,4 @@ pub use report::{
     Count, MemoryRow, PartitionInfo, PartitionRow, PoolPart, PoolRow, write_info, write_list,
     write_memmap,
 };
+pub use stats::{PartitionStats, StatsRow, ThreadRow, write_partition_stats, write_stats};
