@@ -25,6 +25,11 @@ boot_cases() {
 	run_case "hpt-resize-debian-${TEST_MACHINES[0]}" hpt_resize_case "${TEST_MACHINES[0]}"
 	run_case "debian13-64k-${TEST_MACHINES[0]}" debian_case "${TEST_MACHINES[0]}" debian13-64k
 	run_case "debian-xive-${TEST_MACHINES[-1]}" debian_xive_case "${TEST_MACHINES[-1]}"
+	for machine in "${TEST_MACHINES[@]}"; do
+		for mode in xics xive; do
+			CORES=2 run_case "debian-smp-$mode-$machine" debian_smp_case "$machine" "$mode"
+		done
+	done
 }
 
 # What only test --all runs.
@@ -114,6 +119,22 @@ builtin_xive_case() {
 	boot_to_end "$1" --kernel "$BUILTIN_ELF" --guest-memory 256M --interrupts xive
 	expect_builtin "$log"
 	expect_line "$log" '^builtin: 10000 IPIs by XIVE took [0-9]+ ticks$'
+}
+
+# Debian on two virtual processors of two threads, by XICS calls or in exploitation mode: memory stress
+# on both, interrupts between them, and the second one offline and online again.
+debian_smp_case() {
+	local machine=$1 mode=$2 log before
+	log=$(console_of "debian-smp-$mode-$machine")
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	boot_to_end "$machine" --smp 2 --guest-vcpus 2 --kernel "$(guest_kernel debian13-64k)" \
+		--initrd "$INITRD_TEST" --append "console=hvc0 smp" --interrupts "$mode"
+	expect_line "$log" '^kernel: guest: on threads 0, 1$'
+	expect_line "$log" '^penstock-guest: userspace up, .*, 2 CPU\(s\), '
+	expect_count "$log" '^mmstress: [0-9]+ checks, 0 failures$' 4
+	expect_count "$log" '^penstock-guest: CPU [01] had [0-9]{2,} IPIs$' 2
+	expect_count "$log" '^penstock-guest: 1 CPU online$' 3
+	expect_count "$log" '^penstock-guest: 2 CPUs online again$' 3
 }
 
 # Debian in exploitation mode, to userspace, through mmstress, to power-off.

@@ -5,6 +5,8 @@
 #   mmstress   runs the memory-stress program and powers off
 #   hpt_order=A,B,...  resizes the hash page table to each of these while that program runs, and again
 #              between two of its runs
+#   smp        runs that program on all processors at once, counts interrupts between them, takes all
+#              but the first offline and online again, and runs it once more
 #   quick      powers off as soon as userspace is up
 #   otherwise  an interactive shell on the console
 
@@ -61,6 +63,47 @@ if [ -n "$orders" ]; then
 	done
 	mmstress
 	echo "penstock-guest: mmstress ended with status $?"
+	poweroff -f
+fi
+# ipis PROCESSOR: how many interrupts from other processors it has had.
+ipis() {
+	awk -v column="$(($1 + 2))" '/IPI/ { sum += $column } END { print sum + 0 }' /proc/interrupts
+}
+
+# stress_all: one run of mmstress for each processor, all at once.
+stress_all() {
+	runs=
+	for processor in $(seq "$(nproc)"); do
+		mmstress &
+		runs="$runs $!"
+	done
+	for run in $runs; do
+		wait "$run"
+		echo "penstock-guest: mmstress ended with status $?"
+	done
+}
+
+if word smp; then
+	last=$(($(nproc) - 1))
+	for processor in $(seq 0 $last); do
+		eval "before_$processor=$(ipis "$processor")"
+	done
+	stress_all
+	for processor in $(seq 0 $last); do
+		eval "before=\$before_$processor"
+		echo "penstock-guest: CPU $processor had $(($(ipis "$processor") - before)) IPIs"
+	done
+	for round in 1 2 3; do
+		for processor in $(seq $last); do
+			echo 0 >"/sys/devices/system/cpu/cpu$processor/online"
+		done
+		echo "penstock-guest: $(nproc) CPU online"
+		for processor in $(seq $last); do
+			echo 1 >"/sys/devices/system/cpu/cpu$processor/online"
+		done
+		echo "penstock-guest: $(nproc) CPUs online again"
+	done
+	stress_all
 	poweroff -f
 fi
 if word mmstress; then
