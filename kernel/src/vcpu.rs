@@ -15,6 +15,7 @@ use crate::vpa::VcpuAreas;
 use penstock_arch::addr::{EffectiveAddr, GuestReal};
 use penstock_arch::context::GuestContext;
 use penstock_arch::hash::{Asdr, KeyMask};
+use penstock_arch::hcall_log::HcallLog;
 use penstock_arch::regs::{Dsisr, Lpcr, Msr, Srr1};
 use penstock_arch::switch::ParkedState;
 use penstock_mm::hpt::{AccessKind, BackingTooSmall, FaultAction, GuestFault, HpteFault};
@@ -61,6 +62,8 @@ pub struct Vcpu<'p, P: Platform> {
     pub faults: FaultCounts,
     /// hcalls by place in the dispatch table; the last counts all that it does not have.
     pub hcalls: [u64; hcall::SLOTS + 1],
+    /// The last of them.
+    pub log: HcallLog,
     /// Where H_CLEAR_HPT goes on.
     pub clear_hpt: ClearHpt,
     /// What it owns of the machine, while it is not on a thread. Stale while it is.
@@ -99,6 +102,7 @@ impl<'p, P: Platform> Vcpu<'p, P> {
             times: ExitTimes::default(),
             faults: FaultCounts::default(),
             hcalls: [0; hcall::SLOTS + 1],
+            log: HcallLog::new(),
             clear_hpt: ClearHpt::default(),
             parked: ParkedState::new(P::processor(), P::timebase()),
         }
@@ -112,6 +116,7 @@ impl<'p, P: Platform> Vcpu<'p, P> {
         fresh.host_sp = self.ctx.host_sp;
         fresh.host_toc = self.ctx.host_toc;
         fresh.thread = self.ctx.thread;
+        fresh.hcall_log = self.ctx.hcall_log;
         fresh.pc = entry.get();
         fresh.msr = Msr::GUEST_START.bits();
         fresh.gpr[3] = fdt.get();

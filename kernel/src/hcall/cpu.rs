@@ -17,18 +17,18 @@ const fn unsupported_flag(bits: u64) -> HcallStatus {
     HcallStatus::new(-256 - bits.leading_zeros() as i64)
 }
 
-pub(super) fn h_set_sprg0<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_set_sprg0<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [value] = arguments(vcpu);
     P::set_guest_register(GuestRegister::Sprg0, value);
     vcpu.answer(HcallStatus::SUCCESS)
 }
 
 /// These processors have no DABR.
-pub(super) fn h_set_dabr<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_set_dabr<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     vcpu.answer(HcallStatus::HARDWARE)
 }
 
-pub(super) fn h_random<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_random<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     match P::random() {
         Some(value) => {
             vcpu.ctx.gpr[4] = value;
@@ -38,7 +38,7 @@ pub(super) fn h_random<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     }
 }
 
-pub(super) fn h_get_cpu_characteristics<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_get_cpu_characteristics<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let answer = vcpu.partition.characteristics;
     vcpu.ctx.gpr[4] = answer.characteristics;
     vcpu.ctx.gpr[5] = answer.behaviour;
@@ -47,7 +47,7 @@ pub(super) fn h_get_cpu_characteristics<P: Platform>(vcpu: &mut Vcpu<P>) -> Ligh
 
 /// A hash partition has no process table. ISA 3.0 kernels still call once with all zero to say so;
 /// anything else would register a table, for radix or for segment tables.
-pub(super) fn h_register_proc_tbl<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_register_proc_tbl<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags, table, page_size, size] = arguments(vcpu);
     let status = match (flags, table, page_size, size) {
         (0, 0, 0, 0) => HcallStatus::SUCCESS,
@@ -59,7 +59,7 @@ pub(super) fn h_register_proc_tbl<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit 
     vcpu.answer(status)
 }
 
-pub(super) fn h_register_vpa<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_register_vpa<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags, proc_no, address] = arguments(vcpu);
     if proc_no != u64::from(vcpu.server) {
         return vcpu.answer(HcallStatus::PARAMETER);
@@ -78,7 +78,7 @@ pub(super) fn h_register_vpa<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     }
 }
 
-pub(super) fn h_cede<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_cede<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     vcpu.ctx.msr |= Msr::EE.bits();
     let _ = vcpu.answer(HcallStatus::SUCCESS);
     if core::mem::replace(&mut vcpu.prod, Prod::None) == Prod::Prodded {
@@ -87,7 +87,7 @@ pub(super) fn h_cede<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     LightExit::CEDE
 }
 
-pub(super) fn h_prod<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_prod<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [proc_no] = arguments(vcpu);
     if proc_no != u64::from(vcpu.server) {
         return vcpu.answer(HcallStatus::PARAMETER);
@@ -104,7 +104,7 @@ mod resource {
     pub const ENDIAN: u64 = 4;
 }
 
-pub(super) fn h_set_mode<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_set_mode<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [mflags, resource, value1, value2] = arguments(vcpu);
     let status = match resource {
         resource::CIABR => set_ciabr::<P>(mflags, value1, value2),
