@@ -39,6 +39,9 @@ pub struct GuestContext {
     pub host_toc: u64,
     /// Address of the [`ThreadStacks`] of the hardware thread that has this context.
     pub thread: u64,
+    /// Address of the newest entry of the virtual processor's
+    /// [`HcallLog`](crate::hcall_log::HcallLog).
+    pub hcall_log: u64,
     /// Space for the first instructions of those handlers.
     pub scratch: [u64; 3],
 }
@@ -60,6 +63,7 @@ impl GuestContext {
             host_sp: 0,
             host_toc: 0,
             thread: 0,
+            hcall_log: 0,
             scratch: [0; 3],
         }
     }

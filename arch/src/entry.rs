@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The assembly between a guest and the hypervisor: vectors, entry, exit.
 //!
-//! The crate above supplies three functions by name, which the assembly calls:
-//! `penstock_hcall(ctx)` and `penstock_storage_fault(ctx, vector)`, light handlers that return 0 to
-//! resume the guest or a [reason](enter_guest) for a full exit; and
-//! `penstock_host_interrupt(frame)`, which does not return.
+//! The crate above supplies three functions by name, which the assembly calls: `penstock_hcall(ctx)`,
+//! which returns the address of a light handler, a function of the context; the light handler
+//! `penstock_storage_fault(ctx, vector)`; and `penstock_host_interrupt(frame)`, which does not return.
+//! Light handlers return 0 to resume the guest, or a [reason](enter_guest) for a full exit.
 
 // UNSAFETY: this is the assembly that everything else rests on, and the calls into it.
 #![expect(unsafe_code)]
 
 use crate::addr::HostReal;
 use crate::context::{GuestContext, HostFrame, ThreadStacks};
+use crate::hcall_log;
 use crate::regs::sprn;
 use crate::{spr, sync};
 use core::arch::global_asm;
@@ -52,6 +53,11 @@ global_asm!(
     HOST_SP = const offset_of!(GuestContext, host_sp),
     HOST_TOC = const offset_of!(GuestContext, host_toc),
     THREAD = const offset_of!(GuestContext, thread),
+    HCALL_LOG = const offset_of!(GuestContext, hcall_log),
+    LOG_STRIDE = const hcall_log::STRIDE,
+    LOG_STATUS = const hcall_log::STATUS,
+    LOG_ARGUMENT = const hcall_log::ARGUMENT,
+    LOG_WRAP_BIT = const hcall_log::WRAP_BIT,
     EMERGENCY_SP = const offset_of!(ThreadStacks, emergency_sp),
     SCRATCH = const offset_of!(GuestContext, scratch),
     HOST_FRAME_SIZE = const (size_of::<HostFrame>() + 15) & !15,

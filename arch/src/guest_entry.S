@@ -4,7 +4,7 @@
 //
 //   enter_guest      full entry: hypervisor's non-volatile registers to the stack, all of the
 //                    guest's to the machine. Returns to its caller at the next full exit.
-//   guest_hcall      light exit for hcalls: penstock_hcall decides.
+//   guest_hcall      light exit for hcalls: penstock_hcall names the handler, which decides.
 //   guest_interrupt  light exit for hypervisor storage faults: penstock_storage_fault decides;
 //                    full exit for everything else.
 //   host_interrupt   the end: penstock_host_interrupt prints and stops.
@@ -82,6 +82,13 @@ guest_entry_barrier:
 	.balign 128
 guest_hcall:
 	SAVE_GPRS 1, 12, 13, {GPR}
+	// Token and first argument go to the log. Bit 0 of an address is clear, so inserting it clears
+	// the bit that only the end of the log has.
+	ld	9, {HCALL_LOG}(13)
+	stwu	3, {LOG_STRIDE}(9)
+	std	4, {LOG_ARGUMENT}(9)
+	rldimi	9, 9, {LOG_WRAP_BIT}, 63 - {LOG_WRAP_BIT}
+	std	9, {HCALL_LOG}(13)
 	mfspr	4, {HSPRG1}
 	mfspr	5, {SRR0}
 	mfspr	6, {SRR1}
@@ -96,6 +103,10 @@ guest_hcall:
 	ld	2, {HOST_TOC}(13)
 	mr	3, 13
 	bl	penstock_hcall
+	mtctr	3
+	mr	12, 3			// where a function finds its own address
+	mr	3, 13
+	bctrl
 	cmpdi	3, 0
 	ld	4, {PC}(13)
 	ld	5, {MSR}(13)
@@ -110,7 +121,10 @@ guest_hcall:
 	mtxer	0
 	mtspr	{SPR_CFAR}, 0		// r0: not where we branched last
 	mtcr	7
-	LOAD_GPRS 1, 12, 13, {GPR}
+	LOAD_GPRS 1, 8, 13, {GPR}
+	ld	9, {HCALL_LOG}(13)
+	stw	3, {LOG_STATUS}(9)
+	LOAD_GPRS 9, 12, 13, {GPR}
 	ld	13, {GPR}+13*8(13)
 	.globl guest_hcall_barrier
 guest_hcall_barrier:
@@ -123,6 +137,9 @@ guest_hcall_barrier:
 	std	0, {CTR}(13)
 	std	0, {XER}(13)
 	std	0, {CFAR}(13)
+	ld	9, {HCALL_LOG}(13)
+	ld	10, {GPR}+3*8(13)
+	stw	10, {LOG_STATUS}(9)
 	b	full_exit
 
 // On entry: r11 = vector, r13 = context, HSPRG1 = the guest's r13; the guest's r11, r12 and CTR

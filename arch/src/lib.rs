@@ -14,6 +14,7 @@ pub mod bits;
 pub mod context;
 pub mod endian;
 pub mod hash;
+pub mod hcall_log;
 pub mod regs;
 pub mod switch;
 pub mod tlb;

@@ -15,6 +15,7 @@ use crate::processor::{Processor, Start, Stopped};
 use penstock_arch::addr::{EffectiveAddr, GuestReal};
 use penstock_arch::context::GuestContext;
 use penstock_arch::hash::{Asdr, KeyMask};
+use penstock_arch::hcall_log::HcallLog;
 use penstock_arch::regs::{Dsisr, Lpcr, Msr, Srr1};
 use penstock_arch::switch::ParkedState;
 use penstock_mm::hpt::{AccessKind, BackingTooSmall, FaultAction, GuestFault, HpteFault};
@@ -42,6 +43,10 @@ pub struct Vcpu<'p, P: Platform> {
     pub stray: Option<GuestReal>,
     /// What a page's backing lacked when the virtual processor stopped.
     pub too_small: Option<BackingTooSmall>,
+    /// The address that the guest used then.
+    pub fault_address: Option<EffectiveAddr>,
+    /// The exit at which an error has stopped it for good.
+    pub stopped: Option<GuestExit>,
     /// Exits by kind, in the order of [`GuestExit::NAMES`].
     pub exits: [u64; GuestExit::NAMES.len()],
     /// How long each of them took.
@@ -50,6 +55,8 @@ pub struct Vcpu<'p, P: Platform> {
     pub faults: FaultCounts,
     /// hcalls by place in the dispatch table; the last counts all that it does not have.
     pub hcalls: [u64; hcall::SLOTS + 1],
+    /// The last of them.
+    pub log: HcallLog,
     /// Where H_CLEAR_HPT goes on.
     pub clear_hpt: ClearHpt,
     /// What it owns of the machine, while it is not on a thread. Stale while it is.
@@ -93,10 +100,13 @@ impl<'p, P: Platform> Vcpu<'p, P> {
             processor: partition.processors.get(server.into())?,
             stray: None,
             too_small: None,
+            fault_address: None,
+            stopped: None,
             exits: [0; GuestExit::NAMES.len()],
             times: ExitTimes::default(),
             faults: FaultCounts::default(),
             hcalls: [0; hcall::SLOTS + 1],
+            log: HcallLog::new(),
             clear_hpt: ClearHpt::default(),
             parked: ParkedState::new(P::processor(), P::timebase()),
         })
@@ -111,6 +121,7 @@ impl<'p, P: Platform> Vcpu<'p, P> {
         fresh.host_sp = self.ctx.host_sp;
         fresh.host_toc = self.ctx.host_toc;
         fresh.thread = self.ctx.thread;
+        fresh.hcall_log = self.ctx.hcall_log;
         fresh.pc = start.entry.get();
         fresh.msr = Msr::GUEST_START.bits();
         fresh.gpr[3] = start.r3;
@@ -231,6 +242,7 @@ impl<'p, P: Platform> Vcpu<'p, P> {
             FaultAction::NotMemory(at) => self.stray_access(&fault, at),
             FaultAction::TooSmall(error) => {
                 self.too_small = Some(error);
+                self.fault_address = Some(fault.ea);
                 return LightExit::BACKING_TOO_SMALL;
             }
             // The guest is where it was, and repeats the access when it goes on.

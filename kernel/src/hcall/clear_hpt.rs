@@ -39,7 +39,7 @@ impl ClearHpt {
     }
 }
 
-pub(super) fn h_clear_hpt<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_clear_hpt<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let calls = vcpu
         .hcalls
         .iter()

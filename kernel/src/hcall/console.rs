@@ -19,7 +19,7 @@ fn is_vty(termno: u64) -> bool {
     termno == 0 || termno == u64::from(VTY_UNIT)
 }
 
-pub(super) fn h_put_term_char<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_put_term_char<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [termno, len, high, low] = arguments(vcpu);
     if !is_vty(termno) {
         return vcpu.answer(HcallStatus::PARAMETER);
@@ -36,7 +36,7 @@ pub(super) fn h_put_term_char<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     }
 }
 
-pub(super) fn h_get_term_char<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_get_term_char<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [termno] = arguments(vcpu);
     if !is_vty(termno) {
         return vcpu.answer(HcallStatus::PARAMETER);

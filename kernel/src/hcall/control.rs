@@ -10,7 +10,7 @@ use crate::exit::LightExit;
 use crate::platform::Platform;
 use crate::vcpu::Vcpu;
 
-pub(super) fn h_control<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_control<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     if vcpu.partition.control.is_none() {
         return vcpu.answer(ControlError::Authority.status());
     }

@@ -19,18 +19,18 @@ const fn unsupported_flag(bits: u64) -> HcallStatus {
     HcallStatus::new(-256 - bits.leading_zeros() as i64)
 }
 
-pub(super) fn h_set_sprg0<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_set_sprg0<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [value] = arguments(vcpu);
     P::set_guest_register(GuestRegister::Sprg0, value);
     vcpu.answer(HcallStatus::SUCCESS)
 }
 
 /// These processors have no DABR.
-pub(super) fn h_set_dabr<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_set_dabr<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     vcpu.answer(HcallStatus::HARDWARE)
 }
 
-pub(super) fn h_random<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_random<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     match P::random() {
         Some(value) => {
             vcpu.ctx.gpr[4] = value;
@@ -40,7 +40,7 @@ pub(super) fn h_random<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     }
 }
 
-pub(super) fn h_get_cpu_characteristics<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_get_cpu_characteristics<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let answer = vcpu.partition.characteristics;
     vcpu.ctx.gpr[4] = answer.characteristics;
     vcpu.ctx.gpr[5] = answer.behaviour;
@@ -49,7 +49,7 @@ pub(super) fn h_get_cpu_characteristics<P: Platform>(vcpu: &mut Vcpu<P>) -> Ligh
 
 /// A hash partition has no process table. ISA 3.0 kernels still call once with all zero to say so;
 /// anything else would register a table, for radix or for segment tables.
-pub(super) fn h_register_proc_tbl<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_register_proc_tbl<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags, table, page_size, size] = arguments(vcpu);
     let status = match (flags, table, page_size, size) {
         (0, 0, 0, 0) => HcallStatus::SUCCESS,
@@ -61,7 +61,7 @@ pub(super) fn h_register_proc_tbl<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit 
     vcpu.answer(status)
 }
 
-pub(super) fn h_register_vpa<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_register_vpa<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags, proc_no, address] = arguments(vcpu);
     let Some(processor) = vcpu.partition.processors.get(proc_no) else {
         return vcpu.answer(HcallStatus::PARAMETER);
@@ -83,7 +83,7 @@ pub(super) fn h_register_vpa<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     }
 }
 
-pub(super) fn h_cede<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_cede<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     vcpu.ctx.msr |= Msr::EE.bits();
     let _ = vcpu.answer(HcallStatus::SUCCESS);
     if vcpu.processor.take_prod() {
@@ -92,7 +92,7 @@ pub(super) fn h_cede<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     LightExit::CEDE
 }
 
-pub(super) fn h_prod<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_prod<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [proc_no] = arguments(vcpu);
     let Some(processor) = vcpu.partition.processors.get(proc_no) else {
         return vcpu.answer(HcallStatus::PARAMETER);
@@ -118,7 +118,7 @@ pub(super) fn ring<P: Platform>(vcpu: &Vcpu<P>, number: u64) {
 /// LoPAR, H_CONFER: to itself, it waits for a prod; to another one, only if that has not been dispatched
 /// since; to all. Whom the cycles are for is not looked at further: whoever can run on the thread has
 /// them next.
-pub(super) fn h_confer<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_confer<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     const ALL: u64 = u64::MAX;
     let [proc_no, dispatches] = arguments(vcpu);
     if proc_no == u64::from(vcpu.server) {
@@ -140,7 +140,7 @@ pub(super) fn h_confer<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     LightExit::CONFER
 }
 
-pub(super) fn h_join<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_join<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     if vcpu.ctx.msr & Msr::EE.bits() != 0 {
         return vcpu.answer(HcallStatus::BAD_MODE);
     }
@@ -161,7 +161,7 @@ fn join_exit<P: Platform>(vcpu: &mut Vcpu<P>, join: Join) -> LightExit {
 
 /// PAPR, newer than LoPAR: a system reset for all (-1), for all others (-2), or for one. Those that are
 /// stopped take none.
-pub(super) fn h_signal_sys_reset<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_signal_sys_reset<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     const ALL: u64 = u64::MAX;
     const OTHERS: u64 = u64::MAX - 1;
     let [target] = arguments(vcpu);
@@ -196,7 +196,7 @@ mod resource {
     pub const ENDIAN: u64 = 4;
 }
 
-pub(super) fn h_set_mode<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_set_mode<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [mflags, resource, value1, value2] = arguments(vcpu);
     let status = match resource {
         resource::CIABR => set_ciabr::<P>(mflags, value1, value2),

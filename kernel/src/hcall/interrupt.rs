@@ -29,19 +29,19 @@ fn status(result: Result<(), HcallError>) -> HcallStatus {
     }
 }
 
-pub(super) fn h_cppr<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_cppr<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [cppr] = arguments(vcpu);
     presenter!(vcpu).h_cppr(&P::interrupts(), cppr);
     vcpu.answer(HcallStatus::SUCCESS)
 }
 
-pub(super) fn h_xirr<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_xirr<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let xirr = presenter!(vcpu).h_xirr(&P::interrupts(), vcpu.partition.sources());
     vcpu.ctx.gpr[4] = u64::from(xirr.get());
     vcpu.answer(HcallStatus::SUCCESS)
 }
 
-pub(super) fn h_xirr_x<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_xirr_x<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let now = P::timebase();
     let stamped = presenter!(vcpu).h_xirr_x(&P::interrupts(), vcpu.partition.sources(), now);
     vcpu.ctx.gpr[4] = u64::from(stamped.xirr.get());
@@ -49,13 +49,13 @@ pub(super) fn h_xirr_x<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     vcpu.answer(HcallStatus::SUCCESS)
 }
 
-pub(super) fn h_eoi<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_eoi<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [xirr] = arguments(vcpu);
     let result = presenter!(vcpu).h_eoi(&P::interrupts(), vcpu.partition.sources(), xirr);
     vcpu.answer(status(result))
 }
 
-pub(super) fn h_ipi<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_ipi<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [server, mfrr] = arguments(vcpu);
     let servers = &*vcpu.partition.presenters;
     let result = presenter!(vcpu).h_ipi(&P::interrupts(), servers, server, mfrr);
@@ -71,7 +71,7 @@ pub(super) fn h_ipi<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     vcpu.answer(status(result))
 }
 
-pub(super) fn h_ipoll<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_ipoll<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [server] = arguments(vcpu);
     let servers = &*vcpu.partition.presenters;
     let sources = vcpu.partition.sources();

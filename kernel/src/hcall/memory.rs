@@ -40,7 +40,7 @@ fn refuse_or_wait<P: Platform>(vcpu: &mut Vcpu<P>, status: HcallStatus) -> Light
     }
 }
 
-pub(super) fn h_enter<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_enter<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags, ptex, pteh, ptel] = arguments(vcpu);
     match vcpu.partition.mmu.h_enter(flags, ptex, pteh, ptel) {
         Ok(ptex) => {
@@ -51,7 +51,7 @@ pub(super) fn h_enter<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     }
 }
 
-pub(super) fn h_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags, ptex, avpn] = arguments(vcpu);
     match vcpu.partition.mmu.h_remove(flags, ptex, avpn) {
         Ok((v, r)) => {
@@ -63,7 +63,7 @@ pub(super) fn h_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     }
 }
 
-pub(super) fn h_read<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_read<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags, ptex] = arguments(vcpu);
     if flags & READ_4 != 0 {
         return match vcpu.partition.mmu.h_read_4(ptex) {
@@ -84,25 +84,25 @@ pub(super) fn h_read<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     }
 }
 
-pub(super) fn h_protect<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_protect<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags, ptex, avpn] = arguments(vcpu);
     let result = vcpu.partition.mmu.h_protect(flags, ptex, avpn);
     none(vcpu, result)
 }
 
-pub(super) fn h_clear_ref<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_clear_ref<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags, ptex] = arguments(vcpu);
     let result = vcpu.partition.mmu.h_clear_ref(flags, ptex);
     one(vcpu, result)
 }
 
-pub(super) fn h_clear_mod<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_clear_mod<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags, ptex] = arguments(vcpu);
     let result = vcpu.partition.mmu.h_clear_mod(flags, ptex);
     one(vcpu, result)
 }
 
-pub(super) fn h_bulk_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_bulk_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let mut specifiers: [u64; 8] = arguments(vcpu);
     let status = vcpu.partition.mmu.h_bulk_remove(&mut specifiers);
     vcpu.ctx.gpr[4..12].copy_from_slice(&specifiers);
@@ -111,14 +111,14 @@ pub(super) fn h_bulk_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
 
 /// Responses begin in r4, as the results of every call do: each is one register below its
 /// specifier. LoPAR does not say it; Linux reads them there.
-pub(super) fn h_block_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_block_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [ava, mut specifiers @ ..]: [u64; 9] = arguments(vcpu);
     let status = vcpu.partition.mmu.h_block_remove(ava, &mut specifiers);
     vcpu.ctx.gpr[4..12].copy_from_slice(&specifiers);
     vcpu.answer(status)
 }
 
-pub(super) fn h_page_init<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_page_init<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags, destination, source] = arguments(vcpu);
     match vcpu.partition.mmu.h_page_init(flags, destination, source) {
         Ok(()) => vcpu.answer(HcallStatus::SUCCESS),

@@ -38,8 +38,9 @@ pub const H_RTAS: u64 = 0xf000;
 /// The token of the control interface (private range of LoPAR's table).
 pub const H_CONTROL: u64 = 0xf004;
 
-/// A handler: takes its arguments from the context and leaves its results there.
-pub type Handler<P> = fn(&mut Vcpu<P>) -> LightExit;
+/// A handler: takes its arguments from the context and leaves its results there. The entry code calls
+/// it.
+pub type Handler<P> = extern "C" fn(&mut Vcpu<P>) -> LightExit;
 
 /// The slot of a token in the dispatch table and in the counts, or `None` for tokens that no table
 /// can have.
@@ -47,34 +48,68 @@ pub type Handler<P> = fn(&mut Vcpu<P>) -> LightExit;
 #[must_use]
 pub const fn slot(token: u64) -> Option<usize> {
     match token {
-        H_RTAS => return Some(SLOTS - 2),
-        H_CONTROL => return Some(SLOTS - 1),
-        _ => {}
+        H_RTAS => Some(SLOTS - 2),
+        H_CONTROL => Some(SLOTS - 1),
+        _ => public_slot(token),
     }
-    if !token.is_multiple_of(4) || token >= 0x400 {
-        return None;
-    }
-    Some((token / 4) as usize)
 }
 
-/// Serves the hcall whose registers are in the context.
-#[inline]
-pub fn dispatch<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
-    if vcpu.ctx.msr & Msr::PR.bits() != 0 {
-        return vcpu.answer(HcallStatus::PRIVILEGE);
+/// The slot of a token that is not private.
+#[expect(clippy::cast_possible_truncation, reason = "below 0x100")]
+const fn public_slot(token: u64) -> Option<usize> {
+    // What is not a multiple of 4 turns into a large number.
+    let public = token.rotate_right(2);
+    if public < (SLOTS - 2) as u64 {
+        Some(public as usize)
+    } else {
+        None
     }
-    let slot = slot(vcpu.ctx.gpr[3]);
-    let index = slot.unwrap_or(SLOTS);
-    if let Some(count) = vcpu.hcalls.get_mut(index) {
+}
+
+/// Chooses what serves the hcall whose registers are in the context, and counts it.
+///
+/// The entry code asks, and then calls the handler itself: to call it from here would take a stack
+/// frame, and more instructions than some of the calls.
+#[inline]
+pub fn choose<P: Platform>(vcpu: &mut Vcpu<P>) -> Handler<P> {
+    if vcpu.ctx.msr & Msr::PR.bits() != 0 {
+        return h_privilege;
+    }
+    match public_slot(vcpu.ctx.gpr[3]) {
+        Some(slot) => counted(vcpu, slot),
+        None => choose_other(vcpu),
+    }
+}
+
+/// The same for a private token, or one that is none.
+#[cold]
+#[inline(never)]
+fn choose_other<P: Platform>(vcpu: &mut Vcpu<P>) -> Handler<P> {
+    counted(vcpu, slot(vcpu.ctx.gpr[3]).unwrap_or(SLOTS))
+}
+
+#[inline(always)]
+fn counted<P: Platform>(vcpu: &mut Vcpu<P>, slot: usize) -> Handler<P> {
+    if let Some(count) = vcpu.hcalls.get_mut(slot) {
         *count += 1;
     }
-    match slot.and_then(|slot| vcpu.handlers.get(slot)) {
-        Some(handler) => handler(vcpu),
-        None => h_function(vcpu),
+    match vcpu.handlers.get(slot) {
+        Some(handler) => *handler,
+        None => h_function,
     }
+}
+
+/// Serves the hcall whose registers are in the context, as the entry code does.
+pub fn dispatch<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    choose(vcpu)(vcpu)
+}
+
+/// What a program of the guest's gets, which may make no hcall.
+extern "C" fn h_privilege<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+    vcpu.answer(HcallStatus::PRIVILEGE)
 }
 
 /// What a token without a handler gets.
-fn h_function<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+extern "C" fn h_function<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     vcpu.answer(HcallStatus::FUNCTION)
 }

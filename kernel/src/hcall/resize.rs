@@ -10,13 +10,13 @@ use crate::platform::Platform;
 use crate::vcpu::Vcpu;
 use penstock_mm::status::HcallStatus;
 
-pub(super) fn h_resize_hpt_prepare<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_resize_hpt_prepare<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [_, _, _, _, flags, shift, ..] = vcpu.ctx.gpr;
     let status = vcpu.partition.mmu.h_resize_hpt_prepare(flags, shift);
     vcpu.answer(status)
 }
 
-pub(super) fn h_resize_hpt_commit<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_resize_hpt_commit<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [_, _, _, _, flags, shift, ..] = vcpu.ctx.gpr;
     let mmu = &vcpu.partition.mmu;
     let publish = |pate| P::set_partition_entry(mmu.lpid(), pate);

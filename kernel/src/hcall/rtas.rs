@@ -16,7 +16,7 @@ use penstock_arch::addr::GuestReal;
 use penstock_mm::status::HcallStatus;
 use penstock_xive::RtasError;
 
-pub(super) fn h_rtas<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+pub(super) extern "C" fn h_rtas<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [block] = arguments(vcpu);
     let partition = vcpu.partition;
     let mut memory = GuestRam(partition.mmu.memory());

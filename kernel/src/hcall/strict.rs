@@ -86,7 +86,7 @@ const fn usual<P: Platform>(token: u64) -> Handler<P> {
     }
 }
 
-fn with_flags<P: Platform, const TOKEN: u64>(vcpu: &mut Vcpu<P>) -> LightExit {
+extern "C" fn with_flags<P: Platform, const TOKEN: u64>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags] = arguments(vcpu);
     if flags & const { undefined(TOKEN) } != 0 {
         return vcpu.answer(HcallStatus::PARAMETER);
@@ -94,7 +94,7 @@ fn with_flags<P: Platform, const TOKEN: u64>(vcpu: &mut Vcpu<P>) -> LightExit {
     (const { usual::<P>(TOKEN) })(vcpu)
 }
 
-fn h_protect<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+extern "C" fn h_protect<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let [flags] = arguments(vcpu);
     if flags & KEY != 0 && vcpu.partition.mmu.storage_keys() == StorageKeys::NotOffered {
         return vcpu.answer(HcallStatus::PARAMETER);
@@ -111,7 +111,7 @@ fn request_has(bits: u64, mut specifiers: impl Iterator<Item = u64>) -> bool {
         .is_some_and(|spec| spec >> 62 == REQUEST)
 }
 
-fn h_bulk_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+extern "C" fn h_bulk_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let specifiers: [u64; 8] = arguments(vcpu);
     if request_has(BULK_UNDEFINED, specifiers.into_iter().step_by(2)) {
         return vcpu.answer(HcallStatus::PARAMETER);
@@ -119,7 +119,7 @@ fn h_bulk_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     (const { usual::<P>(H_BULK_REMOVE) })(vcpu)
 }
 
-fn h_block_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
+extern "C" fn h_block_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let specifiers: [u64; 9] = arguments(vcpu);
     if request_has(BLOCK_UNDEFINED, specifiers.into_iter().skip(1)) {
         return vcpu.answer(HcallStatus::PARAMETER);

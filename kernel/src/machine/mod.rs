@@ -40,16 +40,16 @@ use crate::vcpu::Vcpu;
 use hardware::Hardware;
 use penstock_arch::context::GuestContext;
 
-/// Serves an hcall on the light path. Called by `guest_entry.S`.
+/// Chooses what serves an hcall on the light path. Called by `guest_entry.S`, which then calls that.
 ///
 /// # Safety
 /// `ctx` must be the context of the running [`Vcpu`], which nothing else holds a reference to.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn penstock_hcall(ctx: *mut GuestContext) -> u64 {
+unsafe extern "C" fn penstock_hcall(ctx: *mut GuestContext) -> hcall::Handler<Hardware> {
     // SAFETY: contexts that guests are entered with are the first field of a `Vcpu`, and the run
     // loop's borrow is lent to the guest until its full exit.
     let vcpu = unsafe { &mut *ctx.cast::<Vcpu<'_, Hardware>>() };
-    hcall::dispatch(vcpu).get()
+    hcall::choose(vcpu)
 }
 
 /// Serves a hypervisor storage interrupt on the light path. Called by `guest_entry.S`.

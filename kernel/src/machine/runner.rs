@@ -278,6 +278,10 @@ impl Runner {
         let first = core::mem::replace(&mut seated.first_entry, FirstEntry::No);
         seated.occupant.with(|vcpu| {
             vcpu.ctx.thread = me.address();
+            // A virtual processor is not moved any more once it is in its seat.
+            if vcpu.ctx.hcall_log == 0 {
+                vcpu.ctx.hcall_log = vcpu.log.start();
+            }
             let lpid = vcpu.partition.mmu.lpid();
             // Before this thread can have a translation: whoever invalidates one must reach it.
             if let Some(scope) = scope_of(lpid) {

@@ -8,7 +8,7 @@
 
 use super::create::{self, CreateError, Resources};
 use super::exits::{self, End, Next};
-use super::hardware::HwMemory;
+use super::hardware::{Hardware, HwMemory};
 use super::last_words::{ExitStatus, finish};
 use super::runner::Runner;
 use super::seat;
@@ -23,7 +23,9 @@ use crate::exit::GuestExit;
 use crate::lifecycle::{PartitionState, PauseReason, Verb};
 use crate::monitor::Trouble;
 use crate::partition::complaint_budget;
+use crate::post_mortem::write_post_mortem;
 use crate::smp::{self, Load};
+use crate::vcpu::Vcpu;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -423,6 +425,13 @@ impl World {
         }
         let (id, name) = (slot.id, slot.configuration.name);
         let unattended = self.machine.args.attendance == Attendance::Unattended;
+        if let Some(guest) = slot.guest.as_ref().filter(|_| end == End::Failed) {
+            guest.occupied.for_each(|vcpu| {
+                if vcpu.stopped.is_some() {
+                    post_mortem(vcpu);
+                }
+            });
+        }
         if let Some(guest) = &slot.guest {
             let output = &guest.occupied.partition().output;
             console::drain(Some((id, output)));
@@ -535,6 +544,19 @@ fn count(of: impl Iterator) -> u32 {
     u32::try_from(of.count()).unwrap_or(u32::MAX)
 }
 
+/// Tells what is known of a virtual processor, if it is what an error has stopped. It is on no thread.
+fn post_mortem(vcpu: &Vcpu<Hardware>) {
+    let Some(exit) = vcpu.stopped else {
+        return;
+    };
+    let mut page = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_post_mortem(&mut page, vcpu, exit);
+    for line in page.lines() {
+        log::error!("{line}");
+    }
+}
+
 /// Has something go wrong in a guest that is on no thread.
 fn provoke(guest: &create::Guest, trouble: Trouble) -> Result<(), String> {
     match trouble {
@@ -558,9 +580,9 @@ fn provoke(guest: &create::Guest, trouble: Trouble) -> Result<(), String> {
         }
         Trouble::Error => {
             let exit = GuestExit::Unknown(0);
-            guest
-                .occupied
-                .with(0, |vcpu| exits::post_mortem(vcpu, exit));
+            guest.occupied.with(0, |vcpu| {
+                let _ = exits::stop(vcpu, exit);
+            });
         }
     }
     Ok(())
