@@ -7,15 +7,21 @@
 //! and how many at most. A frame is given out only where all guaranteed parts can still be had
 //! afterwards: so one partition's greed is never another's shortage below what that was promised.
 //!
-//! Images, what several partitions start from, lie in frames of the pool too. They are written once,
-//! before anybody maps them, and never again; nothing takes their frames back, so a partition that
-//! starts anew finds them. How many pieces map each is counted, to tell what sharing saves.
+//! Images, what several partitions start from, lie in frames of the pool too, as long as anybody maps
+//! them: see [`images`](self::images).
 //!
 //! A frame that a partition gives back may be another's a moment later. So it is taken only with the
 //! proof that no processor has a translation to it any more, [`Flushed`].
 //!
 //! The lock inside is the last of all locks: whoever holds it waits for nothing.
 
+mod images;
+mod owner;
+
+pub use images::{ImageId, ImageSource};
+
+use self::images::Image;
+use self::owner::{Link, Owner};
 use crate::frame::{FrameAllocator, FrameError};
 use crate::hpt::Flushed;
 use crate::page_ops::{CACHE_BLOCK, PageOps};
@@ -43,78 +49,27 @@ struct Run {
     frames: u64,
 }
 
-/// What is known of a frame: who has it, or the next one of its chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
-    /// Nobody; the next free one.
-    Nobody { next: Link },
-    /// The partition with this account.
-    Account(AccountId),
-    /// An image: the image's next frame, and how many pieces map this one.
-    Image { next: Link, mapped: u64 },
-}
-
-/// The number of a frame, or the end of a chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Link(Option<u32>);
-
-impl Owner {
-    const TAG: u64 = 3 << 62;
-    const ACCOUNT: u64 = 1 << 62;
-    const IMAGE: u64 = 2 << 62;
-    const MAPPED_SHIFT: u32 = 33;
-    const LINK: u64 = (1 << Self::MAPPED_SHIFT) - 1;
-
-    fn decode(word: u64) -> Self {
-        // A link is the number and one, so that 0 is the end.
-        let next = Link(u32::try_from((word & Self::LINK).wrapping_sub(1)).ok());
-        match word & Self::TAG {
-            0 => Self::Nobody { next },
-            Self::ACCOUNT => Self::Account(AccountId(usize::try_from(word & 0xffff).unwrap_or(0))),
-            _ => Self::Image {
-                next,
-                mapped: (word & !Self::TAG) >> Self::MAPPED_SHIFT,
-            },
-        }
-    }
-
-    fn encode(self) -> u64 {
-        let link = |Link(next): Link| next.map_or(0, |next| u64::from(next) + 1);
-        match self {
-            Self::Nobody { next } => link(next),
-            Self::Account(AccountId(number)) => Self::ACCOUNT | number as u64,
-            Self::Image { next, mapped } => Self::IMAGE | mapped << Self::MAPPED_SHIFT | link(next),
-        }
-    }
-}
-
 /// Names the account of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccountId(usize);
 
-/// Names an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageId(usize);
-
 /// In frames.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Account {
     guaranteed: u64,
     limit: u64,
     used: u64,
     shared: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Image {
-    first: Link,
-    frames: u64,
+    /// Whether the last frame that it lacked was one beyond its limit.
+    at_limit: bool,
 }
 
 #[derive(Debug)]
 struct Inner {
     runs: ArrayVec<Run, RUNS>,
     owners: RealArray<AtomicU64>,
+    /// For each piece of the images, one image after the other, the frame that it lies in.
+    places: RealArray<AtomicU64>,
     frames: u64,
     /// Frames from this number on have never been given out, and their words say nothing.
     untouched: u64,
@@ -125,7 +80,12 @@ struct Inner {
     promised: u64,
     accounts: ArrayVec<Account, ACCOUNTS>,
     images: ArrayVec<Image, IMAGES>,
+    /// Pieces that the images have, and those that lie in frames.
+    image_pieces: u64,
+    resident: u64,
     mapped: u64,
+    /// Called when the frame of an image has come back while partitions run.
+    returned_call: Option<fn()>,
 }
 
 /// The frames that partitions share.
@@ -174,7 +134,9 @@ pub struct PoolCounts {
     pub free: u64,
     /// Those of the free ones that are kept for guaranteed parts.
     pub promised: u64,
-    /// Those that images are in.
+    /// Pieces that the images have.
+    pub image_pieces: u64,
+    /// Frames that images are in at the moment.
     pub images: u64,
     /// Pieces of partitions that map images.
     pub mapped: u64,
@@ -197,6 +159,15 @@ impl Pool {
     /// Bytes that a pool of `bytes` keeps beside its frames.
     #[must_use]
     pub const fn overhead_bytes(bytes: u64) -> u64 {
+        // Without frames there is no pool.
+        if bytes == 0 {
+            return 0;
+        }
+        2 * Self::table_bytes(bytes)
+    }
+
+    /// Bytes of a word for each frame.
+    const fn table_bytes(bytes: u64) -> u64 {
         (bytes / PIECE * 8).next_multiple_of(CACHE_BLOCK)
     }
 
@@ -209,11 +180,14 @@ impl Pool {
         allocator: &mut FrameAllocator,
         ops: &impl PageOps,
     ) -> Result<Self, FrameError> {
-        let table = allocator.alloc(Self::overhead_bytes(bytes).max(CACHE_BLOCK), CACHE_BLOCK)?;
-        let owners = RealArray::new(table, ops).map_err(|table| FrameError::BadAlignment {
-            base: table.base(),
-            align: CACHE_BLOCK,
-        })?;
+        let mut table = || {
+            let frames = allocator.alloc(Self::table_bytes(bytes), CACHE_BLOCK)?;
+            RealArray::new(frames, ops).map_err(|frames| FrameError::BadAlignment {
+                base: frames.base(),
+                align: CACHE_BLOCK,
+            })
+        };
+        let (owners, places) = (table()?, table()?);
         let mut runs = ArrayVec::<Run, RUNS>::new();
         let mut first = 0;
         while first * PIECE < bytes {
@@ -235,6 +209,7 @@ impl Pool {
         Ok(Self(Mutex::new(Inner {
             runs,
             owners,
+            places,
             frames: first,
             untouched: 0,
             returned: Link(None),
@@ -242,7 +217,10 @@ impl Pool {
             promised: 0,
             accounts: ArrayVec::new(),
             images: ArrayVec::new(),
+            image_pieces: 0,
+            resident: 0,
             mapped: 0,
+            returned_call: None,
         })))
     }
 
@@ -258,6 +236,7 @@ impl Pool {
             limit: limit / PIECE,
             used: 0,
             shared: 0,
+            at_limit: false,
         };
         inner.can_promise(account.guaranteed)?;
         let id = AccountId(inner.accounts.len());
@@ -269,54 +248,10 @@ impl Pool {
         Ok(id)
     }
 
-    /// Keeps an image of `pieces` pieces. `fill` writes each of them, which is zero before; then it
-    /// is fit to be executed.
-    ///
-    /// # Errors
-    /// There are not so many frames beside what was promised, or there are too many images.
-    pub fn add_image(
-        &self,
-        pieces: u64,
-        ops: &impl PageOps,
-        mut fill: impl FnMut(u64, ImagePiece<'_>),
-    ) -> Result<ImageId, PoolError> {
-        {
-            let inner = self.0.lock();
-            inner.can_promise(pieces)?;
-            if inner.images.is_full() {
-                return Err(PoolError::TooMany);
-            }
-        }
-        // Backwards, so that the chain runs forwards.
-        let mut image = Image {
-            first: Link(None),
-            frames: 0,
-        };
-        for number in (0..pieces).rev() {
-            // Others may take frames meanwhile, but not what is promised.
-            let (frame, index) = self.0.lock().pop().ok_or(PoolError::TooSmall {
-                wanted: pieces * PIECE,
-                left: image.frames * PIECE,
-            })?;
-            let span = frame.span();
-            span.zero(ops);
-            fill(number, ImagePiece(&frame));
-            span.icache_synchronize(ops);
-            let owner = Owner::Image {
-                next: image.first,
-                mapped: 0,
-            };
-            self.0.lock().set_owner(index, owner);
-            image.first = Link(Some(index));
-            image.frames += 1;
-        }
-        let mut inner = self.0.lock();
-        let id = ImageId(inner.images.len());
-        inner
-            .images
-            .try_push(image)
-            .map_err(|_| PoolError::TooMany)?;
-        Ok(id)
+    /// Has `call` called whenever the frame of an image comes back because all that mapped it have
+    /// copies: those who wait for a frame may try again. It must not wait.
+    pub fn on_return(&self, call: fn()) {
+        self.0.lock().returned_call = Some(call);
     }
 
     /// What the pool holds.
@@ -327,7 +262,8 @@ impl Pool {
             frames: inner.frames,
             free: inner.free,
             promised: inner.promised,
-            images: inner.images.iter().map(|image| image.frames).sum(),
+            image_pieces: inner.image_pieces,
+            images: inner.resident,
             mapped: inner.mapped,
         }
     }
@@ -346,22 +282,11 @@ fn largest_aligned(allocator: &FrameAllocator) -> u64 {
         .unwrap_or(0)
 }
 
-/// A piece of an image while it is written.
-#[derive(Debug)]
-pub struct ImagePiece<'a>(&'a PoolFrame);
-
-impl ImagePiece<'_> {
-    /// Writes `bytes` from `offset` on, as far as the piece reaches.
-    pub fn write(&self, offset: u64, bytes: &[u8]) {
-        if let Some(span) = self.0.span().skip(offset) {
-            span.write(bytes);
-        }
-    }
-}
-
 impl Inner {
     fn can_promise(&self, frames: u64) -> Result<(), PoolError> {
-        let left = self.free.saturating_sub(self.promised);
+        // Before anybody starts, when all is promised, no piece of an image has a frame.
+        let kept = self.promised + self.image_pieces - self.resident;
+        let left = self.free.saturating_sub(kept);
         if frames <= left {
             Ok(())
         } else {
@@ -401,12 +326,25 @@ impl Inner {
         })
     }
 
+    /// An account; no share has one that is not there.
+    fn account(&self, id: AccountId) -> Account {
+        self.accounts.get(id.0).copied().unwrap_or_default()
+    }
+
     /// Whether an account may have another frame, and if so, whether that is of its guaranteed part.
     fn permits(&self, account: AccountId) -> Option<bool> {
         let account = self.accounts.get(account.0)?;
         let ours = account.used < account.guaranteed;
         let there_is = ours || self.free > self.promised;
         (account.used < account.limit && there_is).then_some(ours)
+    }
+
+    /// Puts a frame to those that are free.
+    fn push(&mut self, index: u32) {
+        let next = self.returned;
+        self.set_owner(index, Owner::Nobody { next });
+        self.returned = Link(Some(index));
+        self.free += 1;
     }
 
     /// Takes a free frame, whoever it is for.
@@ -441,10 +379,6 @@ pub struct Share {
     account: AccountId,
 }
 
-/// How far a walk through an image has come.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ImageCursor(Link);
-
 impl Share {
     /// The part of the partition with this account. One memory at a time has it.
     #[must_use]
@@ -461,8 +395,10 @@ impl Share {
     /// Takes a frame, not zeroed.
     pub(crate) fn take(&self) -> Result<PoolFrame, NoFrame> {
         let mut inner = self.pool.0.lock();
-        let ours = inner.permits(self.account).ok_or(NoFrame)?;
+        let permitted = inner.permits(self.account);
         let account = inner.accounts.get_mut(self.account.0).ok_or(NoFrame)?;
+        account.at_limit = permitted.is_none() && account.used >= account.limit;
+        let ours = permitted.ok_or(NoFrame)?;
         account.used += 1;
         inner.promised -= u64::from(ours);
         // What is promised is free, so there is one.
@@ -481,66 +417,11 @@ impl Share {
             debug_assert!(false, "a frame of somebody else's");
             return;
         }
-        let next = inner.returned;
-        inner.set_owner(index, Owner::Nobody { next });
-        inner.returned = Link(Some(index));
-        inner.free += 1;
+        inner.push(index);
         if let Some(account) = inner.accounts.get_mut(self.account.0) {
             account.used -= 1;
             let ours = account.used < account.guaranteed;
             inner.promised += u64::from(ours);
-        }
-    }
-
-    /// How many pieces an image has, and where a walk through them begins.
-    pub(crate) fn image(&self, id: ImageId) -> Option<(u64, ImageCursor)> {
-        let inner = self.pool.0.lock();
-        let image = inner.images.get(id.0)?;
-        Some((image.frames, ImageCursor(image.first)))
-    }
-
-    /// The frame of an image at the cursor, which a piece of ours maps from now on.
-    pub(crate) fn map_next(&self, cursor: &mut ImageCursor) -> Option<HostReal> {
-        let mut inner = self.pool.0.lock();
-        let Link(Some(index)) = cursor.0 else {
-            return None;
-        };
-        let Owner::Image { next, mapped } = inner.owner(index) else {
-            return None;
-        };
-        let mapped = mapped + 1;
-        inner.set_owner(index, Owner::Image { next, mapped });
-        inner.mapped += 1;
-        if let Some(account) = inner.accounts.get_mut(self.account.0) {
-            account.shared += 1;
-        }
-        cursor.0 = next;
-        inner.address(index)
-    }
-
-    /// A piece of ours does not map this frame of an image any more, and no processor does for it.
-    pub(crate) fn unmap(&self, at: HostReal, _: &Flushed) {
-        let mut inner = self.pool.0.lock();
-        let Some(index) = inner.index(at) else {
-            return;
-        };
-        if let Owner::Image { next, mapped } = inner.owner(index) {
-            let mapped = mapped.saturating_sub(1);
-            inner.set_owner(index, Owner::Image { next, mapped });
-            inner.mapped -= 1;
-            if let Some(account) = inner.accounts.get_mut(self.account.0) {
-                account.shared -= 1;
-            }
-        }
-    }
-
-    /// How many pieces, of whatever partition, map the frame of an image at `at`; `None` where no
-    /// image is there.
-    pub(crate) fn mapped(&self, at: HostReal) -> Option<u64> {
-        let inner = self.pool.0.lock();
-        match inner.owner(inner.index(at)?) {
-            Owner::Image { mapped, .. } => Some(mapped),
-            Owner::Nobody { .. } | Owner::Account(_) => None,
         }
     }
 
@@ -552,30 +433,33 @@ impl Share {
             .is_some_and(|index| inner.owner(index) == Owner::Account(self.account))
     }
 
-    /// Whether the partition could have another frame at the moment.
+    /// Whether the partition could have what it lacked last at the moment: a frame of its own, or one
+    /// of an image.
     #[must_use]
     pub fn can_take(&self) -> bool {
-        self.pool.0.lock().permits(self.account).is_some()
+        let inner = self.pool.0.lock();
+        !inner.account(self.account).at_limit
+            && (inner.free > inner.promised || inner.permits(self.account).is_some())
     }
 
-    /// Whether the partition has as many frames as it may: where it then lacks one, none that another
+    /// Whether the partition lacks a frame because it has as many as it may: then none that another
     /// gives back helps.
     #[must_use]
     pub fn is_at_limit(&self) -> bool {
+        self.pool.0.lock().account(self.account).at_limit
+    }
+
+    /// Whether the partition has not taken all of its guaranteed part.
+    pub(crate) fn has_guaranteed(&self) -> bool {
         let inner = self.pool.0.lock();
-        inner
-            .accounts
-            .get(self.account.0)
-            .is_none_or(|account| account.used >= account.limit)
+        let account = inner.account(self.account);
+        account.used < account.guaranteed
     }
 
     /// What the partition has.
     #[must_use]
     pub fn counts(&self) -> ShareCounts {
-        let inner = self.pool.0.lock();
-        let Some(account) = inner.accounts.get(self.account.0) else {
-            return ShareCounts::default();
-        };
+        let account = self.pool.0.lock().account(self.account);
         ShareCounts {
             guaranteed: account.guaranteed * PIECE,
             limit: account.limit * PIECE,

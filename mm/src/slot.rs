@@ -291,8 +291,9 @@ impl Slot {
                 .all(|number| self.pieces.load(number).is_ready())
     }
 
-    /// Makes a piece ready by zeroing it once, in a frame of `share` where it has none; returns only
-    /// when it is, whoever did it. Pages of devices, and pieces that are not there, stay as they are.
+    /// Makes a piece ready by zeroing it once, in a frame of `share` where it has none, or by mapping
+    /// the image whose content it has; returns only when it is, whoever did it. Pages of devices, and
+    /// pieces that are not there, stay as they are.
     ///
     /// # Errors
     /// There is no frame to be had.
@@ -305,45 +306,77 @@ impl Slot {
         let Some(word) = self.pieces.word(number) else {
             return Ok(());
         };
-        let own = loop {
+        let piece = loop {
             let piece = self.pieces.load(number);
             if piece.is_ready() || self.pieces.is_device() {
                 return Ok(());
             }
-            if piece.has(Piece::BUSY) {
-                // Another processor of the hypervisor is at it.
-                wait::relax();
-                continue;
-            }
-            let claimed = piece.get() | Piece::BUSY;
-            if word
-                .compare_exchange(piece.get(), claimed, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok()
-            {
-                break piece.has_frame();
+            if self.claim(number, piece) {
+                break piece;
             }
         };
-        let mut address = 0;
-        if own {
+        let (host, bits) = if piece.has_frame() {
             if let Some(span) = self.pieces.span(number * PIECE, PIECE) {
                 span.zero(ops);
             }
+            (None, 0)
         } else {
-            match share.ok_or(NoFrame).and_then(Share::take) {
-                Ok(frame) => {
+            let found = share.ok_or(NoFrame).and_then(|share| match piece.image() {
+                Some(image) => Ok((share.map_image(image, ops)?, Piece::SHARED)),
+                None => {
+                    let frame = share.take()?;
                     frame.span().zero(ops);
-                    address = frame.at().get();
+                    Ok((frame.at(), 0))
                 }
+            });
+            match found {
+                Ok((host, bits)) => (Some(host), bits),
                 Err(error) => {
-                    word.fetch_and(!Piece::BUSY, Ordering::Release);
+                    self.let_go(number);
                     return Err(error);
                 }
             }
-        }
-        // BUSY goes, READY comes, and with it where the piece lies; other bits may change meanwhile.
-        word.fetch_xor(address | Piece::BUSY | Piece::READY, Ordering::Release);
+        };
+        // What is read-only has been counted since the piece was the image's.
+        word.fetch_xor(piece.made_ready(host, bits), Ordering::Release);
         self.unready.fetch_sub(1, Ordering::AcqRel);
         Ok(())
+    }
+
+    /// Begins to prepare a piece whose word is `piece`; false where the word is another one now, or
+    /// somebody else prepares it.
+    fn claim(&self, number: u64, piece: Piece) -> bool {
+        if piece.has(Piece::BUSY) {
+            // Another processor of the hypervisor is at it.
+            wait::relax();
+            return false;
+        }
+        let claimed = piece.get() | Piece::BUSY;
+        self.pieces.word(number).is_some_and(|word| {
+            word.compare_exchange(piece.get(), claimed, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+        })
+    }
+
+    /// Ends that, with nothing done.
+    pub(crate) fn let_go(&self, number: u64) {
+        if let Some(word) = self.pieces.word(number) {
+            word.fetch_and(!Piece::BUSY, Ordering::Release);
+        }
+    }
+
+    /// The word of a piece whose content is an image's, which nobody maps anew meanwhile; `None` where
+    /// it is the partition's own. Its owner holds the range lock, and replaces the word or lets it go.
+    pub(crate) fn claim_of_image(&self, number: u64) -> Option<Piece> {
+        loop {
+            let piece = self.pieces.load(number);
+            if !piece.is_of_image() {
+                return None;
+            }
+            if piece.is_ready() || self.claim(number, piece) {
+                return Some(piece);
+            }
+        }
     }
 
     /// Zeroes up to `pieces` pieces that nobody has touched yet; returns how many are left. What comes

@@ -3,13 +3,14 @@
 //! first of them starts.
 
 use super::hardware::HwMemory;
+use super::seat;
 use crate::config::{ImageRole, MemoryPolicy, Partition, Partitions, SharedImage};
-use crate::image::{self, LoadRequest, pieces};
+use crate::image::{self, LoadPlan, LoadRequest, pieces};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use penstock_mm::frame::FrameAllocator;
-use penstock_mm::pool::{ImageId, Pool, Share};
+use penstock_mm::pool::{ImageId, ImageSource, Pool, Share};
 
 /// The pool, who has an account, and which images lie in it.
 pub struct SharedMemory {
@@ -20,7 +21,7 @@ pub struct SharedMemory {
 }
 
 impl SharedMemory {
-    /// The pool that `partitions` ask for, with their accounts open and their images loaded; `None`
+    /// The pool that `partitions` ask for, with their accounts open and their images known; `None`
     /// where they ask for none.
     ///
     /// # Errors
@@ -37,6 +38,7 @@ impl SharedMemory {
         let fail = |error: &dyn core::fmt::Display| alloc::format!("memory-pool: {error}");
         let pool = Pool::new(bytes, frames, &memory).map_err(|error| fail(&error))?;
         let pool: &'static Pool = Box::leak(Box::new(pool));
+        pool.on_return(seat::report_memory);
         let mut this = Self {
             pool,
             shares: Vec::new(),
@@ -56,14 +58,14 @@ impl SharedMemory {
             }
         }
         for image in partitions.shared_images().map_err(|error| fail(&error))? {
-            let id = load(pool, &image, partitions, memory)?;
+            let id = add(pool, &image, partitions)?;
             this.images.push((image, id));
         }
         let counts = pool.counts();
         log::info!(
             "memory pool of {} KiB: {} KiB of images, {} KiB guaranteed",
             counts.frames * KIB,
-            counts.images * KIB,
+            counts.image_pieces * KIB,
             counts.promised * KIB,
         );
         Ok(Some(this))
@@ -90,18 +92,45 @@ impl SharedMemory {
 /// KiB of a frame.
 pub const KIB: u64 = 64;
 
-/// Puts an image into the pool.
-fn load(
+/// Where the pool reads an initial RAM disk.
+#[derive(Debug)]
+struct Initrd(&'static [u8]);
+
+impl ImageSource for Initrd {
+    fn read(&self, piece: u64, write: &mut dyn FnMut(u64, &[u8])) {
+        write(0, pieces::bytes_of_initrd(self.0, piece));
+    }
+}
+
+/// Where the pool reads a kernel.
+#[derive(Debug)]
+struct Kernel {
+    file: &'static [u8],
+    plan: LoadPlan,
+    places: Vec<u64>,
+}
+
+impl ImageSource for Kernel {
+    fn read(&self, piece: u64, write: &mut dyn FnMut(u64, &[u8])) {
+        let place = usize::try_from(piece)
+            .ok()
+            .and_then(|at| self.places.get(at));
+        if let Some(place) = place {
+            pieces::fill_from_kernel(self.file, &self.plan, *place, write);
+        }
+    }
+}
+
+/// Makes an image known to the pool, which reads it whenever somebody needs it: the tree with its bytes
+/// stays in memory.
+fn add(
     pool: &Pool,
     image: &SharedImage<'static>,
     partitions: &Partitions<'static>,
-    memory: HwMemory,
 ) -> Result<ImageId, String> {
     let data = image.image.data;
-    let id = match image.role {
-        ImageRole::Initrd => pool.add_image(image.pieces, &memory, |number, piece| {
-            piece.write(0, pieces::bytes_of_initrd(data, number));
-        }),
+    let source: &'static dyn ImageSource = match image.role {
+        ImageRole::Initrd => Box::leak(Box::new(Initrd(data))),
         ImageRole::Kernel => {
             // The same file has the same places in all partitions that start it.
             let plan = partitions
@@ -111,15 +140,13 @@ fn load(
                 .and_then(|partition| image::plan(&LoadRequest::of(partition)).ok())
                 .ok_or_else(|| alloc::format!("image {}: no kernel", image.image.name))?;
             let places = pieces::of_kernel(&plan);
-            pool.add_image(image.pieces, &memory, |number, piece| {
-                let place = usize::try_from(number).ok().and_then(|at| places.get(at));
-                if let Some(place) = place {
-                    pieces::fill_from_kernel(data, &plan, *place, |offset, bytes| {
-                        piece.write(offset, bytes);
-                    });
-                }
-            })
+            Box::leak(Box::new(Kernel {
+                file: data,
+                plan,
+                places,
+            }))
         }
     };
-    id.map_err(|error| alloc::format!("image {}: {error}", image.image.name))
+    pool.add_image(image.pieces, source)
+        .map_err(|error| alloc::format!("image {}: {error}", image.image.name))
 }

@@ -85,6 +85,9 @@ static SEATS: Once<(Vec<Seat>, Vec<usize>)> = Once::new();
 /// Set when a seat has a report that the boot thread has not seen.
 static REPORTED: AtomicBool = AtomicBool::new(false);
 
+/// Set when memory has come back to the pool while all partitions run on.
+static MEMORY_CAME_BACK: AtomicBool = AtomicBool::new(false);
+
 /// The seats of all partitions, in the order of their tree; none before [`make`].
 pub fn all() -> &'static [Seat] {
     SEATS.get().map_or(&[], |(seats, _)| seats)
@@ -125,7 +128,7 @@ pub fn make(vcpus: impl Iterator<Item = u32>) {
     });
 }
 
-/// Whether any seat has a report since the last call.
+/// Whether there is any report since the last call.
 pub fn take_reported() -> bool {
     REPORTED.load(Ordering::Relaxed) && REPORTED.swap(false, Ordering::AcqRel)
 }
@@ -148,6 +151,18 @@ pub fn hold_all(place: usize, hz: u64) -> Result<(), Stuck> {
 /// Ends one [`hold_all`].
 pub fn let_go_all(place: usize) {
     of(place).iter().for_each(Seat::let_go);
+}
+
+/// Tells the boot thread that there is memory for who waits for it.
+pub fn report_memory() {
+    MEMORY_CAME_BACK.store(true, Ordering::Release);
+    REPORTED.store(true, Ordering::Release);
+    thread::boot().ring();
+}
+
+/// Whether that was told since the last call.
+pub fn take_memory_report() -> bool {
+    MEMORY_CAME_BACK.swap(false, Ordering::AcqRel)
 }
 
 /// How long a thread may take to let go of a virtual processor, in seconds: far longer than the

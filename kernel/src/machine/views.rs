@@ -77,6 +77,7 @@ pub fn memmap(world: &World, out: &mut impl Write) -> core::fmt::Result {
         bytes: counts.frames * PIECE,
         free: counts.free * PIECE,
         promised: counts.promised * PIECE,
+        image_bytes: counts.image_pieces * PIECE,
         images: counts.images * PIECE,
         mapped: counts.mapped * PIECE,
     });

@@ -154,6 +154,10 @@ impl World {
                 log::error!("{error}");
             }
         }
+        // After those have been held that just found none.
+        if seat::take_memory_report() {
+            self.memory_came_back();
+        }
     }
 
     /// The guest at `place` is to end. Where two of its virtual processors have said so, the first one

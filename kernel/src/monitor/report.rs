@@ -90,7 +90,9 @@ pub struct PoolRow {
     pub free: u64,
     /// What of that is kept for guaranteed parts.
     pub promised: u64,
-    /// What images are in.
+    /// What all images need.
+    pub image_bytes: u64,
+    /// What of them is in the pool, since somebody maps it.
     pub images: u64,
     /// What partitions map of images, each counted for itself.
     pub mapped: u64,
@@ -126,8 +128,9 @@ pub fn write_memmap<'a>(
             out,
             "Images",
             format_args!(
-                "{} KiB, mapped as {} KiB",
+                "{} KiB of {} KiB, mapped as {} KiB",
                 pool.images >> 10,
+                pool.image_bytes >> 10,
                 pool.mapped >> 10
             ),
         )?;
@@ -373,6 +376,7 @@ mod tests {
             bytes: 64 << 20,
             free: 4 << 20,
             promised: 1 << 20,
+            image_bytes: 5 << 16,
             images: 1 << 16,
             mapped: 2 << 16,
         };
@@ -399,7 +403,7 @@ mod tests {
             out,
             "Free:           1048576 KiB, 524288 KiB in one part\n\
              Pool:           65536 KiB, 4096 KiB free of which 1024 KiB are promised\n\
-             Images:         64 KiB, mapped as 128 KiB\n\
+             Images:         64 KiB of 320 KiB, mapped as 128 KiB\n\
              one:            16384 KiB reserved\n\
              two:            320 KiB of the pool (1024 KiB guaranteed), 64 KiB of images\n"
         );

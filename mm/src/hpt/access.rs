@@ -3,7 +3,8 @@
 //!
 //! What is read is populated first, or reads as the zeroes that it is; what is written is populated,
 //! made the partition's own where it was shared, and marked as written. A partition's own frame stays
-//! where it is while the partition runs, so nothing is revoked under an access.
+//! where it is while the partition runs, and an image's while the range lock is held, so nothing is
+//! revoked under an access. What no frame has yet is read from the image's source.
 
 use super::HashMmu;
 use crate::guest_memory::{GuestMemory, MemoryError, SlotId};
@@ -13,6 +14,21 @@ use crate::real::{PIECE, Piece};
 use crate::slot::Slot;
 use core::cell::Cell;
 use penstock_arch::addr::{GuestReal, HostReal};
+
+/// A part of a range that lies in one piece.
+#[derive(Clone, Copy)]
+struct Part {
+    /// Where it begins.
+    at: GuestReal,
+    /// Its bytes.
+    len: u64,
+    /// How far into the range it lies.
+    done: u64,
+    /// How far into its piece it lies.
+    within: u64,
+    /// The image with its content, where it has no frame yet.
+    image: Option<(u8, u32)>,
+}
 
 /// A partition's memory, to be read and written.
 #[derive(Debug)]
@@ -174,14 +190,13 @@ impl<'a, M: Machine> MemoryAccess<'a, M> {
         Ok(())
     }
 
-    /// Calls `each` with each part of a range that lies in one piece of memory, if that was touched:
-    /// its address, its bytes, and how far into the range it lies. Returns whether the memory comes
-    /// from a pool; otherwise nothing was called.
+    /// Calls `each` with each part of a range that lies in one piece of memory, if that has content.
+    /// Returns whether the memory comes from a pool; otherwise nothing was called.
     fn for_each_touched(
         &self,
         at: GuestReal,
         len: u64,
-        mut each: impl FnMut(GuestReal, u64, u64) -> Result<(), MemoryError>,
+        mut each: impl FnMut(Part) -> Result<(), MemoryError>,
     ) -> Result<bool, MemoryError> {
         if self.share().is_none() {
             return Ok(false);
@@ -192,11 +207,27 @@ impl<'a, M: Machine> MemoryAccess<'a, M> {
         }
         let mut done = 0;
         while done < len {
-            let part = (PIECE - (offset + done) % PIECE).min(len - done);
-            if slot.pieces().load((offset + done) / PIECE).is_ready() {
-                each(GuestReal::new(at.get() + done), part, done)?;
+            let at = GuestReal::new(at.get() + done);
+            let within = (offset + done) % PIECE;
+            let part = Part {
+                at,
+                len: (PIECE - within).min(len - done),
+                done,
+                within,
+                image: None,
+            };
+            let piece = slot.pieces().load((offset + done) / PIECE);
+            // A frame of an image may be another's when sharing has ended, which it does not now.
+            let _still_shared = piece.has(Piece::SHARED).then(|| self.mmu.obligation());
+            match piece.image() {
+                Some(image) => each(Part {
+                    image: Some(image),
+                    ..part
+                })?,
+                None if piece.is_ready() => each(part)?,
+                None => {}
             }
-            done += part;
+            done += part.len;
         }
         Ok(true)
     }
@@ -226,11 +257,11 @@ impl<'a, M: Machine> MemoryAccess<'a, M> {
         let len = to.len() as u64;
         self.memory().slot_of_range(at, len)?;
         to.fill(0);
-        let pooled = self.for_each_touched(at, len, |at, len, done| {
-            let start = usize::try_from(done).unwrap_or(usize::MAX);
-            let count = usize::try_from(len).unwrap_or(0);
+        let pooled = self.for_each_touched(at, len, |part| {
+            let start = usize::try_from(part.done).unwrap_or(usize::MAX);
+            let count = usize::try_from(part.len).unwrap_or(0);
             match to.get_mut(start..).and_then(|to| to.get_mut(..count)) {
-                Some(to) => self.memory().read(at, to),
+                Some(to) => self.read_part(part, 0, to),
                 None => Ok(()),
             }
         })?;
@@ -238,6 +269,20 @@ impl<'a, M: Machine> MemoryAccess<'a, M> {
             Ok(())
         } else {
             self.memory().read(at, to)
+        }
+    }
+
+    /// Fills `to` from `skip` bytes into a part on: from its frame, or from its image's source.
+    fn read_part(&self, part: Part, skip: u64, to: &mut [u8]) -> Result<(), MemoryError> {
+        match (part.image, self.share()) {
+            (Some(image), Some(share)) => {
+                share.read_image(image, part.within + skip, to);
+                Ok(())
+            }
+            _ => {
+                let at = GuestReal::new(part.at.get() + skip);
+                self.memory().read(at, to)
+            }
         }
     }
 
@@ -288,9 +333,12 @@ impl<'a, M: Machine> MemoryAccess<'a, M> {
             return Ok(());
         }
         self.memory().zero(to, len)?;
-        let pooled = self.for_each_touched(from, len, |from, len, done| {
-            self.memory()
-                .copy(GuestReal::new(to.get() + done), from, len)
+        let pooled = self.for_each_touched(from, len, |part| {
+            let to = GuestReal::new(to.get() + part.done);
+            match part.image {
+                None => self.memory().copy(to, part.at, part.len),
+                Some(_) => self.copy_image(to, part),
+            }
         })?;
         if pooled {
             Ok(())
@@ -299,13 +347,35 @@ impl<'a, M: Machine> MemoryAccess<'a, M> {
         }
     }
 
+    /// Copies a part that no frame has yet.
+    fn copy_image(&self, to: GuestReal, part: Part) -> Result<(), MemoryError> {
+        let mut bytes = [0; 256];
+        let mut done = 0;
+        while done < part.len {
+            let count = (part.len - done).min(bytes.len() as u64);
+            let Some(bytes) = usize::try_from(count)
+                .ok()
+                .and_then(|count| bytes.get_mut(..count))
+            else {
+                break;
+            };
+            self.read_part(part, done, bytes)?;
+            self.memory()
+                .write(GuestReal::new(to.get() + done), bytes)?;
+            done += count;
+        }
+        Ok(())
+    }
+
     /// Drops the instruction cache's copies of a range.
     ///
     /// # Errors
     /// [`MemoryError::NotMemory`], with nothing done.
     pub fn icache_invalidate(&self, at: GuestReal, len: u64) -> Result<(), MemoryError> {
-        let done = self.for_each_touched(at, len, |at, len, _| {
-            self.memory().icache_invalidate(at, len)
+        // A frame of an image is made fit to be executed when it is filled.
+        let done = self.for_each_touched(at, len, |part| match part.image {
+            None => self.memory().icache_invalidate(part.at, part.len),
+            Some(_) => Ok(()),
         })?;
         if done {
             Ok(())
@@ -319,8 +389,10 @@ impl<'a, M: Machine> MemoryAccess<'a, M> {
     /// # Errors
     /// [`MemoryError::NotMemory`], with nothing done.
     pub fn icache_synchronize(&self, at: GuestReal, len: u64) -> Result<(), MemoryError> {
-        let done = self.for_each_touched(at, len, |at, len, _| {
-            self.memory().icache_synchronize(at, len)
+        // A frame of an image is made fit to be executed when it is filled.
+        let done = self.for_each_touched(at, len, |part| match part.image {
+            None => self.memory().icache_synchronize(part.at, part.len),
+            Some(_) => Ok(()),
         })?;
         if done {
             Ok(())
@@ -345,8 +417,10 @@ impl<'a, M: Machine> MemoryAccess<'a, M> {
     /// [`MemoryError::NotMemory`].
     pub fn read_u8(&self, at: GuestReal) -> Result<u8, MemoryError> {
         let mut value = 0;
-        let pooled = self.for_each_touched(at, 1, |at, _, _| {
-            value = self.memory().read_u8(at)?;
+        let pooled = self.for_each_touched(at, 1, |part| {
+            let mut bytes = [0];
+            self.read_part(part, 0, &mut bytes)?;
+            [value] = bytes;
             Ok(())
         })?;
         if pooled {
@@ -371,8 +445,14 @@ impl<'a, M: Machine> MemoryAccess<'a, M> {
     /// [`MemoryError::Unaligned`], [`MemoryError::NotMemory`].
     pub fn read_be32(&self, at: GuestReal) -> Result<u32, MemoryError> {
         let mut value = 0;
-        let pooled = self.for_each_touched(at, 4, |at, _, _| {
-            value = self.memory().read_be32(at)?;
+        let pooled = self.for_each_touched(at, 4, |part| {
+            value = if part.image.is_some() && part.len == 4 {
+                let mut bytes = [0; 4];
+                self.read_part(part, 0, &mut bytes)?;
+                u32::from_be_bytes(bytes)
+            } else {
+                self.memory().read_be32(part.at)?
+            };
             Ok(())
         })?;
         if pooled && at.is_aligned(4) {
@@ -397,8 +477,14 @@ impl<'a, M: Machine> MemoryAccess<'a, M> {
     /// [`MemoryError::Unaligned`], [`MemoryError::NotMemory`].
     pub fn read_be64(&self, at: GuestReal) -> Result<u64, MemoryError> {
         let mut value = 0;
-        let pooled = self.for_each_touched(at, 8, |at, _, _| {
-            value = self.memory().read_be64(at)?;
+        let pooled = self.for_each_touched(at, 8, |part| {
+            value = if part.image.is_some() && part.len == 8 {
+                let mut bytes = [0; 8];
+                self.read_part(part, 0, &mut bytes)?;
+                u64::from_be_bytes(bytes)
+            } else {
+                self.memory().read_be64(part.at)?
+            };
             Ok(())
         })?;
         if pooled && at.is_aligned(8) {

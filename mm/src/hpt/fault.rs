@@ -311,8 +311,14 @@ impl<M: Machine> HashMmu<M> {
         let mut piece = place.state();
         if !piece.is_ready() && place.slot.kind() == SlotKind::Memory {
             let bytes = place.size().bytes();
-            if let Err(NoFrame) = self.memory.populate_slot(place.slot, place.offset, bytes) {
-                return FaultAction::NoFrame;
+            let store_to_image = fault.kind == AccessKind::Store && piece.has(Piece::IMAGE);
+            if store_to_image
+                || self
+                    .memory
+                    .populate_slot(place.slot, place.offset, bytes)
+                    .is_err()
+            {
+                return self.make_own_valid(fault, guard, &place, piece);
             }
             piece = place.state();
         }
@@ -327,6 +333,32 @@ impl<M: Machine> HashMmu<M> {
             return FaultAction::Retry;
         }
         self.make_special_valid(fault, guard, &place, piece)
+    }
+
+    /// An absent entry's page, which was never touched, becomes the partition's own at once, since
+    /// it is stored to, or nobody can map the image with it: then the partition still has what it was
+    /// guaranteed.
+    #[cold]
+    fn make_own_valid(
+        &self,
+        fault: &HpteFault,
+        guard: HpteGuard<'_, M>,
+        place: &Place<'_>,
+        piece: Piece,
+    ) -> FaultAction {
+        // The walk takes the entry's lock itself.
+        drop(guard);
+        if !piece.has(Piece::IMAGE) {
+            return FaultAction::NoFrame;
+        }
+        if fault.kind == AccessKind::Store {
+            return self.granted(place);
+        }
+        let number = place.offset / PIECE;
+        match self.make_guaranteed(place.slot, number) {
+            Ok(()) => FaultAction::Retry,
+            Err(NoFrame) => FaultAction::NoFrame,
+        }
     }
 
     #[cold]

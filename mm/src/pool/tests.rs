@@ -35,11 +35,11 @@ fn words_say_who_has_a_frame() {
         Owner::Account(AccountId(0)),
         Owner::Account(AccountId(63)),
         Owner::Image {
-            next: Link(None),
+            place: 0,
             mapped: 0,
         },
         Owner::Image {
-            next: Link(Some(u32::MAX)),
+            place: u32::MAX,
             mapped: 64,
         },
     ] {
@@ -79,6 +79,7 @@ fn guaranteed_parts_can_always_be_had() {
             frames: 10,
             free: 7,
             promised: 2,
+            image_pieces: 0,
             images: 0,
             mapped: 0
         }
@@ -93,6 +94,11 @@ fn a_limit_is_not_exceeded() {
     assert_eq!(frames.len(), 4);
     assert!(share.is_at_limit());
     assert_eq!(share.counts().used, 4 * PIECE);
+    // What it lacks is then the limit's fault, until it has had another frame.
+    share.give_back(&frames[0], &proof());
+    assert!(share.is_at_limit());
+    assert!(share.take().is_ok());
+    assert!(!share.is_at_limit());
 }
 
 #[test]
@@ -130,42 +136,158 @@ fn frames_are_apart_and_the_pools() {
     assert!(Pool::new(0x20_0000, &mut allocator, &machine).is_err());
 }
 
+/// Each piece has three bytes at 0x10, and one at its end, of the piece's number and one.
+#[derive(Debug)]
+struct Numbers;
+
+impl ImageSource for Numbers {
+    fn read(&self, piece: u64, write: &mut dyn FnMut(u64, &[u8])) {
+        let number = u8::try_from(piece).unwrap() + 1;
+        write(0x10, &[number; 3]);
+        write(PIECE - 1, &[number]);
+    }
+}
+
+fn image(pool: &Pool, pieces: u64) -> u8 {
+    pool.add_image(pieces, &Numbers).unwrap().number()
+}
+
+fn image_counts(pool: &Pool) -> [u64; 4] {
+    let counts = pool.counts();
+    [
+        counts.image_pieces,
+        counts.images,
+        counts.mapped,
+        counts.free,
+    ]
+}
+
 #[test]
-fn images_are_written_once_and_stay() {
-    let (pool, machine, host) = pool(8);
+fn images_are_filled_when_they_are_mapped() {
+    let (pool, machine, _host) = pool(8);
     let share = Share::new(pool, pool.open(4 * PIECE, 8 * PIECE).unwrap());
-    let more = pool.add_image(5, &machine, |_, _| {});
-    assert_eq!(
-        more,
-        Err(PoolError::TooSmall {
-            wanted: 5 * PIECE,
-            left: 4 * PIECE
-        })
-    );
-    let image = pool
-        .add_image(3, &machine, |number, piece| {
-            piece.write(0x10, &[u8::try_from(number).unwrap() + 1; 3]);
-            piece.write(PIECE - 1, &[9, 9, 9]);
-        })
-        .unwrap();
-    let (count, mut cursor) = share.image(image).unwrap();
-    assert_eq!(count, 3);
-    let at: Vec<_> = core::iter::from_fn(|| share.map_next(&mut cursor)).collect();
-    assert_eq!(at.len(), 3);
+    let more = pool.add_image(5, &Numbers);
+    let too_small = PoolError::TooSmall {
+        wanted: 5 * PIECE,
+        left: 4 * PIECE,
+    };
+    assert_eq!(more, Err(too_small));
+    let image = image(pool, 3);
+    // What images need is kept as what is promised.
+    assert!(pool.open(2 * PIECE, 2 * PIECE).is_err());
+    assert_eq!(image_counts(pool), [3, 0, 0, 8]);
+    assert_eq!(share.map_image((image, 3), &machine), Err(NoFrame));
+    assert_eq!(share.map_image((image + 1, 0), &machine), Err(NoFrame));
+    let at = [0, 1, 2].map(|piece| share.map_image((image, piece), &machine).unwrap());
+    assert_eq!(image_counts(pool), [3, 3, 3, 5]);
     for (number, at) in (1..).zip(&at) {
         let mut bytes = [0xff; 0x14];
         PoolFrame::new(*at).span().read(&mut bytes);
         assert_eq!(bytes[..0x10], [0; 0x10]);
         assert_eq!(bytes[0x10..], [number, number, number, 0]);
+        let mut byte = [0];
+        let frame = PoolFrame::new(*at);
+        frame.span().skip(PIECE - 1).unwrap().read(&mut byte);
+        assert_eq!(byte, [number]);
         assert_eq!(share.mapped(*at), Some(1));
         assert!(!share.owns(*at));
     }
     assert_eq!(share.counts().shared, 3 * PIECE);
-    share.unmap(at[1], &proof());
-    assert_eq!(share.mapped(at[1]), Some(0));
-    let counts = pool.counts();
-    assert_eq!((counts.images, counts.mapped, counts.free), (3, 2, 5));
-    drop(host);
+    assert_eq!(
+        machine
+            .pages
+            .synchronized
+            .load(core::sync::atomic::Ordering::Relaxed),
+        3 * PIECE
+    );
+}
+
+/// The frame goes back with the last who maps it, and is filled again for the next.
+#[test]
+fn frames_of_images_come_and_go() {
+    use core::sync::atomic::{AtomicU64, Ordering};
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let (pool, machine, _host) = pool(4);
+    pool.on_return(|| {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+    });
+    let shares = [0, 0].map(|promised| Share::new(pool, pool.open(promised, 4 * PIECE).unwrap()));
+    let image = image(pool, 1);
+    let at = shares.map(|share| share.map_image((image, 0), &machine).unwrap());
+    assert_eq!(at[0], at[1]);
+    assert_eq!(image_counts(pool), [1, 1, 2, 3]);
+    shares[0].unmap(at[0], &proof());
+    assert_eq!(image_counts(pool), [1, 1, 1, 3]);
+    assert_eq!(CALLS.load(Ordering::Relaxed), 0);
+    shares[1].unmap(at[0], &proof());
+    assert_eq!(image_counts(pool), [1, 0, 0, 4]);
+    assert_eq!(CALLS.load(Ordering::Relaxed), 1);
+    assert_eq!(shares[1].mapped(at[0]), None);
+    // Somebody else has that frame meanwhile, and leaves something in it.
+    let frames: Vec<_> = core::iter::from_fn(|| shares[0].take().ok()).collect();
+    for frame in &frames {
+        frame.span().write(&[0x77; 0x20]);
+    }
+    assert_eq!(shares[1].map_image((image, 0), &machine), Err(NoFrame));
+    assert!(!shares[1].can_take() && !shares[1].is_at_limit());
+    shares[0].give_back(&frames[0], &proof());
+    assert!(shares[1].can_take());
+    let at = shares[1].map_image((image, 0), &machine).unwrap();
+    let mut bytes = [0; 0x14];
+    PoolFrame::new(at).span().read(&mut bytes);
+    assert_eq!(bytes[..0x10], [0; 0x10]);
+    assert_eq!(bytes[0x10..], [1, 1, 1, 0]);
+}
+
+#[test]
+fn the_last_sharer_takes_the_frame_over() {
+    let (pool, machine, _host) = pool(4);
+    let shares = [(2, 2), (0, 4)].map(|(guaranteed, limit)| {
+        let account = pool.open(guaranteed * PIECE, limit * PIECE).unwrap();
+        Share::new(pool, account)
+    });
+    let image = image(pool, 2);
+    let at = shares.map(|share| share.map_image((image, 1), &machine).unwrap())[0];
+    assert!(!shares[0].take_over(at), "another maps it");
+    shares[1].unmap(at, &proof());
+    assert!(shares[0].take_over(at));
+    assert!(shares[0].owns(at) && !shares[0].take_over(at));
+    assert_eq!(image_counts(pool), [2, 0, 0, 3]);
+    assert_eq!(
+        (pool.counts().promised, shares[0].counts().used),
+        (1, PIECE)
+    );
+    assert_eq!(shares[0].counts().shared, 0);
+    // The image has another frame now, and its content.
+    let other = shares[1].map_image((image, 1), &machine).unwrap();
+    assert_ne!(at, other);
+    // Not beyond the limit.
+    let last = shares[0].take().unwrap();
+    shares[1].unmap(other, &proof());
+    let mine = shares[0].map_image((image, 0), &machine).unwrap();
+    assert!(!shares[0].take_over(mine));
+    shares[0].give_back(&last, &proof());
+    shares[0].give_back(&PoolFrame::new(at), &proof());
+    shares[0].unmap(mine, &proof());
+    assert_eq!(image_counts(pool), [2, 0, 0, 4]);
+    assert_eq!(pool.counts().promised, 2);
+}
+
+#[test]
+fn an_image_is_read_from_its_source() {
+    let (pool, _machine, _host) = pool(4);
+    let share = Share::new(pool, pool.open(0, 4 * PIECE).unwrap());
+    let image = image(pool, 2);
+    let mut bytes = [0xff; 6];
+    share.read_image((image, 1), 0xf, &mut bytes);
+    assert_eq!(bytes, [0, 2, 2, 2, 0, 0]);
+    share.read_image((image, 0), 0x12, &mut bytes[..1]);
+    assert_eq!(bytes[..2], [1, 2]);
+    share.read_image((image, 0), PIECE - 2, &mut bytes);
+    assert_eq!(bytes, [0, 1, 0, 0, 0, 0]);
+    share.read_image((image, 2), 0x10, &mut bytes);
+    assert_eq!(bytes, [0; 6]);
+    assert_eq!(image_counts(pool), [2, 0, 0, 4]);
 }
 
 proptest! {

@@ -29,7 +29,8 @@ const _: () = assert!(PIECE_BYTES as u64 == PIECE);
 /// Pieces of a block.
 pub const PIECES_PER_BLOCK: u64 = BLOCK / PIECE;
 
-/// What is known of one piece: a host real address, and bits below it.
+/// What is known of one piece: a host real address, and bits below it. A piece of an image that was
+/// not touched yet has the image's number and its own there in the address's place.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Piece(u64);
@@ -46,7 +47,11 @@ impl Piece {
     /// The piece is at its place in a block of 16 MiB whose pieces all are.
     pub const LARGE: u64 = 0x10;
 
+    /// There is no frame yet: the content is an image's. No real address has this bit.
+    pub const IMAGE: u64 = 1 << 63;
+
     const ADDRESS: u64 = !(PIECE - 1);
+    const IMAGE_SHIFT: u32 = 48;
 
     /// The word with this value.
     #[inline]
@@ -62,6 +67,28 @@ impl Piece {
         Self((host.get() & Self::ADDRESS) | (bits & !Self::ADDRESS))
     }
 
+    /// Piece `number` of an image, which was not touched yet.
+    #[must_use]
+    pub const fn of_image(image: u8, number: u32) -> Self {
+        let place = (image as u64 & 0x7f) << Self::IMAGE_SHIFT;
+        Self(Self::IMAGE | place | (number as u64 * PIECE))
+    }
+
+    /// The image whose content it has, and the number of the piece in there, where it was not touched
+    /// yet.
+    #[must_use]
+    pub const fn image(self) -> Option<(u8, u32)> {
+        if !self.has(Self::IMAGE) {
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "seven bits, and 32")]
+        let place = (
+            (self.0 >> Self::IMAGE_SHIFT) as u8 & 0x7f,
+            (self.0 / PIECE) as u32,
+        );
+        Some(place)
+    }
+
     /// The value.
     #[inline]
     #[must_use]
@@ -69,7 +96,7 @@ impl Piece {
         self.0
     }
 
-    /// Where the piece lies; 0 where it has no frame.
+    /// Where the piece lies; says nothing where it has no frame.
     #[inline]
     #[must_use]
     pub const fn host(self) -> HostReal {
@@ -80,7 +107,15 @@ impl Piece {
     #[inline]
     #[must_use]
     pub const fn has_frame(self) -> bool {
-        self.0 & Self::ADDRESS != 0
+        // Neither 0 nor an image's.
+        (self.0 & Self::ADDRESS).cast_signed() > 0
+    }
+
+    /// Whether the content is an image's, and not the partition's own.
+    #[inline]
+    #[must_use]
+    pub const fn is_of_image(self) -> bool {
+        self.0 & (Self::SHARED | Self::IMAGE) != 0
     }
 
     /// Whether all of `bits` are set.
@@ -101,7 +136,18 @@ impl Piece {
     #[inline]
     #[must_use]
     pub const fn is_read_only(self) -> bool {
-        self.0 & (Self::GUARDED | Self::SHARED) != 0
+        self.0 & (Self::GUARDED | Self::SHARED | Self::IMAGE) != 0
+    }
+
+    /// The change of the word by which a piece that somebody prepares becomes ready, in a frame at
+    /// `host` where it had none, and with these bits. Others may change further bits meanwhile.
+    #[must_use]
+    pub(crate) const fn made_ready(self, host: Option<HostReal>, bits: u64) -> u64 {
+        let place = match host {
+            Some(host) => (self.0 ^ host.get()) & Self::ADDRESS,
+            None => 0,
+        };
+        place | Self::BUSY | Self::READY | bits
     }
 
     /// Whether the piece is what a partition's own memory is: ready, and free to be written.

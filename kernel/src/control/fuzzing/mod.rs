@@ -478,7 +478,8 @@ mod tests {
         proptest!(config(), |(program in proptest::collection::vec(any::<u8>(), 0..3000))| {
             tools.borrow_mut().run(&program);
         });
-        if config().cases >= 32 {
+        // Of fewer, some do not get so far.
+        if config().cases >= 500 {
             let happened = tools.borrow().happened;
             assert!(
                 happened.successes > 200

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::guest_memory::{MemoryError, SlotId};
-use crate::pool::{ImageId, Pool, Share};
+use crate::pool::{ImageId, ImageSource, Pool, Share};
 use crate::real::{PIECE, Piece, PoolFrame};
 use core::sync::atomic::Ordering;
 use penstock_arch::addr::{GuestReal, HostReal};
@@ -28,6 +28,18 @@ const fn at(piece: u64, offset: u64) -> GuestReal {
 /// What the image holds at a multiple of eight.
 fn of_image(piece: u64, offset: u64) -> u64 {
     0x1111_0000_0000_0000 | piece << 32 | offset
+}
+
+/// The image.
+#[derive(Debug)]
+struct Image;
+
+impl ImageSource for Image {
+    fn read(&self, piece: u64, write: &mut dyn FnMut(u64, &[u8])) {
+        for offset in (0..PIECE).step_by(8) {
+            write(offset, &of_image(piece, offset).to_be_bytes());
+        }
+    }
 }
 
 struct Partition {
@@ -56,13 +68,7 @@ fn partitions(
     let machine = TestMachine::new();
     let pool = Pool::new(frames * PIECE, &mut allocator, &machine).unwrap();
     let pool: &'static Pool = Box::leak(Box::new(pool));
-    let image = pool
-        .add_image(IMAGE, &machine, |piece, to| {
-            for offset in (0..PIECE).step_by(8) {
-                to.write(offset, &of_image(piece, offset).to_be_bytes());
-            }
-        })
-        .unwrap();
+    let image = pool.add_image(IMAGE, &Image).unwrap();
     let partitions = accounts
         .iter()
         .zip(7..)
@@ -149,6 +155,14 @@ impl Partition {
         Ok(u64::from_be_bytes(bytes))
     }
 
+    /// Every piece of the image is touched once, as if by a load.
+    fn touch_image(&self) {
+        let memory = &self.mmu.memory;
+        memory
+            .populate_slot(memory.ram(), IMAGE_AT * PIECE, IMAGE * PIECE)
+            .unwrap();
+    }
+
     fn steps(&self) -> Vec<Step> {
         self.machine.tlb.take()
     }
@@ -176,6 +190,9 @@ impl Partition {
 #[test]
 fn an_image_is_mapped_read_only_while_the_guest_may_store() {
     let (p, _allocator, _host) = partitions(16, &[(4, 12), (4, 12)]);
+    for p in &p {
+        p.touch_image();
+    }
     let ptex = [p[0].enter(IMAGE_AT), p[1].enter(IMAGE_AT)];
     assert_eq!(p[0].real(ptex[0]).1 & 3, 3);
     assert_eq!(p[0].h_read(0, ptex[0]).unwrap()[1] & 3, 2);
@@ -219,8 +236,11 @@ fn a_true_protection_fault_still_reaches_the_guest() {
 /// All entries of a piece are hidden, one flush, and only then is any of them told the new frame.
 #[test]
 fn the_end_of_sharing_flushes_before_the_new_frame_is_named() {
-    let (p, _allocator, _host) = partitions(16, &[(4, 12)]);
+    let (p, _allocator, _host) = partitions(16, &[(4, 12), (4, 12)]);
+    p[1].touch_image();
     let p = &p[0];
+    let fault = real_mode(IMAGE_AT * PIECE, PageSize::P64K, Load);
+    assert_eq!(p.resolve(&fault), FaultAction::Retry);
     let first = p.enter(IMAGE_AT);
     let small = Page {
         ea: 0xc000_0000_4000_0000,
@@ -254,8 +274,111 @@ fn the_end_of_sharing_flushes_before_the_new_frame_is_named() {
         .filter(|step| matches!(step, Step::Tlbsync))
         .count();
     assert_eq!(flushes, 1);
-    // The guest made the code in the old frame coherent; the copy must be too.
+    // What the guest made coherent in the old frame must be so in the copy too.
     assert_eq!(p.machine.pages.synchronized.load(Ordering::Relaxed), PIECE);
+}
+
+/// The same frame, and as before nobody may store to it before all entries are flushed.
+#[test]
+fn the_last_sharer_keeps_the_frame() {
+    let (p, _allocator, _host) = partitions(16, &[(4, 12)]);
+    let p = &p[0];
+    let ptex = p.enter(IMAGE_AT);
+    let old = p.access(page(IMAGE_AT), ptex, Load);
+    let counts = p.share.pool().counts();
+    assert_eq!((counts.images, counts.free), (1, 15));
+    p.steps();
+    assert_eq!(p.store(IMAGE_AT, ptex, 8, 7), Ok(()));
+    assert_eq!(p.access(page(IMAGE_AT), ptex, Load), old);
+    let permits = |step: &Step| matches!(step, Step::Store(HpteStore::R(_, r)) if r.get() & 3 == 2);
+    let steps = p.steps();
+    let permitted = steps.iter().position(permits).unwrap();
+    let synced = steps.iter().position(|step| matches!(step, Step::Tlbsync));
+    assert!(synced.unwrap() < permitted);
+    let counts = p.share.pool().counts();
+    assert_eq!((counts.images, counts.free, counts.promised), (0, 15, 3));
+    assert_eq!(p.load(IMAGE_AT, ptex, 16), Ok(of_image(0, 16)));
+    assert_eq!(p.load(IMAGE_AT, ptex, 8), Ok(7));
+    p.check_counts();
+}
+
+/// No frame until the first touch; a load maps the image's, a store takes one at once; and when all
+/// have copies, or are gone, the image has none.
+#[test]
+fn frames_of_an_image_are_there_while_somebody_maps_them() {
+    let (p, _allocator, _host) = partitions(16, &[(2, 12), (2, 12)]);
+    let pool = p[0].share.pool();
+    let images = || {
+        let counts = pool.counts();
+        (counts.images, counts.mapped, counts.free)
+    };
+    let ptex = [p[0].enter(IMAGE_AT), p[1].enter(IMAGE_AT)];
+    let mut bytes = [0; 8];
+    p[0].memory().read(at(IMAGE_AT, 8), &mut bytes).unwrap();
+    assert_eq!(bytes, of_image(0, 8).to_be_bytes());
+    assert_eq!(images(), (0, 0, 16));
+    assert_eq!(p[0].load(IMAGE_AT, ptex[0], 8), Ok(of_image(0, 8)));
+    assert_eq!(images(), (1, 1, 15));
+    p[1].store(IMAGE_AT, ptex[1], 16, 5).unwrap();
+    assert_eq!(images(), (1, 1, 14));
+    assert_eq!(p[1].load(IMAGE_AT, ptex[1], 8), Ok(of_image(0, 8)));
+    p[0].store(IMAGE_AT, ptex[0], 16, 6).unwrap();
+    assert_eq!(images(), (0, 0, 14));
+    p[1].touch_image();
+    assert_eq!(images(), (3, 3, 11));
+    for p in &p {
+        p.check_counts();
+    }
+    // Starting over, it finds the image's content, not what it had stored.
+    p[1].clear_all();
+    assert_eq!(images(), (0, 0, 15));
+    assert_eq!(p[1].map_image(p[1].image, IMAGE_AT..), Some(IMAGE));
+    let ptex = p[1].enter(IMAGE_AT);
+    assert_eq!(p[1].load(IMAGE_AT, ptex, 16), Ok(of_image(0, 16)));
+    assert_eq!(images(), (1, 1, 14));
+    p[1].check_counts();
+}
+
+/// Where nobody can map the image, a guaranteed frame has its content; one that has none waits, and
+/// not for its limit.
+#[test]
+fn without_a_frame_for_the_image_a_guaranteed_one_serves() {
+    let (p, _allocator, _host) = partitions(6, &[(1, 8), (0, 1)]);
+    p[1].memory().write_u8(at(20, 0), 1).unwrap();
+    for piece in 20..24 {
+        p[0].memory().write_u8(at(piece, 0), 1).unwrap();
+    }
+    let _ = p[0]
+        .protect(SlotId::MEMORY, IMAGE_AT * PIECE, PIECE)
+        .flush();
+    let ptex = [p[0].enter(IMAGE_AT), p[1].enter(IMAGE_AT)];
+    // One is left, beyond what was promised.
+    assert_eq!(
+        p[1].store(IMAGE_AT, ptex[1], 0, 1),
+        Err(FaultAction::NoFrame)
+    );
+    assert!(p[1].share.is_at_limit());
+    p[0].memory().write_u8(at(24, 0), 1).unwrap();
+    assert_eq!(p[1].load(IMAGE_AT, ptex[1], 8), Err(FaultAction::NoFrame));
+    assert!(!p[1].share.is_at_limit() && !p[1].share.can_take());
+    assert_eq!(p[0].load(IMAGE_AT, ptex[0], 8), Err(FaultAction::NoFrame));
+    p[0].clear_all();
+    assert!(p[1].share.can_take());
+    assert_eq!(p[0].map_image(p[0].image, IMAGE_AT..), Some(IMAGE));
+    // All but what is promised is an image's: five frames, one of them promised.
+    p[1].touch_image();
+    let _ = p[0]
+        .protect(SlotId::MEMORY, IMAGE_AT * PIECE, PIECE)
+        .flush();
+    let shared = p[0].enter(IMAGE_AT);
+    assert_eq!(p[0].load(IMAGE_AT, shared, 8), Ok(of_image(0, 8)));
+    assert_eq!(p[0].pieces(), (0, 1));
+    p[1].clear_all();
+    for piece in 20..25 {
+        let _ = p[1].memory().write_u8(at(piece, 0), 1);
+    }
+    p[0].check_counts();
+    p[1].check_counts();
 }
 
 #[test]
@@ -334,6 +457,9 @@ fn what_was_never_touched_reads_as_zero_and_costs_no_frame() {
 #[test]
 fn without_a_frame_nothing_is_half_done() {
     let (p, _allocator, _host) = partitions(6, &[(1, 256), (0, 256)]);
+    for p in &p {
+        p.touch_image();
+    }
     let p = &p[0];
     // All but none: four of the image, one promised and taken, one free and taken.
     let other = p.enter(9);
@@ -457,6 +583,9 @@ fn memory_goes_back_when_a_partition_ends() {
     let (mut p, mut allocator, _host) = partitions(16, &[(2, 12), (2, 12)]);
     let pool = p[0].share.pool();
     let image = IMAGE;
+    for p in &p {
+        p.touch_image();
+    }
     let before = pool.counts();
     assert_eq!(
         (before.free, before.promised, before.images),
@@ -482,14 +611,15 @@ fn memory_goes_back_when_a_partition_ends() {
 fn a_guarded_piece_stays_guarded_when_the_hypervisor_writes_it() {
     let (p, _allocator, _host) = partitions(16, &[(4, 12)]);
     let p = &p[0];
+    p.touch_image();
     let ptex = p.enter(IMAGE_AT);
     p.start_log(SlotId::MEMORY).unwrap();
-    let hidden = p.hidden();
     let _ = p.protect(SlotId::MEMORY, IMAGE_AT * PIECE, PIECE).flush();
     let mut log = [0; 1];
     // Both entries have C from the start.
     p.harvest(SlotId::MEMORY, VcpusAre::Running).unwrap();
     p.take_log(SlotId::MEMORY, 0, &mut log);
+    let hidden = p.hidden();
     p.memory().write_u8(at(IMAGE_AT, 0), 1).unwrap();
     assert_eq!(p.real(ptex).1 & 3, 3);
     assert_eq!(p.hidden(), hidden);
@@ -577,16 +707,29 @@ fn op() -> impl Strategy<Value = Op> {
 const PIECES: u64 = 10;
 const OFFSETS: [u64; 3] = [0, 0x1008, PIECE - 8];
 
+/// What a piece has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing yet.
+    Zero,
+    /// The image's content, and no frame yet.
+    Image,
+    /// The image's frame.
+    Shared,
+    Own,
+}
+
 /// A partition of the model: what it holds, of which pieces it has frames, what it has entered.
 struct Model {
+    guaranteed: u64,
+    limit: u64,
     values: BTreeMap<(u64, u64), u64>,
-    own: Vec<bool>,
-    shared: Vec<bool>,
+    states: Vec<State>,
     entries: Vec<Option<u64>>,
 }
 
 impl Model {
-    fn new() -> Self {
+    fn new((guaranteed, limit): (u64, u64)) -> Self {
         let image = |piece: &u64| (IMAGE_AT..IMAGE_AT + IMAGE).contains(piece);
         let mut values = BTreeMap::new();
         for piece in (0..PIECES).filter(image) {
@@ -594,10 +737,18 @@ impl Model {
                 values.insert((piece, offset), of_image(piece - IMAGE_AT, offset));
             }
         }
+        let state = |piece| {
+            if image(&piece) {
+                State::Image
+            } else {
+                State::Zero
+            }
+        };
         Self {
+            guaranteed,
+            limit,
             values,
-            own: vec![false; 10],
-            shared: (0..PIECES).map(|piece| image(&piece)).collect(),
+            states: (0..PIECES).map(state).collect(),
             entries: vec![None; 10],
         }
     }
@@ -606,8 +757,63 @@ impl Model {
         self.values.get(&(piece, offset)).copied().unwrap_or(0)
     }
 
+    fn count(&self, state: State) -> u64 {
+        self.states.iter().filter(|other| **other == state).count() as u64
+    }
+
     fn used(&self) -> u64 {
-        self.own.iter().filter(|own| **own).count() as u64
+        self.count(State::Own)
+    }
+
+    fn promised(&self) -> u64 {
+        self.guaranteed.saturating_sub(self.used())
+    }
+}
+
+const FRAMES: u64 = IMAGE + 8;
+
+/// Frames that the image has.
+fn resident(models: &[Model; 2]) -> u64 {
+    let states = models[0].states.iter().zip(&models[1].states);
+    states
+        .filter(|(a, b)| **a == State::Shared || **b == State::Shared)
+        .count() as u64
+}
+
+fn free(models: &[Model; 2]) -> u64 {
+    FRAMES - models[0].used() - models[1].used() - resident(models)
+}
+
+fn is_any_free(models: &[Model; 2]) -> bool {
+    free(models) > models[0].promised() + models[1].promised()
+}
+
+/// Whether a partition can have a frame more.
+fn can_take(models: &[Model; 2], who: usize) -> bool {
+    let model = &models[who];
+    model.used() < model.limit && (model.promised() > 0 || is_any_free(models))
+}
+
+/// What a piece becomes by a store, if it can.
+fn written(models: &[Model; 2], who: usize, n: usize) -> Option<State> {
+    let model = &models[who];
+    let can = match model.states[n] {
+        State::Own => true,
+        State::Shared if models[1 - who].states[n] != State::Shared => model.used() < model.limit,
+        _ => can_take(models, who),
+    };
+    can.then_some(State::Own)
+}
+
+/// What a piece becomes by a load of the guest, if it can.
+fn loaded(models: &[Model; 2], who: usize, n: usize) -> Option<State> {
+    match models[who].states[n] {
+        State::Zero => can_take(models, who).then_some(State::Own),
+        State::Image if models[1 - who].states[n] == State::Shared || is_any_free(models) => {
+            Some(State::Shared)
+        }
+        State::Image => (models[who].promised() > 0).then_some(State::Own),
+        state => Some(state),
     }
 }
 
@@ -620,23 +826,14 @@ proptest! {
     fn partitions_that_share_agree_with_a_model(
         steps in proptest::collection::vec((0..2_usize, 0..PIECES, 0..3_usize, op()), 1..120),
     ) {
-        const FRAMES: u64 = IMAGE + 11;
         let accounts = [(3, 10), (2, 8)];
         let (mut p, mut allocator, _host) = partitions(FRAMES, &accounts);
-        let mut models = [Model::new(), Model::new()];
+        let mut models = accounts.map(Model::new);
         for (who, piece, which, op) in steps {
             let n = usize::try_from(piece).unwrap();
             let offset = OFFSETS[which];
-            // Whether the partition can have a frame more.
-            let used = models[who].used();
-            let other = models[1 - who].used().max(accounts[1 - who].0);
-            let can = used < accounts[who].1 && used + other < FRAMES - IMAGE;
+            let (written, loaded) = (written(&models, who, n), loaded(&models, who, n));
             let (p, model) = (&p[who], &mut models[who]);
-            let can_write = model.own[n] || can;
-            let owned = |model: &mut Model| {
-                model.own[n] = true;
-                model.shared[n] = false;
-            };
             match op {
                 Op::Enter if model.entries[n].is_none() => {
                     model.entries[n] = Some(p.enter(piece));
@@ -648,9 +845,9 @@ proptest! {
                 }
                 Op::Store(value) => if let Some(ptex) = model.entries[n] {
                     let done = p.store(piece, ptex, offset, value);
-                    if can_write {
+                    if let Some(state) = written {
                         prop_assert_eq!(done, Ok(()));
-                        owned(model);
+                        model.states[n] = state;
                         model.values.insert((piece, offset), value);
                     } else {
                         prop_assert_eq!(done, Err(FaultAction::NoFrame));
@@ -658,43 +855,30 @@ proptest! {
                 },
                 Op::Load => if let Some(ptex) = model.entries[n] {
                     let value = p.load(piece, ptex, offset);
-                    if can_write || model.shared[n] {
+                    if let Some(state) = loaded {
                         prop_assert_eq!(value, Ok(model.get(piece, offset)));
-                        if !model.shared[n] {
-                            owned(model);
-                        }
+                        model.states[n] = state;
                     } else {
                         prop_assert_eq!(value, Err(FaultAction::NoFrame));
                     }
                 },
-                Op::Write(value) => {
-                    let done = p.memory().write(at(piece, offset), &value.to_be_bytes());
-                    prop_assert_eq!(done.is_ok(), can_write);
-                    if can_write {
-                        owned(model);
-                        model.values.insert((piece, offset), value);
-                    }
-                }
-                Op::Zero => {
-                    let page = offset & !0xfff;
-                    let done = p.h_page_init(flags::ZERO_PAGE, piece * PIECE + page, 0);
-                    prop_assert_eq!(done.is_ok(), can_write);
-                    if can_write {
-                        owned(model);
-                        model.values.insert((piece, offset), 0);
-                    }
-                }
-                Op::Copy(from) => {
-                    let page = offset & !0xfff;
-                    let done = p.h_page_init(
-                        flags::COPY_PAGE,
-                        piece * PIECE + page,
-                        from * PIECE + page,
-                    );
-                    prop_assert_eq!(done.is_ok(), can_write);
-                    if can_write {
-                        owned(model);
-                        let value = model.get(from, offset);
+                Op::Write(_) | Op::Zero | Op::Copy(_) => {
+                    let page = piece * PIECE + (offset & !0xfff);
+                    let (done, value) = match op {
+                        Op::Write(value) => {
+                            let bytes = value.to_be_bytes();
+                            (p.memory().write(at(piece, offset), &bytes).is_ok(), value)
+                        }
+                        Op::Copy(from) => {
+                            let source = from * PIECE + (offset & !0xfff);
+                            let done = p.h_page_init(flags::COPY_PAGE, page, source);
+                            (done.is_ok(), model.get(from, offset))
+                        }
+                        _ => (p.h_page_init(flags::ZERO_PAGE, page, 0).is_ok(), 0),
+                    };
+                    prop_assert_eq!(done, written.is_some());
+                    if let Some(state) = written {
+                        model.states[n] = state;
                         model.values.insert((piece, offset), value);
                     }
                 }
@@ -704,7 +888,7 @@ proptest! {
                 Op::StartOver => {
                     p.clear_all();
                     prop_assert_eq!(p.map_image(p.image, IMAGE_AT..), Some(IMAGE));
-                    *model = Model::new();
+                    *model = Model::new(accounts[who]);
                 }
                 Op::Enter | Op::Read => {}
             }
@@ -716,13 +900,15 @@ proptest! {
                     }
                 }
             }
-            let used: Vec<u64> = models.iter().map(Model::used).collect();
             let counts = p.share.pool().counts();
-            prop_assert_eq!(counts.free, FRAMES - IMAGE - used[0] - used[1]);
+            prop_assert_eq!(counts.free, free(&models));
+            prop_assert_eq!(counts.images, resident(&models));
+            prop_assert_eq!(counts.promised, models[0].promised() + models[1].promised());
         }
         for (p, model) in p.iter().zip(&models) {
             p.check_counts();
             prop_assert_eq!(p.share.counts().used, model.used() * PIECE);
+            prop_assert_eq!(p.share.counts().shared, model.count(State::Shared) * PIECE);
             for piece in 0..PIECES {
                 for offset in OFFSETS {
                     let value = p.memory().read_be64(at(piece, offset));
@@ -735,7 +921,7 @@ proptest! {
             mmu.destroy(&mut allocator).unwrap();
         }
         let counts = pool.counts();
-        prop_assert_eq!((counts.free, counts.mapped), (FRAMES - IMAGE, 0));
+        prop_assert_eq!((counts.free, counts.images, counts.mapped), (FRAMES, 0, 0));
         prop_assert_eq!(counts.promised, 5);
     }
 }
