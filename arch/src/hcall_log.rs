@@ -121,6 +121,10 @@ mod tests {
     use std::vec::Vec;
 
     /// What the entry code does, by the same additions, and the same bit.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the entry code stores low words"
+    )]
     fn note(log: &HcallLog, newest: &mut u64, token: u64, argument: u64, status: i64) {
         let mut at = *newest + STRIDE as u64;
         let index = usize::try_from((at - log.start()) / STRIDE as u64).unwrap();

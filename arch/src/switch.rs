@@ -14,7 +14,8 @@
 #[cfg(test)]
 mod tests;
 
-use crate::hash::Lpid;
+use crate::addr::EffectiveAddr;
+use crate::hash::{Asdr, Lpid};
 use crate::regs::vcpu_spr::Policy;
 use crate::regs::{Lpcr, Processor, VcpuSpr};
 use core::mem::offset_of;
@@ -45,6 +46,19 @@ impl SlbEntry {
     #[must_use]
     pub const fn is_valid(self) -> bool {
         self.esid & SLB_VALID != 0
+    }
+
+    /// Its segment's descriptor.
+    #[must_use]
+    pub const fn descriptor(self) -> Asdr {
+        Asdr::new(self.vsid)
+    }
+
+    /// Whether it translates this address.
+    #[must_use]
+    pub const fn covers(self, ea: EffectiveAddr) -> bool {
+        let shift = self.descriptor().segment().shift();
+        self.is_valid() && (self.esid ^ ea.get()) >> shift == 0
     }
 }
 
@@ -114,6 +128,13 @@ impl ParkedState {
             }
         }
         state
+    }
+
+    /// The descriptor of the segment that an address is in; `None` is a segment fault.
+    #[must_use]
+    pub fn segment_of(&self, ea: EffectiveAddr) -> Option<Asdr> {
+        let entry = self.slb.iter().find(|entry| entry.covers(ea))?;
+        Some(entry.descriptor())
     }
 
     /// A special purpose register that is the guest's.

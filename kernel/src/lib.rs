@@ -22,6 +22,7 @@ pub mod monitor;
 pub mod occupied;
 pub mod partition;
 pub mod platform;
+pub mod post_mortem;
 pub mod presentation;
 pub mod rtas;
 pub mod rtas_memory;

@@ -54,6 +54,10 @@ pub struct Vcpu<'p, P: Platform> {
     pub stray: Option<GuestReal>,
     /// What a page's backing lacked when the virtual processor stopped.
     pub too_small: Option<BackingTooSmall>,
+    /// The address that the guest used then.
+    pub fault_address: Option<EffectiveAddr>,
+    /// The exit at which an error has stopped it for good.
+    pub stopped: Option<GuestExit>,
     /// Exits by kind, in the order of [`GuestExit::NAMES`].
     pub exits: [u64; GuestExit::NAMES.len()],
     /// How long each of them took.
@@ -98,6 +102,8 @@ impl<'p, P: Platform> Vcpu<'p, P> {
             areas: VcpuAreas::new(),
             stray: None,
             too_small: None,
+            fault_address: None,
+            stopped: None,
             exits: [0; GuestExit::NAMES.len()],
             times: ExitTimes::default(),
             faults: FaultCounts::default(),
@@ -209,6 +215,7 @@ impl<'p, P: Platform> Vcpu<'p, P> {
             FaultAction::NotMemory(at) => self.stray_access(&fault, at),
             FaultAction::TooSmall(error) => {
                 self.too_small = Some(error);
+                self.fault_address = Some(fault.ea);
                 return LightExit::BACKING_TOO_SMALL;
             }
             // The guest is where it was, and repeats the access when it goes on.

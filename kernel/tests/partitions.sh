@@ -142,8 +142,18 @@ partitions_provoked_case() {
 	expect_line "$console" \
 		'^kernel: ERROR: one: guest real 0x[0-9a-f_]+: a page of 16384 KiB is wanted, and its backing has pages of 64 KiB$'
 	expect_line "$console" '^kernel: ERROR: one: stopped: BackingTooSmall at 0x[0-9a-f]+$'
+	# The page about it: the registers, the HPTE of the large page, and the calls.
+	expect_line "$console" '^kernel: ERROR:   CPU 0 MSR 0x[0-9a-f]+ LR 0x.* LPCR 0x[0-9a-f]+$'
+	expect_line "$console" '^kernel: ERROR:   SRR0 0x[0-9a-f]+ SRR1 0x[0-9a-f]+ DAR 0x[0-9a-f]+ DSISR 0x[0-9a-f]+$'
+	expect_count "$console" '^kernel: ERROR:   r[0-9]+ +[0-9a-f]{16} [0-9a-f]{16} [0-9a-f]{16} [0-9a-f]{16}$' 8
+	expect_line "$console" '^kernel: ERROR:   NIP 0x[0-9a-f]+: .*, HPTE 0x[0-9a-f]+ [0-9a-f]{16} [0-9a-f]{16}, (valid|hidden)$'
+	expect_line "$console" '^kernel: ERROR:   fault 0x[0-9a-f]+: .*, HPTE 0x[0-9a-f]+ [0-9a-f]{16} [0-9a-f]{16}, hidden$'
 	printf 'destroy one\nprovoke one error\nstart one\nprovoke one error\nlist\nconsole two\n' >&3
 	wait_for 'kernel: one: failed' 2
+	expect_count "$console" '^kernel: ERROR: one: stopped: Unknown\(0\) at 0x[0-9a-f]+$' 1
+	# Three calls in a line; of 64 the last one stands alone.
+	expect_count "$console" '^kernel: ERROR:   Last hypervisor calls, ' 2
+	expect_line "$console" '^kernel: ERROR:     H_[A-Z_]+ 0x[0-9a-f]+ -?[0-9]+; H_[A-Z_]+ 0x[0-9a-f]+ -?[0-9]+; H_[A-Z_]+ 0x[0-9a-f]+ -?[0-9]+$'
 	expect_line "$console" '^error: one is shut off$'
 	expect_line "$console" '^ - +one +failed$'
 	printf 'x' >&3

@@ -221,3 +221,29 @@ fn slb_not_leaked() {
     park(&thread);
     assert_eq!(thread.peek_slb(), [SlbEntry::default(); SLB_ENTRIES]);
 }
+
+#[test]
+fn a_segment_is_found_by_any_of_its_addresses() {
+    let mut state = ParkedState::new(Processor::Power9, 0);
+    let terabyte = SlbEntry {
+        esid: 0xc000_0100_0000_0000 | SLB_VALID,
+        vsid: 0x4001_2345_6700_0510,
+    };
+    let small = SlbEntry {
+        esid: 0x0000_0000_2000_0000 | SLB_VALID,
+        vsid: 0x0000_0abc_def1_2c80,
+    };
+    state.slb[3] = terabyte;
+    state.slb[31] = small;
+    let find = |ea| state.segment_of(EffectiveAddr::new(ea)).map(Asdr::get);
+    assert_eq!(find(0xc000_0100_0000_0000), Some(terabyte.vsid));
+    assert_eq!(find(0xc000_01ff_ffff_ffff), Some(terabyte.vsid));
+    assert_eq!(find(0xc000_0200_0000_0000), None);
+    assert_eq!(find(0x0000_0000_2fff_ffff), Some(small.vsid));
+    assert_eq!(find(0x0000_0000_3000_0000), None);
+    state.slb[3].esid &= !SLB_VALID;
+    assert_eq!(
+        state.segment_of(EffectiveAddr::new(0xc000_0100_0000_0000)),
+        None
+    );
+}

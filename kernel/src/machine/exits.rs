@@ -61,8 +61,7 @@ pub fn handle(vcpu: &mut Vcpu<Hardware>, exit: GuestExit) -> Next {
             if let Some(error) = vcpu.too_small {
                 log::error!("{}: {error}", name(vcpu));
             }
-            post_mortem(vcpu, exit);
-            Next::End(End::Failed)
+            stop(vcpu, exit)
         }
         GuestExit::NoFrame => {
             let share = vcpu.partition.mmu.memory().share();
@@ -118,10 +117,7 @@ pub fn handle(vcpu: &mut Vcpu<Hardware>, exit: GuestExit) -> Next {
             inject::deliver(vcpu, Vector::SystemReset, cause);
             Next::Enter
         }
-        GuestExit::SystemReset | GuestExit::Unknown(_) => {
-            post_mortem(vcpu, exit);
-            Next::End(End::Failed)
-        }
+        GuestExit::SystemReset | GuestExit::Unknown(_) => stop(vcpu, exit),
     }
 }
 
@@ -158,8 +154,7 @@ fn machine_check(vcpu: &mut Vcpu<Hardware>) -> Next {
             return Next::Enter;
         }
         _ => {
-            post_mortem(vcpu, GuestExit::MachineCheck);
-            return Next::End(End::Failed);
+            return stop(vcpu, GuestExit::MachineCheck);
         }
     }
     vcpu.ctx.msr &= !Srr1::CAUSE;
@@ -186,23 +181,11 @@ pub fn maintenance() -> u64 {
     hmer
 }
 
-/// What is known of a partition that is stopped by an error.
-pub fn post_mortem(vcpu: &Vcpu<Hardware>, exit: GuestExit) {
-    let ctx = &vcpu.ctx;
-    log::error!("{}: stopped: {exit:?} at {:#x}", name(vcpu), ctx.pc);
-    log::error!(
-        "  MSR {:#x} LR {:#x} CTR {:#x} CR {:#x} XER {:#x}",
-        ctx.msr,
-        ctx.lr,
-        ctx.ctr,
-        ctx.cr,
-        ctx.xer
-    );
-    for (row, chunk) in ctx.gpr.chunks(4).enumerate() {
-        if let [a, b, c, d] = chunk {
-            log::error!("  r{:<2} {a:016x} {b:016x} {c:016x} {d:016x}", row * 4);
-        }
-    }
+/// An error stops the virtual processor, and with it the partition. What is known of it is told when it
+/// is off its thread.
+fn stop(vcpu: &mut Vcpu<Hardware>, exit: GuestExit) -> Next {
+    vcpu.stopped = Some(exit);
+    Next::End(End::Failed)
 }
 
 /// An interrupt for the hypervisor: another thread has rung, or firmware has something to do. What

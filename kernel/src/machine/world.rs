@@ -8,7 +8,7 @@
 
 use super::create::{self, CreateError, Resources};
 use super::exits::{self, End, Next};
-use super::hardware::HwMemory;
+use super::hardware::{Hardware, HwMemory};
 use super::last_words::{ExitStatus, finish};
 use super::runner::Runner;
 use super::seat;
@@ -22,7 +22,9 @@ use crate::exit::GuestExit;
 use crate::lifecycle::{PartitionState, PauseReason, Verb};
 use crate::monitor::Trouble;
 use crate::partition::complaint_budget;
+use crate::post_mortem::write_post_mortem;
 use crate::smp::{self, Load};
+use crate::vcpu::Vcpu;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -395,6 +397,9 @@ impl World {
         }
         let (id, name) = (slot.id, slot.configuration.name);
         let unattended = self.machine.args.attendance == Attendance::Unattended;
+        if let Some(guest) = slot.guest.as_ref().filter(|_| end == End::Failed) {
+            guest.occupied.with(|vcpu| post_mortem(vcpu));
+        }
         if let Some(guest) = &slot.guest {
             let output = &guest.occupied.partition().output;
             console::drain(Some((id, output)));
@@ -492,6 +497,19 @@ fn count(of: impl Iterator) -> u32 {
     u32::try_from(of.count()).unwrap_or(u32::MAX)
 }
 
+/// Tells what is known of a virtual processor, if it is what an error has stopped. It is on no thread.
+fn post_mortem(vcpu: &Vcpu<Hardware>) {
+    let Some(exit) = vcpu.stopped else {
+        return;
+    };
+    let mut page = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_post_mortem(&mut page, vcpu, exit);
+    for line in page.lines() {
+        log::error!("{line}");
+    }
+}
+
 /// Has something go wrong in a guest that is on no thread.
 fn provoke(guest: &create::Guest, trouble: Trouble) -> Result<(), String> {
     match trouble {
@@ -515,7 +533,7 @@ fn provoke(guest: &create::Guest, trouble: Trouble) -> Result<(), String> {
         }
         Trouble::Error => guest
             .occupied
-            .with(|vcpu| exits::post_mortem(vcpu, GuestExit::Unknown(0))),
+            .with(|vcpu| vcpu.stopped = Some(GuestExit::Unknown(0))),
     }
     Ok(())
 }

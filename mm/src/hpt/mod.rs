@@ -78,6 +78,7 @@ pub use check::{HptStats, Rule, Violation};
 pub use fault::{AccessKind, BackingTooSmall, FaultAction, GuestFault, HpteFault};
 pub use flush::FlushCounts;
 pub use refresh::{FLUSH_ALL_ABOVE, Flushed, Obligation};
+pub use search::LookedUp;
 pub use stream_io::{HptReader, OpenReader, RestoreError};
 pub use watch::VcpusAre;
 

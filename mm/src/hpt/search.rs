@@ -14,7 +14,7 @@ use crate::page_ops::Machine;
 use crate::real::BeCell;
 use penstock_arch::addr::EffectiveAddr;
 use penstock_arch::hash::{
-    Asdr, HPTES_PER_GROUP, HpteIndex, HpteV, PageSize, SegmentSize, pteg_hash,
+    Asdr, HPTES_PER_GROUP, HpteIndex, HpteR, HpteV, PageSize, SegmentSize, pteg_hash,
 };
 
 /// What a translation's doubleword 0 looks like, and where it may be.
@@ -104,7 +104,11 @@ impl Search {
     /// Whether a locked entry is the translation.
     #[inline]
     fn agrees<M: Machine>(&self, guard: &HpteGuard<'_, M>, pattern: u64) -> bool {
-        let (v, r) = (guard.v(), guard.r());
+        self.matches(guard.v(), guard.r(), pattern)
+    }
+
+    #[inline]
+    fn matches(&self, v: HpteV, r: HpteR, pattern: u64) -> bool {
         v.is_present()
             && (v.get().to_be() ^ pattern) & self.mask == 0
             && r.segment() == self.segment
@@ -113,7 +117,46 @@ impl Search {
     }
 }
 
+/// An entry as somebody finds it who looks while everything stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LookedUp {
+    /// Where it is.
+    pub index: HpteIndex,
+    /// Both doublewords as the guest knows them.
+    pub guest: [u64; 2],
+    /// Whether the hardware may use it: it is not hidden.
+    pub is_valid: bool,
+}
+
 impl<M: Machine> HashMmu<M> {
+    /// The guest's entry for an address, if it has one. `segment` is `None` for an access in guest
+    /// real mode. Takes no lock, so that it also answers where one is never given back; while
+    /// somebody changes the entry, the answer may be of no single moment.
+    #[must_use]
+    pub fn look_up(&self, ea: EffectiveAddr, segment: Option<Asdr>) -> Option<LookedUp> {
+        if segment.is_none() && ea.get() & (u64::MAX >> 4) >= self.vrma_bytes() {
+            return None;
+        }
+        let asdr = segment.unwrap_or(Asdr::vrma(self.vrma_page));
+        let search = Search::new(ea, asdr, asdr.base_page()?);
+        for group in [Group::Primary, Group::Secondary] {
+            let first = search.first(group);
+            for slot in 0..HPTES_PER_GROUP {
+                let index = self.table().wrap(first, usize::try_from(slot).ok()?);
+                let entry = self.table().entry(index);
+                let (v, r) = (entry.load_v(), entry.load_r());
+                if search.matches(v, r, search.pattern(group)) {
+                    return Some(LookedUp {
+                        index,
+                        guest: [v.to_guest(r).get(), entry.load_rev().get() | r.rc()],
+                        is_valid: v.is_valid(),
+                    });
+                }
+            }
+        }
+        None
+    }
+
     /// The first entry that looks like the translation.
     #[inline(always)]
     pub(super) fn find_candidate(&self, search: &Search) -> Option<Candidate> {

@@ -415,3 +415,38 @@ fn clear_ref_and_mod_return_the_old_value() {
     assert_eq!(p.h_read(0, 8), Ok([PAGE.v(), r | 0x100]));
     assert_eq!(p.real(8).1 & 0x180, 0x100);
 }
+
+/// Who looks an entry up sees what the guest sees, in either group, hidden or not, and also while
+/// somebody has the entry's lock.
+#[test]
+fn an_entry_is_looked_up_without_its_lock() {
+    for (p, is_valid) in [(partition(), true), (lazy_partition(), false)] {
+        let look = || p.look_up(EffectiveAddr::new(PAGE.ea + 0x1234), Some(PAGE.asdr()));
+        assert_eq!(look(), None);
+        for (at, h) in [(PAGE.group(&p) + 5, 0), (PAGE.other_group(&p) + 2, 2)] {
+            p.h_enter(EXACT, at, PAGE.v() | h, PAGE.r(0x1_0000))
+                .unwrap();
+            let _held = p.lock(HpteIndex::new(at));
+            let found = LookedUp {
+                index: HpteIndex::new(at),
+                guest: [PAGE.v() | h, PAGE.r(0x1_0000)],
+                is_valid,
+            };
+            assert_eq!(look(), Some(found));
+            drop(_held);
+            p.h_remove(0, at, 0).unwrap();
+        }
+        // An entry of another base page size is not the translation.
+        let small = Page {
+            encoding: PageEncoding::Base4KActual4K,
+            ..PAGE
+        };
+        p.h_enter(0, small.group(&p), small.v(), small.r(0))
+            .unwrap();
+        assert_eq!(look(), None);
+        // Guest real mode has entries of the hypervisor's own.
+        let real = p.look_up(EffectiveAddr::new(0x100), None).unwrap();
+        assert_eq!(real.is_valid, is_valid);
+        assert_eq!(p.look_up(EffectiveAddr::new(1 << 40), None), None);
+    }
+}
