@@ -193,7 +193,7 @@ pub fn maintenance() -> u64 {
 
 /// An error stops the virtual processor, and with it the partition. What is known of it is told when it
 /// is off its thread.
-pub fn stop(vcpu: &mut Vcpu<Hardware>, exit: GuestExit) -> Next {
+fn stop(vcpu: &mut Vcpu<Hardware>, exit: GuestExit) -> Next {
     vcpu.stopped = Some(exit);
     Next::End(End::Failed)
 }

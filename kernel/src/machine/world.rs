@@ -584,9 +584,7 @@ fn provoke(guest: &create::Guest, trouble: Trouble) -> Result<(), String> {
         }
         Trouble::Error => {
             let exit = GuestExit::Unknown(0);
-            guest.occupied.with(0, |vcpu| {
-                let _ = exits::stop(vcpu, exit);
-            });
+            guest.occupied.with(0, |vcpu| vcpu.stopped = Some(exit));
         }
     }
     Ok(())
