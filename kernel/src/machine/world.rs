@@ -7,7 +7,7 @@
 //! when something is done to them here.
 
 use super::create::{self, CreateError, Resources};
-use super::exits::{self, End, Next};
+use super::exits::{End, Next};
 use super::hardware::{Hardware, HwMemory};
 use super::last_words::{ExitStatus, finish};
 use super::runner::Runner;
