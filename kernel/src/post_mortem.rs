@@ -87,7 +87,15 @@ pub fn write_post_mortem<P: Platform>(
     translation(out, vcpu, "NIP", EffectiveAddr::new(ctx.pc), Msr::IR)?;
     translation(out, vcpu, "DAR", dar, Msr::DR)?;
     if let Some(at) = vcpu.fault_address {
-        translation(out, vcpu, "fault", at, Msr::DR)?;
+        // A fault at the next instruction was its fetch.
+        let fetch = at.get() == ctx.pc;
+        translation(
+            out,
+            vcpu,
+            "fault",
+            at,
+            if fetch { Msr::IR } else { Msr::DR },
+        )?;
     }
     calls(out, vcpu.log.calls(ctx.hcall_log))
 }
