@@ -289,6 +289,15 @@ impl<P: Platform> Partition<P> {
         })
     }
 
+    /// Whether the page of the controller at a guest real address is there.
+    #[must_use]
+    pub fn has_device_page(&self, at: GuestReal) -> bool {
+        self.exploited.as_ref().is_some_and(|exploited| {
+            let found = exploited.windows.find(at);
+            found.is_some_and(|(slot, offset)| self.mmu.device_page(slot, offset).is_some())
+        })
+    }
+
     /// Notes as written what hardware may have written by itself since the last look: event queues
     /// and reporting lines.
     pub fn note_hardware_writes(&self) {

@@ -9,6 +9,7 @@ partition_cases() {
 		run_case "partitions-builtin-$machine" partitions_builtin_case "$machine"
 		run_case "partitions-xive-$machine" partitions_xive_case "$machine"
 		run_case "partitions-restart-$machine" partitions_restart_case "$machine"
+		run_case "partitions-irqs-$machine" partitions_irqs_case "$machine"
 		CORES=2 run_case "threads-selftest-$machine" threads_selftest_case "$machine"
 		CORES=2 run_case "threads-builtin-$machine" threads_builtin_case "$machine"
 		CORES=2 run_case "threads-monitor-$machine" threads_monitor_case "$machine"
@@ -87,6 +88,33 @@ partitions_xive_case() {
 	expect_count "$log" '^ok xive-reset$' 2
 }
 
+# A guest that works on the interrupt controller itself: the monitor shows which pages of it the guest
+# has, and that all is given back at its end.
+partitions_irqs_case() {
+	local figures sources blocks sources_after blocks_after
+	builtin_partitions "$FILES/two.dts" 'one:wait:interrupt-mode = "xive";' two:wait
+	open_session "partitions-irqs-$1" "$1" --partitions "$FILES/two.dts"
+	wait_for 'builtin: waits for a key'
+	printf '\035' >&3
+	wait_for 'penstock> '
+	printf 'irqs\nirqs one\ndestroy one\nirqs\nstart one\nirqs nobody\n' >&3
+	wait_for '^Held: ' 3
+	wait_for 'error: no partition nobody'
+	expect_count "$console" '^one: xive$' 2
+	expect_count "$console" '^two: xics$' 2
+	# The sources for its own use, and the console's.
+	expect_count "$console" '^  0x[0-9a-f]+ +0x[0-9a-f]+ +edge .* (no|trigger|management|both)$' 18
+	expect_count "$console" '^  CPU 0: VP 0x[0-9a-f]+, on .* thread, escalation 0x[0-9a-f]+ PQ 01$' 2
+	figures=$(tr -d '\r' <"$console" | sed -n 's/^Held: \([0-9]*\) interrupt numbers, \([0-9]*\) .*/\1 \2/p' | xargs)
+	read -r _ _ sources blocks sources_after blocks_after <<<"$figures"
+	((sources - sources_after == 9 && blocks - blocks_after == 1)) || fail "held before and after: $figures"
+	printf 'console two\nx' >&3
+	wait_for 'kernel: two: gave its memory back'
+	printf '\035console one\nx' >&3
+	end_session 0
+	expect_count "$console" '^builtin: [0-9]+ passed, 0 failed$' 2
+}
+
 # One partition is busy all the time; the other is destroyed in the middle of its work and started
 # again, five times. Nothing is lost by that, and the first one notices nothing.
 partitions_restart_case() {
@@ -96,12 +124,21 @@ partitions_restart_case() {
 	wait_for 'builtin: waits for a key'
 	printf '\035' >&3
 	wait_for 'penstock> '
+	printf 'irqs\n' >&3
+	wait_for '^Held: '
 	for i in 1 2 3 4 5; do
-		printf 'destroy two\n' >&3
+		printf 'destroy two\nirqs\n' >&3
 		wait_for 'kernel: two: gave its memory back' "$i"
-		printf 'list\nstart two\n' >&3
+		printf 'list\nstart two\nirqs\n' >&3
 		wait_for 'kernel: two: running' "$i"
 	done
+	# Both have a source for the console, and an IPI; while one is gone, so are its own.
+	wait_for '^Held: ' 11
+	expect_count "$console" '^(one|two): xics$' 17
+	expect_count "$console" '^  0x1000 +0x[0-9a-f]+ +edge ' 17
+	expect_count "$console" '^  CPU 0: VP 0x[0-9a-f]+, on (a|no) thread, IPI 0x[0-9a-f]+ PQ [01]{2}$' 17
+	figures=$(tr -d '\r' <"$console" | grep -a '^Held: ' | sort | uniq -c | awk '{ print $1 }' | sort -n | xargs)
+	[[ $figures == '5 6' ]] || fail "not the same interrupts each time: $figures"
 	expect_count "$console" '^ 1 +one +running$' 5
 	expect_count "$console" '^ - +two +shut off$' 5
 	figures=$(tr -d '\r' <"$console" | sed -n 's/^kernel: two: gave its memory back: //p' | sort -u)

@@ -37,6 +37,7 @@ pub mod priority;
 pub mod queue;
 pub mod source;
 pub mod tima;
+pub mod view;
 pub mod vp;
 
 pub use error::{HcallError, RtasError, SetupError};

@@ -4,6 +4,8 @@
 // UNSAFETY: event queues and donated pages are given to the interrupt controller.
 #![expect(unsafe_code)]
 
+use crate::monitor::IrqTotals;
+use core::sync::atomic::{AtomicU32, Ordering};
 use penstock_arch::addr::HostReal;
 use penstock_boot::opal::{Status, call, xive};
 use penstock_xive::fw::{
@@ -11,6 +13,28 @@ use penstock_xive::fw::{
     XiveMode,
 };
 use penstock_xive::{ChipId, Eisn, FirmwareError, Girq, Priority, VpId, XiveFirmware};
+
+/// What firmware has given out and not got back, counted where it is asked: what leaks stays here.
+static HELD_SOURCES: AtomicU32 = AtomicU32::new(0);
+static HELD_VP_BLOCKS: AtomicU32 = AtomicU32::new(0);
+static DONATED: AtomicU32 = AtomicU32::new(0);
+
+/// What firmware has given out.
+pub fn held() -> IrqTotals {
+    IrqTotals {
+        sources: HELD_SOURCES.load(Ordering::Relaxed),
+        vp_blocks: HELD_VP_BLOCKS.load(Ordering::Relaxed),
+        donated: DONATED.load(Ordering::Relaxed),
+    }
+}
+
+fn more(count: &AtomicU32) {
+    count.fetch_add(1, Ordering::Relaxed);
+}
+
+fn less(count: &AtomicU32) {
+    count.fetch_sub(1, Ordering::Relaxed);
+}
 
 /// Firmware.
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +59,15 @@ impl XiveFirmware for Opal {
     }
 
     fn alloc_vp_block(&self, order: u32) -> Result<VpId, FirmwareError> {
-        xive::allocate_vp_block(order).map(VpId::new).map_err(error)
+        let base = xive::allocate_vp_block(order).map_err(error)?;
+        more(&HELD_VP_BLOCKS);
+        Ok(VpId::new(base))
     }
 
     fn free_vp_block(&self, base: VpId) -> Result<(), FirmwareError> {
-        xive::free_vp_block(base.get()).map_err(error)
+        xive::free_vp_block(base.get()).map_err(error)?;
+        less(&HELD_VP_BLOCKS);
+        Ok(())
     }
 
     fn get_vp_info(&self, vp: VpId) -> Result<VpInfo, FirmwareError> {
@@ -67,13 +95,15 @@ impl XiveFirmware for Opal {
     }
 
     fn alloc_irq(&self, chip: Option<ChipId>) -> Result<Girq, FirmwareError> {
-        xive::allocate_irq(chip.map_or(ANY_CHIP, ChipId::get))
-            .map(Girq::new)
-            .map_err(error)
+        let girq = xive::allocate_irq(chip.map_or(ANY_CHIP, ChipId::get)).map_err(error)?;
+        more(&HELD_SOURCES);
+        Ok(Girq::new(girq))
     }
 
     fn free_irq(&self, girq: Girq) -> Result<(), FirmwareError> {
-        xive::free_irq(girq.get()).map_err(error)
+        xive::free_irq(girq.get()).map_err(error)?;
+        less(&HELD_SOURCES);
+        Ok(())
     }
 
     fn get_irq_info(&self, girq: Girq) -> Result<IrqInfo, FirmwareError> {
@@ -152,7 +182,9 @@ impl XiveFirmware for Opal {
 
     fn donate_page(&self, chip: ChipId, page: HostReal) -> Result<(), FirmwareError> {
         // SAFETY: `xive` donates frames that it was given for this and forgets them.
-        unsafe { xive::donate_page(chip.get(), page.get()) }.map_err(error)
+        unsafe { xive::donate_page(chip.get(), page.get()) }.map_err(error)?;
+        more(&DONATED);
+        Ok(())
     }
 
     fn sync(&self, kind: SyncKind, id: u32) -> Result<(), FirmwareError> {

@@ -243,6 +243,13 @@ impl Operator {
                 world.let_go(place);
                 shown
             }
+            Command::Irqs(name) => {
+                let place = match name {
+                    Some(name) => Some(find(world, Some(name), "irqs")?),
+                    None => None,
+                };
+                views::irqs(world, place, &mut text)
+            }
             Command::Stats(None) => views::stats(world, &mut text)?,
             Command::Stats(Some(name)) => {
                 let place = find(world, Some(name), "stats")?;

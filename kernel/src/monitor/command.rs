@@ -31,6 +31,8 @@ pub enum Command<'a> {
     /// `stats [NAME]`: what partitions and threads did; of one partition, why it left its guest, how
     /// often, and for how long.
     Stats(Option<&'a str>),
+    /// `irqs [NAME]`: interrupt sources, where they go, and what of them a guest has mapped.
+    Irqs(Option<&'a str>),
     /// `memmap`: who has the machine's memory.
     MemMap,
     /// `screenshot NAME [--full]`: a picture of a partition's framebuffer, as lines of text.
@@ -102,13 +104,13 @@ impl fmt::Display for CommandError<'_> {
 }
 
 /// Verbs that the design gives to the monitor and later versions fill.
-const LATER: [&str; 4] = ["shutdown", "reboot", "irqs", "trace"];
+const LATER: [&str; 3] = ["shutdown", "reboot", "trace"];
 
 const HPT_USAGE: &str = "hpt NAME [check|stats|dump|reload]";
 const PROVOKE_USAGE: &str = "provoke NAME backing|error";
 const DIRTY_USAGE: &str = "dirty NAME [off]";
 
-const HELP: [(&str, &str); 19] = [
+const HELP: [(&str, &str); 20] = [
     ("list", "all partitions and their state"),
     ("console [NAME]", "attach the console; ^] comes back here"),
     (
@@ -134,6 +136,7 @@ const HELP: [(&str, &str); 19] = [
         "stats [NAME]",
         "exits by reason and how long they took, hypervisor calls, threads",
     ),
+    ("irqs [NAME]", "interrupt sources, and where they go"),
     ("memmap", "who has the machine's memory"),
     (
         "screenshot NAME",
@@ -164,6 +167,7 @@ impl<'a> Command<'a> {
             "console" => (Self::Console(name), words.next()),
             "dominfo" => (Self::DomInfo(name), words.next()),
             "stats" => (Self::Stats(name), words.next()),
+            "irqs" => (Self::Irqs(name), words.next()),
             "start" | "suspend" | "resume" | "destroy" => {
                 let name = name.ok_or(CommandError::NameMissing(verb))?;
                 let command = match verb {
@@ -250,6 +254,8 @@ mod tests {
             ("console debian", Command::Console(Some("debian"))),
             ("dominfo", Command::DomInfo(None)),
             ("dominfo   debian", Command::DomInfo(Some("debian"))),
+            ("irqs", Command::Irqs(None)),
+            ("irqs debian", Command::Irqs(Some("debian"))),
             ("stats", Command::Stats(None)),
             ("stats debian", Command::Stats(Some("debian"))),
             ("start debian", Command::Start("debian")),
@@ -295,6 +301,7 @@ mod tests {
             ("list --all", "unexpected argument: --all"),
             ("console a b", "unexpected argument: b"),
             ("stats a b", "unexpected argument: b"),
+            ("irqs a b", "unexpected argument: b"),
             ("destroy a b c", "unexpected argument: b"),
             ("suspend a b", "unexpected argument: b"),
             ("hpt a write", "usage: hpt NAME [check|stats|dump|reload]"),

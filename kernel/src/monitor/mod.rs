@@ -7,11 +7,15 @@
 
 pub mod command;
 pub mod editor;
+pub mod irqs;
 pub mod report;
 pub mod stats;
 
 pub use command::{Command, CommandError, DirtyCommand, HptCommand, Trouble, write_help};
 pub use editor::{Edit, LineEditor, PROMPT};
+pub use irqs::{
+    IrqRow, IrqTotals, write_context, write_irq, write_irq_heading, write_irq_totals, write_queue,
+};
 pub use report::{
     Count, MemoryRow, PartitionInfo, PartitionRow, PoolPart, PoolRow, write_info, write_list,
     write_memmap,

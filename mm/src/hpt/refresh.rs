@@ -242,6 +242,17 @@ impl<M: Machine> HashMmu<M> {
         Some(obligation.flush())
     }
 
+    /// The page of a device at `offset` into a slot of devices, if the hypervisor has given it one.
+    #[must_use]
+    pub fn device_page(&self, slot: SlotId, offset: u64) -> Option<penstock_arch::addr::HostReal> {
+        let slot = self.memory.slot(slot)?;
+        if !slot.pieces().is_device() || offset >= slot.bytes() {
+            return None;
+        }
+        let piece = slot.pieces().load(offset / PIECE);
+        piece.is_ready().then(|| piece.host())
+    }
+
     /// Lets two pieces of a block of memory change places in host memory: the guest sees the same
     /// bytes, but the block is no 16 MiB page any more, and what maps it as one is hidden. For tests
     /// of what happens when backing changes. No vCPU may be in the guest.

@@ -84,7 +84,14 @@ impl Escalation {
     #[inline]
     #[must_use]
     pub fn has_fired<M: XiveMmio>(&self, mmio: &M) -> bool {
-        Pq::from_bits(mmio.load64(self.management, offset::GET)).p()
+        self.pq(mmio).p()
+    }
+
+    /// P and Q.
+    #[inline]
+    #[must_use]
+    pub fn pq<M: XiveMmio>(&self, mmio: &M) -> Pq {
+        Pq::from_bits(mmio.load64(self.management, offset::GET))
     }
 
     fn set<M: XiveMmio>(&self, mmio: &M, pq: Pq) -> Pq {

@@ -17,6 +17,7 @@ use crate::ids::{ChipId, Eisn, Girq, Lisn, ServerNumber, VpId};
 use crate::presenter::{allocate_source, release_source};
 use crate::priority::Priority;
 use crate::source::{Level, Trigger};
+use crate::view::SourceView;
 
 use super::window::EsbPage;
 
@@ -128,6 +129,21 @@ impl NativeSource {
         state
             .aim
             .map(|aim| (aim.server, aim.priority, state.masked))
+    }
+
+    /// What somebody sees who looks.
+    pub fn view<M: XiveMmio>(&self, mmio: &M) -> SourceView {
+        let state = self.state.lock();
+        SourceView {
+            lisn: self.lisn,
+            girq: self.girq,
+            trigger: self.trigger,
+            pq: self.esb.get(mmio),
+            target: state.aim.map(|aim| (aim.server, aim.priority.get())),
+            eisn: state.eisn,
+            masked: state.masked,
+            pages: [self.esb.trigger_page(), self.esb.management_page()],
+        }
     }
 
     pub(super) const fn vp(&self) -> VpId {

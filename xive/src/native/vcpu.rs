@@ -18,6 +18,7 @@ use crate::fw::XiveMmio;
 use crate::ids::{ServerNumber, VpId};
 use crate::priority::{Cppr, LEVELS, Priority};
 use crate::tima::{OsRing, SAVE_RESTORE, Tima};
+use crate::view::{ContextView, QueueView};
 
 use super::escalation::Escalation;
 use super::rest::Waiting;
@@ -145,6 +146,32 @@ impl NativeVcpu {
     #[must_use]
     pub const fn escalation(&self) -> &Escalation {
         &self.escalation
+    }
+
+    /// What somebody sees who looks.
+    pub fn view<M: XiveMmio>(&self, mmio: &M) -> ContextView {
+        ContextView {
+            server: self.server,
+            vp: self.vp,
+            is_pushed: self.is_pushed(),
+            girq: self.escalation.girq(),
+            pq: self.escalation.pq(mmio),
+        }
+    }
+
+    /// Calls `each` with each event queue that the guest has set.
+    pub fn for_each_queue(&self, mut each: impl FnMut(QueueView)) {
+        let state = self.lock();
+        for (priority, end) in (0..).zip(&state.ends) {
+            if let Some(queue) = end.queue {
+                each(QueueView {
+                    server: self.server,
+                    priority,
+                    base: queue.base,
+                    size_log2: queue.size_log2,
+                });
+            }
+        }
     }
 
     /// Whether the context is on a thread.

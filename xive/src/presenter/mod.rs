@@ -39,6 +39,7 @@ use crate::ids::{ChipId, Girq, ServerNumber, VpId};
 use crate::priority::{Cppr, LEVELS, XicsPriority};
 use crate::queue::{EventQueue, QUEUE_ENTRIES, QueueMemory};
 use crate::tima::{OsRing, SAVE_RESTORE, Tima};
+use crate::view::ContextView;
 
 pub(crate) use setup::{allocate_source, release_source};
 pub use xics::{Poll, StampedXirr, XISR_IPI, Xirr};
@@ -108,6 +109,17 @@ impl Presenter {
     #[must_use]
     pub const fn server(&self) -> ServerNumber {
         self.server
+    }
+
+    /// What somebody sees who looks.
+    pub fn view<M: XiveMmio>(&self, mmio: &M) -> ContextView {
+        ContextView {
+            server: self.server,
+            vp: self.vp,
+            is_pushed: self.is_pushed(),
+            girq: self.ipi_girq,
+            pq: self.ipi.get(mmio),
+        }
     }
 
     /// Whether the context is on a thread.

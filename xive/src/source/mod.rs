@@ -34,6 +34,7 @@ use crate::ids::{ChipId, Eisn, Girq, Lisn, ServerNumber, VpId};
 use crate::presenter::{allocate_source, release_source};
 use crate::priority::{Priority, XicsPriority};
 use crate::queue::QUEUE_ENTRIES;
+use crate::view::SourceView;
 
 pub use rtas::Xive;
 
@@ -199,6 +200,27 @@ impl Source {
     #[must_use]
     pub const fn trigger_page(&self) -> HostReal {
         self.esb.trigger_page()
+    }
+
+    /// What somebody sees who looks. A masked source shows the priority that it comes back with.
+    pub fn view<M: XiveMmio>(&self, mmio: &M) -> SourceView {
+        let state = self.state.lock();
+        let masked = state.is_masked();
+        let priority = if masked {
+            state.unmasked_priority
+        } else {
+            state.priority
+        };
+        SourceView {
+            lisn: self.lisn,
+            girq: self.girq,
+            trigger: self.trigger,
+            pq: self.esb.get(mmio),
+            target: Some((state.server, priority.0)),
+            eisn: Eisn::new(self.lisn.get()),
+            masked,
+            pages: [self.esb.trigger_page(), self.esb.management_page()],
+        }
     }
 
     /// An entry of this source was taken from a queue: its priority if it is to be presented.

@@ -353,3 +353,34 @@ fn priority_change_within_a_level_makes_no_firmware_call() {
         "the CPPR is the guest's own number"
     );
 }
+
+#[test]
+fn who_looks_sees_where_a_source_goes_and_changes_nothing() {
+    let guest = Guest::new();
+    let source = &guest.slots[0];
+    let look = || {
+        let view = source.view(&guest.hw);
+        assert_eq!(view.lisn, Lisn::new(LISN));
+        assert_eq!(view.girq, source.girq());
+        assert_eq!(view.eisn, Eisn::new(LISN));
+        assert_eq!(view.pages[0], source.trigger_page());
+        (view.target, view.masked, view.pq)
+    };
+    let to = |server, priority| Some((ServerNumber::new(server), priority));
+    assert_eq!(look(), (to(0, 0xff), true, Pq::Pending));
+    guest.set_xive(LISN, 1, 5).unwrap();
+    assert_eq!(look(), (to(1, 5), false, Pq::Reset));
+    guest.sources().trigger(&guest.hw, Lisn::new(LISN));
+    for _ in 0..3 {
+        assert_eq!(look(), (to(1, 5), false, Pq::Pending));
+    }
+    guest.sources().trigger(&guest.hw, Lisn::new(LISN));
+    assert_eq!(look(), (to(1, 5), false, Pq::Queued));
+    guest.int_off();
+    assert_eq!(look(), (to(1, 5), true, Pq::Queued));
+    let context = guest.servers[1].view(&guest.hw);
+    assert_eq!(context.server, ServerNumber::new(1));
+    assert_eq!(context.vp, guest.servers[1].vp());
+    assert!(context.is_pushed);
+    assert_eq!(context.pq, Pq::Reset);
+}

@@ -435,3 +435,35 @@ fn pages_exist_for_what_the_partition_has() {
     // Priority 7 is the hypervisor's, and there is one virtual processor.
     assert_eq!((page(0, 7), page(1, 0)), (None, None));
 }
+
+#[test]
+fn who_looks_sees_what_the_guest_has_set() {
+    let partition = Partition::booted(POWER9, 2);
+    let view = partition.ipis[1].view(partition.hw);
+    assert_eq!(
+        (view.target, view.eisn, view.masked, view.pq),
+        (
+            Some((ServerNumber::new(1), 6)),
+            Eisn::new(0x101),
+            false,
+            Pq::Reset
+        )
+    );
+    partition.trigger(1);
+    for _ in 0..2 {
+        assert_eq!(partition.ipis[1].view(partition.hw).pq, Pq::Pending);
+    }
+    let idle = partition.devices[1].view(partition.hw);
+    assert_eq!((idle.target, idle.pq), (None, Pq::Off));
+    assert_eq!(idle.trigger, Trigger::Level);
+    let mut queues = Vec::new();
+    for vcpu in &partition.vcpus {
+        vcpu.for_each_queue(|queue| queues.push((queue.server.get(), queue.priority, queue.base)));
+    }
+    let at = |server| GuestReal::new(queue_at(server, 6));
+    assert_eq!(queues, [(0, 6, at(0)), (1, 6, at(1))]);
+    let context = partition.vcpus[1].view(partition.hw);
+    assert_eq!(context.server, ServerNumber::new(1));
+    assert!(context.is_pushed);
+    assert_eq!(context.girq, partition.vcpus[1].escalation().girq());
+}
