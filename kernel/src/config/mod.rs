@@ -58,6 +58,8 @@
 //! panic or run for longer than the file's size explains.
 
 mod error;
+mod expected;
+mod nearest;
 mod pool;
 mod read;
 
@@ -72,7 +74,8 @@ use penstock_mm::hpt::changes::ChangeLog;
 use penstock_mm::pool::Pool;
 use penstock_mm::slot::Slot;
 
-pub use error::{ConfigError, Expected};
+pub use error::ConfigError;
+pub use expected::Expected;
 pub use pool::{ImageRole, SharedImage};
 pub use read::parse;
 

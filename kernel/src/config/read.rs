@@ -5,6 +5,7 @@
 //! list before anything is read from it.
 
 use super::error::shown;
+use super::nearest::nearest;
 use super::{
     Authority, ConfigError, Expected, Image, MAX_BOOTARGS_BYTES, MAX_HPT_ORDER, MAX_IMAGES,
     MAX_PARTITIONS, MAX_STRING_BYTES, MEMORY_UNIT_BYTES, MIN_GUARANTEED_BYTES, MIN_HPT_ORDER,
@@ -22,6 +23,7 @@ use penstock_boot::flat_tree::{FlatTree, Node, Property};
 
 const COMPATIBLE: &str = "penstock,partitions-v1";
 const ROOT_PROPERTIES: &[&str] = &["compatible", "#address-cells", "#size-cells"];
+const TOP_NODES: &[&str] = &["images", "partitions"];
 const IMAGE_PROPERTIES: &[&str] = &["data", "load-address", "phandle"];
 const PARTITION_PROPERTIES: &[&str] = &[
     "memory",
@@ -107,6 +109,7 @@ fn top_nodes<'a>(root: &Node<'a>) -> Result<[Node<'a>; 2], ConfigError> {
             name => {
                 return Err(ConfigError::UnknownNode {
                     node: format!("/{}", shown(name)),
+                    nearest: nearest(name, TOP_NODES),
                 });
             }
         };
@@ -136,14 +139,14 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn new(node: Node<'a>, path: String, known: &[&str]) -> Result<Self, ConfigError> {
+    fn new(node: Node<'a>, path: String, known: &[&'static str]) -> Result<Self, ConfigError> {
         let mut seen = 0_u32;
         for property in node.properties() {
             let Some(index) = known.iter().position(|&name| name == property.name) else {
-                let property = shown(property.name);
                 return Err(ConfigError::UnknownProperty {
                     node: path,
-                    property,
+                    property: shown(property.name),
+                    nearest: nearest(property.name, known),
                 });
             };
             // No node has more than a handful of properties.
@@ -219,6 +222,7 @@ fn check_leaf(parent: &str, node: &Node<'_>) -> Result<String, ConfigError> {
         None => Ok(path),
         Some(child) => Err(ConfigError::UnknownNode {
             node: format!("{path}/{}", shown(child.name())),
+            nearest: None,
         }),
     }
 }

@@ -272,6 +272,12 @@ fn root_is_as_the_schema_says() {
         "/chosen: unknown node"
     );
     assert_eq!(
+        error(|tree| tree
+            .root
+            .add_child(DeviceTreeNode::new_unchecked("partition"))),
+        "/partition: unknown node (the nearest known one is partitions)"
+    );
+    assert_eq!(
         error(|tree| drop(tree.root.remove_child("images"))),
         "/images: no such node"
     );
@@ -317,7 +323,7 @@ fn images_are_as_the_schema_says() {
     );
     assert_eq!(
         error(|tree| set(at(tree, "/images/linux"), "load-addres", 1_u64)),
-        "/images/linux: unknown property load-addres"
+        "/images/linux: unknown property load-addres (the nearest known one is load-address)"
     );
     assert_eq!(
         error(|tree| set(at(tree, "/images/linux"), "load-address", 1_u32)),
@@ -358,7 +364,15 @@ fn partitions_are_as_the_schema_says() {
     }
     assert_eq!(
         with("memorry", &[0; 8]),
-        alloc::format!("{path}: unknown property memorry")
+        alloc::format!("{path}: unknown property memorry (the nearest known one is memory)")
+    );
+    assert_eq!(
+        with("cpus", &[0; 4]),
+        alloc::format!("{path}: unknown property cpus (the nearest known one is vcpus)")
+    );
+    assert_eq!(
+        with("speed", &[0; 4]),
+        alloc::format!("{path}: unknown property speed")
     );
     assert_eq!(
         with("memory", &[0; 4]),
