@@ -76,7 +76,5 @@ host_rust_objcopy() {
 		"$(cd "$ROOT" && rustc --print sysroot)" "$(rustc -vV | sed -n 's/^host: //p')"
 }
 
-have_checker_source() {
-	grep -q penstock-check "$ROOT/kernel/Cargo.toml" 2>/dev/null || [[ -f $ROOT/kernel/src/bin/penstock-check.rs ]]
-}
+have_checker_source() { [[ -d $ROOT/kernel/src/bin/penstock-check ]]; }
 have_checker() { have_checker_source && [[ -x $TARGET_DIR/release/penstock-check ]]; }

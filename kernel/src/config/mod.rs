@@ -60,6 +60,7 @@
 mod error;
 mod expected;
 mod nearest;
+mod place;
 mod pool;
 mod read;
 
@@ -76,6 +77,7 @@ use penstock_mm::slot::Slot;
 
 pub use error::ConfigError;
 pub use expected::Expected;
+pub use place::Place;
 pub use pool::{ImageRole, SharedImage};
 pub use read::parse;
 

@@ -3,6 +3,7 @@
 
 extern crate std;
 
+mod places;
 mod sharing;
 
 use super::*;
