@@ -63,7 +63,7 @@ tree_cases() {
 	run_case usage-tree-truncated checked '.' --partitions "$FILES/truncated.dtb"
 	run_case usage-tree-mutated mutated_case
 	run_case usage-tree-property checked 'property.dts:7: /partitions/test: unknown property speed$' --partitions "$FILES/property.dts"
-	run_case usage-tree-nearest checked 'nearest.dts:7: .*: unknown property memorry \(the nearest known one is memory\)' --partitions "$FILES/nearest.dts"
+	run_case usage-tree-nearest checked 'nearest.dts:7: .*: unknown property weigth \(the nearest known one is weight\)' --partitions "$FILES/nearest.dts"
 	run_case usage-tree-names refused 'names.dts:8.* /partitions/test: Duplicate node name' --partitions "$FILES/names.dts"
 	run_case usage-tree-memory checked 'memory.dts:7: partition test: 4096 MiB of memory .* do not fit' --partitions "$FILES/memory.dts"
 	run_case usage-tree-thread checked 'thread.dts:7: partition test: pinned to thread 3, but' --smp 2 --partitions "$FILES/thread.dts"
@@ -215,7 +215,7 @@ make_files() {
 	truncate -s 129M "$FILES/129M" "$FILES/129M.dtb"
 	write_tree "$FILES/good.dts"
 	write_tree "$FILES/property.dts" 'speed = <11>;'
-	write_tree "$FILES/nearest.dts" 'memorry = <1>;'
+	write_tree "$FILES/nearest.dts" 'weigth = <2>;'
 	write_tree "$FILES/names.dts" $'};\n\t\ttest { vcpus = <1>;'
 	write_tree "$FILES/thread.dts" 'pinned = <3>;'
 	write_tree "$FILES/memory.dts"

@@ -168,6 +168,11 @@ pub enum ConfigError {
         /// How many there are.
         threads: u32,
     },
+    /// A partition that is pinned has a weight.
+    PinnedWeight {
+        /// The partition.
+        partition: String,
+    },
     /// More virtual processors than this version runs.
     ManyVcpus {
         /// The partition.
@@ -368,6 +373,10 @@ impl fmt::Display for ConfigError {
                 f,
                 "partition {partition}: pinned to thread {thread}, but the machine has {threads}, \
                  numbered from 0"
+            ),
+            Self::PinnedWeight { partition } => write!(
+                f,
+                "partition {partition}: weight and pinned exclude each other"
             ),
             Self::ManyVcpus { partition, count } => write!(
                 f,

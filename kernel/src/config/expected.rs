@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the values of properties should be, and sizes, as errors show them.
 
-use super::MAX_BOOTARGS_BYTES;
+use super::{MAX_BOOTARGS_BYTES, MAX_WEIGHT, MIN_WEIGHT};
 use core::fmt;
 
 /// What a property's value should have been.
@@ -11,6 +11,8 @@ pub enum Expected {
     Cell,
     /// One cell with this value.
     CellOf(u32),
+    /// How much of a thread's time a partition has beside others.
+    Weight,
     /// One cell for each virtual processor.
     Cells,
     /// Two cells.
@@ -38,6 +40,7 @@ impl fmt::Display for Expected {
         match self {
             Self::Cell => f.write_str("one cell"),
             Self::CellOf(value) => write!(f, "<{value}>"),
+            Self::Weight => write!(f, "one cell of {MIN_WEIGHT} to {MAX_WEIGHT}"),
             Self::Cells => f.write_str("numbers of threads, one cell for each"),
             Self::TwoCells => f.write_str("two cells"),
             Self::Framebuffer => f.write_str("three cells: width, height, depth"),

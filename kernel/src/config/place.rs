@@ -92,6 +92,7 @@ impl ConfigError {
             Self::BadPinning { partition, .. } | Self::NoSuchThread { partition, .. } => {
                 Place::in_partition(partition, "pinned")
             }
+            Self::PinnedWeight { partition } => Place::in_partition(partition, "weight"),
             Self::NoPool { partition } => Place::in_partition(partition, "memory-policy"),
             Self::SharedEager { partition } => Place::in_partition(partition, "memory-backing"),
             Self::ReservedOnly { partition, what } => {

@@ -7,9 +7,10 @@
 use super::error::shown;
 use super::nearest::nearest;
 use super::{
-    Authority, ConfigError, Expected, Image, MAX_BOOTARGS_BYTES, MAX_HPT_ORDER, MAX_IMAGES,
-    MAX_PARTITIONS, MAX_STRING_BYTES, MEMORY_UNIT_BYTES, MIN_GUARANTEED_BYTES, MIN_HPT_ORDER,
-    MemoryBacking, MemoryPolicy, Partition, Partitions, SHARE_UNIT_BYTES, default_hpt_order,
+    Authority, ConfigError, DEFAULT_WEIGHT, Expected, Image, MAX_BOOTARGS_BYTES, MAX_HPT_ORDER,
+    MAX_IMAGES, MAX_PARTITIONS, MAX_STRING_BYTES, MAX_WEIGHT, MEMORY_UNIT_BYTES,
+    MIN_GUARANTEED_BYTES, MIN_HPT_ORDER, MIN_WEIGHT, MemoryBacking, MemoryPolicy, Partition,
+    Partitions, SHARE_UNIT_BYTES, default_hpt_order,
 };
 use crate::hcall::UndefinedFlags;
 use crate::presentation::InterruptMode;
@@ -41,6 +42,7 @@ const PARTITION_PROPERTIES: &[&str] = &[
     "control",
     "largest-page",
     "pinned",
+    "weight",
     "interrupt-mode",
     "memory-policy",
     "memory-guaranteed",
@@ -426,6 +428,15 @@ fn read_partition<'a>(
             threads: pinned.len(),
         });
     }
+    let weight = fields.optional("weight", Expected::Weight, |value| {
+        let range = MIN_WEIGHT..=MAX_WEIGHT;
+        value.as_u32().filter(|weight| range.contains(weight))
+    })?;
+    if pinned.is_some() && weight.is_some() {
+        return Err(ConfigError::PinnedWeight {
+            partition: shown(name),
+        });
+    }
     let interrupt_mode =
         fields.optional("interrupt-mode", Expected::OneOf("xics", "xive"), |value| {
             InterruptMode::named(value.as_str()?)
@@ -473,6 +484,7 @@ fn read_partition<'a>(
         largest_page: largest_page.unwrap_or(PageSize::P16M),
         authority: control.unwrap_or_default(),
         pinned: pinned.unwrap_or_default(),
+        weight: weight.unwrap_or(DEFAULT_WEIGHT),
         interrupt_mode: interrupt_mode.unwrap_or_default(),
         policy,
     })

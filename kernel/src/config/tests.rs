@@ -5,6 +5,7 @@ extern crate std;
 
 mod places;
 mod sharing;
+mod weights;
 
 use super::*;
 use crate::processor::MAX_VCPUS;
@@ -54,6 +55,7 @@ fn every_property_is_read() {
             largest_page: PageSize::P64K,
             authority: Authority::None,
             pinned: vec![1],
+            weight: 100,
             interrupt_mode: InterruptMode::Xive,
             policy: MemoryPolicy::Reserved,
         }
@@ -81,6 +83,7 @@ fn every_property_is_read() {
             largest_page: PageSize::P16M,
             authority: Authority::Control,
             pinned: vec![],
+            weight: 250,
             interrupt_mode: InterruptMode::Xics,
             policy: MemoryPolicy::Reserved,
         }

@@ -31,6 +31,7 @@ fn an_error_in_a_partition_is_at_its_property() {
         ("initrd", &[0, 0, 0, 9], "initrd"),
         ("framebuffer", &[0; 12], "framebuffer"),
         ("pinned", &[0; 8], "pinned"),
+        ("weight", &[0, 0, 0, 1], "weight"),
         ("memory-limit", &[0; 8], "memory-limit"),
     ] {
         assert_eq!(
