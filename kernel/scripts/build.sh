@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# shellcheck shell=bash disable=SC2034 # the ELF names are read by the other parts
+# shellcheck shell=bash disable=SC2034 # what is built is read by the other parts
 #
 # Building. The bare-metal target is chosen here and not by a default in .cargo/config.toml, so that
 # plain cargo test, clippy and doc work on the host.
@@ -47,6 +47,15 @@ build_checker() {
 	(cd "$ROOT" && cargo build "${CARGO_QUIET[@]}" --release -p penstock-kernel --bin penstock-check)
 }
 
+# What the test run uses of the host's programs besides, built as cargo test builds it, and from the same
+# libraries: hptstream, and the example that makes screenshots.
+build_tools() {
+	(cd "$ROOT" && cargo build "${CARGO_QUIET[@]}" --profile test -p penstock-mm -p penstock-kernel \
+		--bin hptstream --example screenshots)
+}
+HPTSTREAM=$TARGET_DIR/debug/hptstream
+SCREENSHOTS=$TARGET_DIR/debug/examples/screenshots
+
 # A test run builds first and then tests what it has built: PENSTOCK_PREBUILT is set for its cases.
 build_once() { [[ -n ${PENSTOCK_PREBUILT:-} ]] || "$@"; }
 
@@ -67,7 +76,5 @@ host_rust_objcopy() {
 		"$(cd "$ROOT" && rustc --print sysroot)" "$(rustc -vV | sed -n 's/^host: //p')"
 }
 
-have_checker_source() {
-	grep -q penstock-check "$ROOT/kernel/Cargo.toml" 2>/dev/null || [[ -f $ROOT/kernel/src/bin/penstock-check.rs ]]
-}
+have_checker_source() { [[ -d $ROOT/kernel/src/bin/penstock-check ]]; }
 have_checker() { have_checker_source && [[ -x $TARGET_DIR/release/penstock-check ]]; }

@@ -7,7 +7,7 @@
 
 # Of each case by its number: what run_case was told, where it stands (waiting, running, ended,
 # unwanted), and in the end its status and how long it took.
-CASE_NAMES=() CASE_COMMANDS=() CASE_NEEDS=() CASE_CORES=() CASE_TELLERS=()
+CASE_NAMES=() CASE_COMMANDS=() CASE_NEEDS=() CASE_AFTER=() CASE_CORES=() CASE_TELLERS=()
 CASE_STATES=() CASE_STARTS=() CASE_STATUSES=() CASE_SECONDS=()
 # The process of each case that runs, by its number.
 RUNNING=()
@@ -29,7 +29,8 @@ skip() {
 }
 
 # run_case NAME COMMAND...: one case, to be run by run_pool. These are read where it is called:
-#   NEEDS   names of earlier cases that must have ended before
+#   NEEDS   names of earlier cases that must have ended before, and run with it
+#   AFTER   the same, but only where they run at all
 #   CORES   how many processors it keeps busy, by default 1
 #   TELLER  the function that tells what came of it, by default tell_case
 run_case() {
@@ -38,6 +39,7 @@ run_case() {
 	shift
 	printf -v "CASE_COMMANDS[case]" '%q ' "$@"
 	CASE_NEEDS[case]=${NEEDS:-}
+	CASE_AFTER[case]=${AFTER:-}
 	CASE_CORES[case]=${CORES:-1}
 	CASE_TELLERS[case]=${TELLER:-tell_case}
 	CASE_STATES[case]=waiting
@@ -113,7 +115,7 @@ start_cases() {
 	local -A unfinished=()
 	for case in "${!CASE_NAMES[@]}"; do
 		((CORES_FREE > 0)) || break
-		if [[ ${CASE_STATES[case]} == waiting ]] && nothing_unfinished "${CASE_NEEDS[case]}"; then
+		if [[ ${CASE_STATES[case]} == waiting ]] && nothing_unfinished "${CASE_NEEDS[case]} ${CASE_AFTER[case]}"; then
 			((CASE_CORES[case] <= $1)) || CASE_CORES[case]=$1
 			((CASE_CORES[case] > CORES_FREE)) || start_case "$case"
 		fi

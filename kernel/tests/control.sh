@@ -8,7 +8,7 @@ control_cases() {
 	local machine NEEDS='build-hypervisor build-checker'
 	for machine in "${TEST_MACHINES[@]}"; do
 		run_case "control-tool-$machine" control_tool_case "$machine"
-		run_case "control-monitor-$machine" control_monitor_case "$machine"
+		NEEDS+=' build-tools' run_case "control-monitor-$machine" control_monitor_case "$machine"
 	done
 	CORES=2 run_case control-tool-smp control_tool_case "${TEST_MACHINES[0]}" --smp 2
 	run_case control-abandoned control_abandoned_case "${TEST_MACHINES[0]}"
@@ -76,7 +76,7 @@ control_monitor_case() {
 	expect_count "$console" 'page table dropped and put back' 6
 	if have python3; then
 		python3 "$ROOT/kernel/scripts/hptdump.py" --name guest "$console" "$FILES/guest.hpt"
-		cargo_at_root run -q -p penstock-mm --bin hptstream -- verify "$FILES/guest.hpt"
+		"$HPTSTREAM" verify "$FILES/guest.hpt"
 	fi
 }
 

@@ -44,6 +44,7 @@ pool() {
 	source "$ROOT/kernel/scripts/pool.sh"
 	run_case slow ends 1
 	NEEDS=slow run_case needs-slow ends 0
+	AFTER='needs-slow killed' run_case after ends 0
 	CORES=2 run_case alone ends 0
 	run_case fails leaves_a_process 'a  b' "it's"
 	run_case killed is_killed
@@ -63,12 +64,13 @@ expect_order() {
 	diff - <(printf '%s\n' "$told") <<-'END' || wrong "what was told differs"
 		ok slow
 		ok needs-slow
+		ok after
 		ok alone
 		FAIL fails: it fails: a  b it's
 		FAIL killed: status 137
 		skip skipped: it's not here
 		FAIL error: status 1
-		3 passed, 3 failed, 1 skipped
+		4 passed, 3 failed, 1 skipped
 	END
 	gone "$FOLDER/logs/files/fails/process"
 }
@@ -78,6 +80,8 @@ expect_needs() {
 	local told
 	told=$(pool ends needs-slow | wc -l)
 	((told == 3)) || wrong "$told lines for one case and the one it needs"
+	told=$(pool ends after | wc -l)
+	((told == 2)) || wrong "$told lines for one case that is only after others"
 }
 
 # One of which nothing is heard ends the run no less.

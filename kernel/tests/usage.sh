@@ -62,7 +62,11 @@ tree_cases() {
 	run_case usage-tree-good accepted "$FILES/good.dts"
 	run_case usage-tree-truncated checked '.' --partitions "$FILES/truncated.dtb"
 	run_case usage-tree-mutated mutated_case
-	run_case usage-tree-property checked 'unknown property speed' --partitions "$FILES/property.dts"
+	run_case usage-tree-property checked 'property.dts:7: /partitions/test: unknown property speed$' --partitions "$FILES/property.dts"
+	run_case usage-tree-nearest checked 'nearest.dts:7: .*: unknown property weigth \(the nearest known one is weight\)' --partitions "$FILES/nearest.dts"
+	run_case usage-tree-names refused 'names.dts:8.* /partitions/test: Duplicate node name' --partitions "$FILES/names.dts"
+	run_case usage-tree-memory checked 'memory.dts:7: partition test: 4096 MiB of memory .* do not fit' --partitions "$FILES/memory.dts"
+	run_case usage-tree-thread checked 'thread.dts:7: partition test: pinned to thread 3, but' --smp 2 --partitions "$FILES/thread.dts"
 	run_case usage-hpt-order-low checked 'hpt-order 17 is not in' --partitions "$FILES/hpt-17.dts"
 	run_case usage-hpt-order-high checked 'hpt-order 37 is not in' --partitions "$FILES/hpt-37.dts"
 }
@@ -211,6 +215,11 @@ make_files() {
 	truncate -s 129M "$FILES/129M" "$FILES/129M.dtb"
 	write_tree "$FILES/good.dts"
 	write_tree "$FILES/property.dts" 'speed = <11>;'
+	write_tree "$FILES/nearest.dts" 'weigth = <2>;'
+	write_tree "$FILES/names.dts" $'};\n\t\ttest { vcpus = <1>;'
+	write_tree "$FILES/thread.dts" 'pinned = <3>;'
+	write_tree "$FILES/memory.dts"
+	sed -i 's/memory = <0 /memory = <1 /; s/0x4000000/0/' "$FILES/memory.dts"
 	write_tree "$FILES/hpt-17.dts" 'hpt-order = <17>;'
 	write_tree "$FILES/hpt-37.dts" 'hpt-order = <37>;'
 	dtc -q -o "$FILES/good.dtb" "$FILES/good.dts"

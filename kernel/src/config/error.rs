@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What can be wrong with a partition tree, each as one line that names the place.
 
-use super::{
-    MAX_BOOTARGS_BYTES, MAX_HPT_ORDER, MEMORY_UNIT_BYTES, MIN_HPT_ORDER, SHARE_UNIT_BYTES,
-};
+use super::expected::{Expected, Size};
+use super::{MAX_HPT_ORDER, MEMORY_UNIT_BYTES, MIN_HPT_ORDER, SHARE_UNIT_BYTES};
 use crate::processor::MAX_VCPUS;
 use crate::screen::GeometryError;
 use alloc::string::String;
@@ -29,6 +28,8 @@ pub enum ConfigError {
     UnknownNode {
         /// The node.
         node: String,
+        /// The known one that is most like it, where one is.
+        nearest: Option<&'static str>,
     },
     /// A property that the schema does not have at this place.
     UnknownProperty {
@@ -36,6 +37,8 @@ pub enum ConfigError {
         node: String,
         /// Its name.
         property: String,
+        /// The known one that is most like it, where one is.
+        nearest: Option<&'static str>,
     },
     /// Two nodes of one name.
     DuplicateNode {
@@ -165,6 +168,11 @@ pub enum ConfigError {
         /// How many there are.
         threads: u32,
     },
+    /// A partition that is pinned has a weight.
+    PinnedWeight {
+        /// The partition.
+        partition: String,
+    },
     /// More virtual processors than this version runs.
     ManyVcpus {
         /// The partition.
@@ -247,68 +255,10 @@ pub enum ConfigError {
     },
 }
 
-/// What a property's value should have been.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected {
-    /// One cell.
-    Cell,
-    /// One cell with this value.
-    CellOf(u32),
-    /// One cell for each virtual processor.
-    Cells,
-    /// Two cells.
-    TwoCells,
-    /// Width, height and depth of a framebuffer.
-    Framebuffer,
-    /// Bytes of a page that guests may have.
-    PageSize,
-    /// A reference to a node.
-    Reference,
-    /// One string, not empty, of at most this many bytes.
-    ShortText(usize),
-    /// Strings, none empty, of at most this many bytes together.
-    ShortTexts(usize),
-    /// A command line that the guest's kernel does not cut.
-    Bootargs,
-    /// One of these two strings.
-    OneOf(&'static str, &'static str),
-    /// Nothing: that the property is there is all that it says.
-    NoValue,
-}
-
-impl fmt::Display for Expected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cell => f.write_str("one cell"),
-            Self::CellOf(value) => write!(f, "<{value}>"),
-            Self::Cells => f.write_str("numbers of threads, one cell for each"),
-            Self::TwoCells => f.write_str("two cells"),
-            Self::Framebuffer => f.write_str("three cells: width, height, depth"),
-            Self::PageSize => f.write_str("one cell: 4096, 65536 or 16777216"),
-            Self::Reference => f.write_str("one reference to a node of /images"),
-            Self::ShortText(bytes) => write!(f, "one string of 1 to {bytes} bytes"),
-            Self::ShortTexts(bytes) => {
-                write!(f, "a list of strings, none empty, of at most {bytes} bytes")
-            }
-            Self::Bootargs => write!(f, "one string of at most {MAX_BOOTARGS_BYTES} bytes"),
-            Self::NoValue => f.write_str("without a value"),
-            Self::OneOf(one, other) => write!(f, "\"{one}\" or \"{other}\""),
-        }
-    }
-}
-
-/// Bytes as the largest unit that shows them exactly.
-struct Size(u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MIB: u64 = 1 << 20;
-        const KIB: u64 = 1 << 10;
-        match self.0 {
-            bytes if bytes % MIB == 0 => write!(f, "{} MiB", bytes / MIB),
-            bytes if bytes % KIB == 0 => write!(f, "{} KiB", bytes / KIB),
-            bytes => write!(f, "{bytes} bytes"),
-        }
+fn write_nearest(f: &mut fmt::Formatter<'_>, nearest: Option<&str>) -> fmt::Result {
+    match nearest {
+        Some(name) => write!(f, " (the nearest known one is {name})"),
+        None => Ok(()),
     }
 }
 
@@ -320,9 +270,17 @@ impl fmt::Display for ConfigError {
                 "not a partition tree: the root's compatible is not \"penstock,partitions-v1\"",
             ),
             Self::Reservations => f.write_str("/memreserve/ has no meaning in a partition tree"),
-            Self::UnknownNode { node } => write!(f, "{node}: unknown node"),
-            Self::UnknownProperty { node, property } => {
-                write!(f, "{node}: unknown property {property}")
+            Self::UnknownNode { node, nearest } => {
+                write!(f, "{node}: unknown node")?;
+                write_nearest(f, *nearest)
+            }
+            Self::UnknownProperty {
+                node,
+                property,
+                nearest,
+            } => {
+                write!(f, "{node}: unknown property {property}")?;
+                write_nearest(f, *nearest)
             }
             Self::DuplicateNode { node } => write!(f, "{node}: a second node of this name"),
             Self::DuplicateProperty { node, property } => {
@@ -415,6 +373,10 @@ impl fmt::Display for ConfigError {
                 f,
                 "partition {partition}: pinned to thread {thread}, but the machine has {threads}, \
                  numbered from 0"
+            ),
+            Self::PinnedWeight { partition } => write!(
+                f,
+                "partition {partition}: weight and pinned exclude each other"
             ),
             Self::ManyVcpus { partition, count } => write!(
                 f,

@@ -41,6 +41,9 @@
 //! its real mode has pages of that size too. `pinned` (one cell for each virtual processor) names the
 //! hardware threads that run it, by their numbers from 0 in the order of their PIRs; without it the
 //! hypervisor chooses, and leaves threads that others are pinned to alone as long as there are others.
+//! `weight` (1 to 10000, 100 by default) says how much of a thread's time a partition has beside others
+//! of the same thread: twice the weight is twice the time, as long as both want more than they get. It
+//! excludes `pinned`.
 //!
 //! `memory-policy = "reserved"`, the default, sets all of a partition's memory aside before it starts.
 //! With `"shared"` the partition takes its memory, in pieces of 64 KiB at the first touch, from the pool
@@ -58,6 +61,9 @@
 //! panic or run for longer than the file's size explains.
 
 mod error;
+mod expected;
+mod nearest;
+mod place;
 mod pool;
 mod read;
 
@@ -72,7 +78,9 @@ use penstock_mm::hpt::changes::ChangeLog;
 use penstock_mm::pool::Pool;
 use penstock_mm::slot::Slot;
 
-pub use error::{ConfigError, Expected};
+pub use error::ConfigError;
+pub use expected::Expected;
+pub use place::Place;
 pub use pool::{ImageRole, SharedImage};
 pub use read::parse;
 
@@ -91,6 +99,16 @@ pub const MIN_HPT_ORDER: u32 = 18;
 
 /// Largest hash page table, log2 of bytes.
 pub const MAX_HPT_ORDER: u32 = 36;
+
+/// Smallest weight.
+pub const MIN_WEIGHT: u32 = 1;
+
+/// Largest weight.
+pub const MAX_WEIGHT: u32 = 10_000;
+
+/// The weight of a partition whose node gives none. Range and default are those of `cpu.weight` in
+/// Linux's control groups, which operators know from other machines.
+pub const DEFAULT_WEIGHT: u32 = 100;
 
 /// Longest command line in bytes: Linux on POWER keeps 2048 with the final NUL and would cut a
 /// longer one in silence.
@@ -166,6 +184,7 @@ impl<'a> Partitions<'a> {
                 largest_page: PageSize::P16M,
                 authority: Authority::None,
                 pinned: Vec::new(),
+                weight: DEFAULT_WEIGHT,
                 interrupt_mode: InterruptMode::default(),
                 policy: MemoryPolicy::Reserved,
             }],
@@ -295,6 +314,8 @@ pub struct Partition<'a> {
     /// The threads that its virtual processors are pinned to, one for each; empty where the
     /// hypervisor chooses.
     pub pinned: Vec<u32>,
+    /// How much of a thread's time it has beside others, [`MIN_WEIGHT`] to [`MAX_WEIGHT`].
+    pub weight: u32,
     /// How its guest works with interrupts.
     pub interrupt_mode: InterruptMode,
     /// Where its memory comes from.

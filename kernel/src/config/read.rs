@@ -5,10 +5,12 @@
 //! list before anything is read from it.
 
 use super::error::shown;
+use super::nearest::nearest;
 use super::{
-    Authority, ConfigError, Expected, Image, MAX_BOOTARGS_BYTES, MAX_HPT_ORDER, MAX_IMAGES,
-    MAX_PARTITIONS, MAX_STRING_BYTES, MEMORY_UNIT_BYTES, MIN_GUARANTEED_BYTES, MIN_HPT_ORDER,
-    MemoryBacking, MemoryPolicy, Partition, Partitions, SHARE_UNIT_BYTES, default_hpt_order,
+    Authority, ConfigError, DEFAULT_WEIGHT, Expected, Image, MAX_BOOTARGS_BYTES, MAX_HPT_ORDER,
+    MAX_IMAGES, MAX_PARTITIONS, MAX_STRING_BYTES, MAX_WEIGHT, MEMORY_UNIT_BYTES,
+    MIN_GUARANTEED_BYTES, MIN_HPT_ORDER, MIN_WEIGHT, MemoryBacking, MemoryPolicy, Partition,
+    Partitions, SHARE_UNIT_BYTES, default_hpt_order,
 };
 use crate::hcall::UndefinedFlags;
 use crate::presentation::InterruptMode;
@@ -22,6 +24,7 @@ use penstock_boot::flat_tree::{FlatTree, Node, Property};
 
 const COMPATIBLE: &str = "penstock,partitions-v1";
 const ROOT_PROPERTIES: &[&str] = &["compatible", "#address-cells", "#size-cells"];
+const TOP_NODES: &[&str] = &["images", "partitions"];
 const IMAGE_PROPERTIES: &[&str] = &["data", "load-address", "phandle"];
 const PARTITION_PROPERTIES: &[&str] = &[
     "memory",
@@ -39,6 +42,7 @@ const PARTITION_PROPERTIES: &[&str] = &[
     "control",
     "largest-page",
     "pinned",
+    "weight",
     "interrupt-mode",
     "memory-policy",
     "memory-guaranteed",
@@ -107,6 +111,7 @@ fn top_nodes<'a>(root: &Node<'a>) -> Result<[Node<'a>; 2], ConfigError> {
             name => {
                 return Err(ConfigError::UnknownNode {
                     node: format!("/{}", shown(name)),
+                    nearest: nearest(name, TOP_NODES),
                 });
             }
         };
@@ -136,14 +141,14 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn new(node: Node<'a>, path: String, known: &[&str]) -> Result<Self, ConfigError> {
+    fn new(node: Node<'a>, path: String, known: &[&'static str]) -> Result<Self, ConfigError> {
         let mut seen = 0_u32;
         for property in node.properties() {
             let Some(index) = known.iter().position(|&name| name == property.name) else {
-                let property = shown(property.name);
                 return Err(ConfigError::UnknownProperty {
                     node: path,
-                    property,
+                    property: shown(property.name),
+                    nearest: nearest(property.name, known),
                 });
             };
             // No node has more than a handful of properties.
@@ -219,6 +224,7 @@ fn check_leaf(parent: &str, node: &Node<'_>) -> Result<String, ConfigError> {
         None => Ok(path),
         Some(child) => Err(ConfigError::UnknownNode {
             node: format!("{path}/{}", shown(child.name())),
+            nearest: None,
         }),
     }
 }
@@ -422,6 +428,15 @@ fn read_partition<'a>(
             threads: pinned.len(),
         });
     }
+    let weight = fields.optional("weight", Expected::Weight, |value| {
+        let range = MIN_WEIGHT..=MAX_WEIGHT;
+        value.as_u32().filter(|weight| range.contains(weight))
+    })?;
+    if pinned.is_some() && weight.is_some() {
+        return Err(ConfigError::PinnedWeight {
+            partition: shown(name),
+        });
+    }
     let interrupt_mode =
         fields.optional("interrupt-mode", Expected::OneOf("xics", "xive"), |value| {
             InterruptMode::named(value.as_str()?)
@@ -469,6 +484,7 @@ fn read_partition<'a>(
         largest_page: largest_page.unwrap_or(PageSize::P16M),
         authority: control.unwrap_or_default(),
         pinned: pinned.unwrap_or_default(),
+        weight: weight.unwrap_or(DEFAULT_WEIGHT),
         interrupt_mode: interrupt_mode.unwrap_or_default(),
         policy,
     })

@@ -3,7 +3,9 @@
 
 extern crate std;
 
+mod places;
 mod sharing;
+mod weights;
 
 use super::*;
 use crate::processor::MAX_VCPUS;
@@ -53,6 +55,7 @@ fn every_property_is_read() {
             largest_page: PageSize::P64K,
             authority: Authority::None,
             pinned: vec![1],
+            weight: 100,
             interrupt_mode: InterruptMode::Xive,
             policy: MemoryPolicy::Reserved,
         }
@@ -80,6 +83,7 @@ fn every_property_is_read() {
             largest_page: PageSize::P16M,
             authority: Authority::Control,
             pinned: vec![],
+            weight: 250,
             interrupt_mode: InterruptMode::Xics,
             policy: MemoryPolicy::Reserved,
         }
@@ -272,6 +276,12 @@ fn root_is_as_the_schema_says() {
         "/chosen: unknown node"
     );
     assert_eq!(
+        error(|tree| tree
+            .root
+            .add_child(DeviceTreeNode::new_unchecked("partition"))),
+        "/partition: unknown node (the nearest known one is partitions)"
+    );
+    assert_eq!(
         error(|tree| drop(tree.root.remove_child("images"))),
         "/images: no such node"
     );
@@ -317,7 +327,7 @@ fn images_are_as_the_schema_says() {
     );
     assert_eq!(
         error(|tree| set(at(tree, "/images/linux"), "load-addres", 1_u64)),
-        "/images/linux: unknown property load-addres"
+        "/images/linux: unknown property load-addres (the nearest known one is load-address)"
     );
     assert_eq!(
         error(|tree| set(at(tree, "/images/linux"), "load-address", 1_u32)),
@@ -358,7 +368,15 @@ fn partitions_are_as_the_schema_says() {
     }
     assert_eq!(
         with("memorry", &[0; 8]),
-        alloc::format!("{path}: unknown property memorry")
+        alloc::format!("{path}: unknown property memorry (the nearest known one is memory)")
+    );
+    assert_eq!(
+        with("cpus", &[0; 4]),
+        alloc::format!("{path}: unknown property cpus (the nearest known one is vcpus)")
+    );
+    assert_eq!(
+        with("speed", &[0; 4]),
+        alloc::format!("{path}: unknown property speed")
     );
     assert_eq!(
         with("memory", &[0; 4]),
