@@ -63,6 +63,8 @@ pub struct Partition<P: Platform> {
     pub output: OutputRing,
     /// What was typed for it.
     pub input: InputRing,
+    /// How its virtual processors get the machine's.
+    pub dispatching: Dispatching,
     /// What its virtual processors know of each other.
     pub processors: Processors,
     /// Run-time abstraction services.
@@ -102,6 +104,18 @@ pub struct Partition<P: Platform> {
 #[must_use]
 pub const fn complaint_budget(timebase_hz: u64) -> RateLimit {
     RateLimit::new(8, timebase_hz)
+}
+
+/// How virtual processors get the machine's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dispatching {
+    /// Each has a thread of the machine for itself.
+    Dedicated,
+    /// Others may be dispatched on their threads.
+    Shared {
+        /// As in the partition tree.
+        weight: u32,
+    },
 }
 
 /// Whether a guest may set a data address watchpoint.

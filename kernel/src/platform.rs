@@ -74,6 +74,10 @@ pub trait Platform: Sized + 'static {
     /// Tells the hardware of a partition's page table. No virtual processor of it is in the guest;
     /// what processors knew of the partition before is gone when this returns.
     fn set_partition_entry(lpid: Lpid, pate: Option<Pate>);
+    /// Ticks that the guest on this thread has had of its processor.
+    fn purr() -> u64;
+    /// Ticks that all threads of the machine have slept, together.
+    fn idle_ticks() -> u64;
     /// A random number of the hardware's generator.
     fn random() -> Option<u64>;
     /// Gets the attention of the thread that runs a virtual processor, after something was left for it

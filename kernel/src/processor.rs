@@ -12,6 +12,7 @@
 //! LoPAR, start-cpu, stop-self, query-cpu-stopped-state; H_CEDE, H_PROD, H_JOIN,
 //! H_SIGNAL_SYS_RESET.
 
+use crate::partition::Dispatching;
 use crate::vpa::VcpuAreas;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -102,7 +103,7 @@ pub struct Processors {
 }
 
 impl Processor {
-    fn new(activity: Activity) -> Self {
+    fn new(activity: Activity, dispatching: Dispatching) -> Self {
         Self {
             activity: AtomicU32::new(activity as u32),
             entry: AtomicU64::new(0),
@@ -110,7 +111,7 @@ impl Processor {
             prodded: AtomicBool::new(false),
             reset: AtomicBool::new(false),
             waiting: Waiting::new(),
-            areas: Mutex::new(VcpuAreas::new()),
+            areas: Mutex::new(VcpuAreas::new(dispatching)),
         }
     }
 
@@ -212,14 +213,14 @@ impl Processor {
 impl Processors {
     /// This many, of which the first one is started, and runs.
     #[must_use]
-    pub fn new(count: u32) -> Self {
+    pub fn new(count: u32, dispatching: Dispatching) -> Self {
         let first = |number| match number {
             0 => Activity::Runs,
             _ => Activity::Stopped,
         };
         Self {
             list: (0..count)
-                .map(|number| Processor::new(first(number)))
+                .map(|number| Processor::new(first(number), dispatching))
                 .collect(),
             census: Mutex::new(Census {
                 started: 1,
@@ -376,7 +377,7 @@ mod tests {
 
     #[test]
     fn they_are_started_once_and_stop_themselves() {
-        let all = Processors::new(3);
+        let all = Processors::new(3, Dispatching::Dedicated);
         let [zero, one, two] = all.all() else {
             panic!()
         };
@@ -400,7 +401,7 @@ mod tests {
 
     #[test]
     fn what_came_before_keeps_one_from_waiting() {
-        let all = Processors::new(1);
+        let all = Processors::new(1, Dispatching::Dedicated);
         let [zero] = all.all() else { panic!() };
         assert!(!zero.wait(|| true));
         zero.prod();
@@ -421,7 +422,7 @@ mod tests {
 
     #[test]
     fn the_last_to_join_goes_on() {
-        let all = Processors::new(3);
+        let all = Processors::new(3, Dispatching::Dedicated);
         let [zero, one, two] = all.all() else {
             panic!()
         };
@@ -449,7 +450,7 @@ mod tests {
 
     #[test]
     fn a_tool_sets_what_they_are_at() {
-        let all = Processors::new(2);
+        let all = Processors::new(2, Dispatching::Dedicated);
         let [zero, one] = all.all() else { panic!() };
         all.set_activity(one, Activity::Ceded);
         assert!(one.is_waiting());

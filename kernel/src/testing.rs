@@ -9,7 +9,8 @@ use crate::console::{GuestId, InputRing, OutputRing};
 use crate::control::{ControlPort, Streams};
 use crate::hcall::UndefinedFlags;
 use crate::partition::{
-    Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, Watchpoints, complaint_budget,
+    Clock, CpuCharacteristics, Dispatching, FIRST_DEVICE_LISN, Partition, Watchpoints,
+    complaint_budget,
 };
 use crate::platform::{GuestRegister, HDSISR_CANARY, Platform, StorageFaultRegisters};
 use crate::presentation::{Exploited, InterruptMode, Windows, own_sources};
@@ -176,6 +177,14 @@ impl Platform for FakePlatform {
         penstock_arch::regs::Processor::Power9
     }
 
+    fn purr() -> u64 {
+        0x1234
+    }
+
+    fn idle_ticks() -> u64 {
+        0x5678
+    }
+
     fn random() -> Option<u64> {
         PROCESSOR.with(|p| p.random.get())
     }
@@ -285,6 +294,7 @@ pub(crate) struct RigOptions {
     /// Frames of the pool that memory comes from; 0 where it is reserved.
     pub(crate) pool_frames: u64,
     pub(crate) vcpus: u32,
+    pub(crate) dispatching: Dispatching,
 }
 
 impl Default for RigOptions {
@@ -300,6 +310,7 @@ impl Default for RigOptions {
             mode: InterruptMode::Xics,
             pool_frames: 0,
             vcpus: 1,
+            dispatching: Dispatching::Dedicated,
         }
     }
 }
@@ -387,7 +398,8 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
         input: InputRing::new(),
         rtas: wait::Mutex::new(Rtas::new()),
         vcpus: options.vcpus,
-        processors: Processors::new(options.vcpus),
+        dispatching: options.dispatching,
+        processors: Processors::new(options.vcpus, options.dispatching),
         machine_cpus: 4,
         page_sizes: ArrayVec::new(),
         presenters,

@@ -11,8 +11,8 @@
 //! that the guest writes into an area has an effect on the hypervisor but the trace mask, which
 //! chooses entries of its own log.
 //!
-//! The shared-processor flag stays 0: every vCPU has its thread, and guests then never call
-//! H_CONFER.
+//! The shared-processor flag says whether others may be dispatched on the vCPU's thread: only then
+//! Linux calls H_CONFER where it waits for a lock whose holder is not dispatched.
 //!
 //! LoPAR, Virtual Processor Areas; H_REGISTER_VPA; Per Virtual Processor Area; Dispatch Trace Log
 //! Buffer; SLB Shadow Buffer.
@@ -23,6 +23,7 @@ mod tests;
 
 pub use dispatch::{DTL_ENTRY_BYTES, DispatchReason, DispatchRecord, PreemptReason};
 
+use crate::partition::Dispatching;
 use crate::rtas::memory::{GuestBytes, MemoryFault};
 use arrayvec::ArrayVec;
 use penstock_arch::addr::GuestReal;
@@ -76,6 +77,10 @@ mod vpa_offset {
     /// Reserved for firmware (with the shared-processor flag), then two FRU numbers.
     pub const FIRMWARE: u64 = 0x06;
     pub const FIRMWARE_BYTES: usize = 0x20 - 0x06;
+    /// The byte at 9 of them.
+    pub const STATUS_IN_FIRMWARE: usize = 0x09 - 0x06;
+    /// Its bit that says that the processor is shared.
+    pub const SHARED_PROCESSOR: u8 = 1 << 1;
     /// Counters of changes of the home node.
     pub const HOME_NODE: u64 = 0x58;
     /// Which dispatches are logged: the guest's to set.
@@ -187,8 +192,9 @@ const _: () = assert!(DTL_ENTRY_BYTES == DTL_MIN_BYTES as usize);
 const _: () = assert!(vpa_offset::TRACE_INDEX + 8 <= VPA_MIN_BYTES as u64);
 
 /// The areas of one vCPU and the hypervisor's copy of its counters.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct VcpuAreas {
+    dispatching: Dispatching,
     vpa: Option<Area>,
     dtl: Option<Area>,
     slb_shadow: Option<Area>,
@@ -204,8 +210,9 @@ pub struct VcpuAreas {
 impl VcpuAreas {
     /// No areas. The vCPU counts as waiting once [`preempted`](Self::preempted) is called.
     #[must_use]
-    pub const fn new() -> Self {
+    pub const fn new(dispatching: Dispatching) -> Self {
         Self {
+            dispatching,
             vpa: None,
             dtl: None,
             slb_shadow: None,
@@ -354,10 +361,11 @@ impl VcpuAreas {
         let mut counters = [0; vpa_offset::COUNTERS_BYTES];
         counters[..4].copy_from_slice(&dispatch_count.to_be_bytes());
         counters[4..8].copy_from_slice(&self.dispersion.to_be_bytes());
-        memory.write(
-            vpa.field(vpa_offset::FIRMWARE),
-            &[0; vpa_offset::FIRMWARE_BYTES],
-        )?;
+        let mut firmware = [0; vpa_offset::FIRMWARE_BYTES];
+        if let Dispatching::Shared { .. } = self.dispatching {
+            firmware[vpa_offset::STATUS_IN_FIRMWARE] = vpa_offset::SHARED_PROCESSOR;
+        }
+        memory.write(vpa.field(vpa_offset::FIRMWARE), &firmware)?;
         memory.write_be64(vpa.field(vpa_offset::HOME_NODE), 0)?;
         memory.write(vpa.field(vpa_offset::DISPATCH_COUNT), &counters)?;
         memory.write_be64(vpa.field(vpa_offset::TRACE_INDEX), self.dtl_index)
@@ -484,7 +492,7 @@ impl VcpuAreas {
             dtl,
             slb_shadow,
             ..
-        } = core::mem::take(self);
+        } = core::mem::replace(self, Self::new(self.dispatching));
         [vpa, dtl, slb_shadow]
     }
 }

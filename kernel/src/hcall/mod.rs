@@ -13,6 +13,7 @@ mod cpu;
 mod exploitation;
 mod interrupt;
 mod memory;
+mod performance;
 mod resize;
 mod rtas;
 pub mod strict;

@@ -5,7 +5,7 @@
 
 use super::{
     Handler, SLOTS, clear_hpt, console, control, cpu, exploitation, h_function, interrupt, memory,
-    resize, rtas, slot,
+    performance, resize, rtas, slot,
 };
 use crate::platform::Platform;
 use crate::presentation::InterruptMode;
@@ -68,8 +68,13 @@ hcalls! {
     0x0e0 H_CEDE("") = cpu::h_cede, "LoPAR, H_CEDE";
     0x0e4 H_CONFER("proc-no, dispatch-count") = cpu::h_confer, "LoPAR, H_CONFER";
     0x0e8 H_PROD("proc-no") = cpu::h_prod, "LoPAR, H_PROD";
+    0x0ec H_GET_PPP("") = performance::h_get_ppp, "LoPAR, H_GET_PPP";
+    0x0f0 H_SET_PPP("entitled, weight") = performance::h_set_ppp, "LoPAR, H_SET_PPP";
+    0x0f4 H_PURR("") = performance::h_purr, "LoPAR, H_PURR";
+    0x0f8 H_PIC("") = performance::h_pic, "LoPAR, H_PIC";
     0x124 H_BULK_REMOVE("four translation specifiers") = memory::h_bulk_remove, "LoPAR, H_BULK_REMOVE";
     0x1c8 H_GET_CPU_CHARACTERISTICS("") = cpu::h_get_cpu_characteristics, "PAPR, newer than LoPAR: H_GET_CPU_CHARACTERISTICS";
+    0x1d8 H_POLL_PENDING("") = performance::h_poll_pending, "LoPAR, H_POLL_PENDING";
     0x298 H_JOIN("") = cpu::h_join, "LoPAR, H_JOIN";
     0x2fc H_XIRR_X("cppr") = interrupt::h_xirr_x, "LoPAR, H_XIRR / H_XIRR-X";
     0x300 H_RANDOM("") = cpu::h_random, "LoPAR, H_RANDOM";
@@ -159,6 +164,8 @@ const SETS: &[(&str, &[u64])] = &[
     ("hcall-splpar", &[0xdc, 0xe0, 0xe4, 0xe8, 0xec, 0xf0, 0xf4]),
     ("SLB-Buffer", &[0xdc]),
     ("hcall-join", &[0x298]),
+    ("hcall-pic", &[0xf8]),
+    ("hcall-poll-pending", &[0x1d8]),
     ("hcall-random", &[0x300]),
     ("hcall-set-mode", &[0x31c]),
 ];
@@ -215,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sets_of_one_processor_partitions() {
+    fn the_sets_of_each_mode() {
         let sets: Vec<&str> = function_sets(InterruptMode::Xics).collect();
         assert!(!sets.contains(&"hcall-int-exploitation"));
         let native: Vec<&str> = function_sets(InterruptMode::Xive).collect();
@@ -224,8 +231,7 @@ mod tests {
         assert_eq!(native.len(), sets.len());
         assert!(sets.contains(&"hcall-pft") && sets.contains(&"SLB-Buffer"));
         assert!(sets.contains(&"hcall-set-mode") && sets.contains(&"hcall-interrupt"));
-        // Needs H_CONFER and the rest, which come with several virtual processors.
-        assert!(!sets.contains(&"hcall-splpar"));
+        assert!(sets.contains(&"hcall-splpar") && native.contains(&"hcall-splpar"));
     }
 
     #[test]

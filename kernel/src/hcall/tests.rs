@@ -9,6 +9,7 @@ mod cpu;
 mod exploitation;
 mod interrupt;
 mod memory;
+mod performance;
 mod random;
 mod resize;
 mod rtas;

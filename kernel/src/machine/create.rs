@@ -18,7 +18,7 @@ use crate::hcall::{function_sets, table::RESIZE_SET};
 use crate::image::{self, LoadPlan, LoadRequest, pieces};
 use crate::occupied::Occupied;
 use crate::partition::{
-    Clock, CpuCharacteristics, FIRST_DEVICE_LISN, Partition, VTY_UNIT, Watchpoints,
+    Clock, CpuCharacteristics, Dispatching, FIRST_DEVICE_LISN, Partition, VTY_UNIT, Watchpoints,
     complaint_budget,
 };
 use crate::platform::Platform;
@@ -185,6 +185,13 @@ pub fn create(
         exploited,
         ground,
     } = interrupts;
+    let dispatching = if configuration.pinned.is_empty() {
+        Dispatching::Shared {
+            weight: configuration.weight,
+        }
+    } else {
+        Dispatching::Dedicated
+    };
     let partition = Box::new(Partition {
         id: number,
         name: name.to_string(),
@@ -193,7 +200,8 @@ pub fn create(
         input: InputRing::new(),
         rtas: wait::Mutex::new(Rtas::new()),
         vcpus: configuration.vcpus,
-        processors: Processors::new(configuration.vcpus),
+        dispatching,
+        processors: Processors::new(configuration.vcpus, dispatching),
         machine_cpus: machine_cpus(resources.machine),
         page_sizes,
         presenters,

@@ -9,6 +9,7 @@ use crate::config::MAX_PARTITIONS;
 use crate::console::GuestId;
 use crate::platform::{GuestRegister, HDSISR_CANARY, Platform, StorageFaultRegisters};
 use crate::smp::TlbScope;
+use core::sync::atomic::Ordering;
 use penstock_arch::addr::HostReal;
 use penstock_arch::regs::{Lpcr, Processor, Pvr, sprn};
 use penstock_arch::{hw_tlb, mmio, spr, sync};
@@ -308,6 +309,17 @@ impl Platform for Hardware {
         pate: Option<penstock_arch::hash::Pate>,
     ) {
         super::partition_table::set(lpid, pate);
+    }
+
+    fn purr() -> u64 {
+        spr::read::<{ sprn::PURR }>()
+    }
+
+    fn idle_ticks() -> u64 {
+        let asleep = thread::all().iter().map(|thread| &thread.asleep);
+        asleep.fold(0, |sum, ticks| {
+            sum.wrapping_add(ticks.load(Ordering::Relaxed))
+        })
     }
 
     fn random() -> Option<u64> {

@@ -2,6 +2,7 @@
 //! H_REGISTER_VPA by literal values, and its order rules against a model.
 
 use super::*;
+use crate::partition::Dispatching;
 use crate::rtas::testing::{FakeMemory, HOLE, SIZE, config};
 use proptest::prelude::*;
 
@@ -44,7 +45,7 @@ struct Vcpu {
 impl Vcpu {
     fn new() -> Self {
         let mut vcpu = Self {
-            areas: VcpuAreas::new(),
+            areas: VcpuAreas::new(Dispatching::Dedicated),
             memory: FakeMemory::new(),
         };
         vcpu.memory.put_words(index(VPA) + 4, &[640 << 16]);
@@ -602,7 +603,7 @@ proptest! {
         steps in proptest::collection::vec(
             (0_u64..10, (0_u64..0x240).prop_map(|n| n * 128), any::<u32>(), 0_u32..2000), 1..60)
     ) {
-        let (mut areas, mut memory) = (VcpuAreas::new(), FakeMemory::new());
+        let (mut areas, mut memory) = (VcpuAreas::new(Dispatching::Dedicated), FakeMemory::new());
         let mut pinned: alloc::vec::Vec<Area> = alloc::vec::Vec::new();
         for (subfunction, address, noise, size) in steps {
             if address + 8 <= SIZE {

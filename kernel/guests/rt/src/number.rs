@@ -46,6 +46,16 @@ pub mod hcall {
     pub const CONFER: u64 = 0xe4;
     /// H_PROD.
     pub const PROD: u64 = 0xe8;
+    /// H_GET_PPP.
+    pub const GET_PPP: u64 = 0xec;
+    /// H_SET_PPP.
+    pub const SET_PPP: u64 = 0xf0;
+    /// H_PURR.
+    pub const PURR: u64 = 0xf4;
+    /// H_PIC.
+    pub const PIC: u64 = 0xf8;
+    /// H_POLL_PENDING.
+    pub const POLL_PENDING: u64 = 0x1d8;
     /// H_JOIN.
     pub const JOIN: u64 = 0x298;
     /// H_SIGNAL_SYS_RESET.

@@ -109,8 +109,13 @@ fn an_error_elsewhere_is_at_its_node_or_property() {
 #[test]
 fn what_does_not_fit_the_machine_is_at_what_asks_for_it() {
     let two = parse(TWO).unwrap();
+    let many = changed(|tree| {
+        set(debian(tree), "vcpus", 65_u32);
+        let _ = debian(tree).remove_property("pinned");
+    });
+    let many = parse(&many).unwrap();
     for (error, at) in [
-        (two.check_supported(), "/partitions/b:vcpus"),
+        (many.check_supported(), "/partitions/debian:vcpus"),
         (two.check_threads(1), "/partitions/debian:pinned"),
         (two.check_against(0), "/partitions/debian:memory"),
     ] {

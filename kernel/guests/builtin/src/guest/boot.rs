@@ -286,6 +286,8 @@ fn tree_function_sets(env: &mut Env) -> Outcome {
             "hcall-interrupt"
         },
         "hcall-set-mode",
+        "hcall-splpar",
+        "hcall-join",
         "hcall-sprg0",
         "hcall-random",
         "SLB-Buffer",

@@ -294,7 +294,7 @@ fn special_registers(_: &mut Env) -> Outcome {
 }
 
 /// Every call that a hypervisor with the function sets of the tree may know.
-const KNOWN: [u64; 34] = [
+const KNOWN: [u64; 39] = [
     REMOVE,
     ENTER,
     READ,
@@ -315,6 +315,11 @@ const KNOWN: [u64; 34] = [
     CEDE,
     CONFER,
     PROD,
+    GET_PPP,
+    SET_PPP,
+    PURR,
+    PIC,
+    POLL_PENDING,
     JOIN,
     SIGNAL_SYS_RESET,
     BULK_REMOVE,
