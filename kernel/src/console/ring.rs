@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Byte rings between a partition's terminal calls and the console.
 //!
-//! Both are for one producer and one consumer at a time, each on its own thread. Counters only
-//! grow; the producer publishes with a release store of the tail, the consumer gives room back
-//! with a release store of the head.
+//! Producer and consumer are each on their own thread. Counters only grow; the producer publishes with
+//! a release store of the tail, the consumer gives room back with a release store of the head. On the
+//! partition's side several virtual processors may be at it at once, so that side has a lock.
 //!
 //! A push into [`OutputRing`] is on the path of H_PUT_TERM_CHAR, so it is straight-line code: the
 //! 16 bytes of the two registers are shifted to the ring's position and stored as three words,
@@ -13,6 +13,7 @@
 use super::term::{MAX_TERM_BYTES, TermBytes};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use penstock_arch::wait::Mutex;
 
 /// Bytes in an [`OutputRing`].
 pub const OUTPUT_BYTES: usize = 0x4000;
@@ -54,6 +55,8 @@ pub struct OutputRing {
     tail: AtomicUsize,
     /// Bytes that were dropped since somebody asked.
     lost: AtomicUsize,
+    /// Held by who puts in.
+    producer: Mutex<()>,
 }
 
 impl Default for OutputRing {
@@ -71,6 +74,7 @@ impl OutputRing {
             head: AtomicUsize::new(0),
             tail: AtomicUsize::new(0),
             lost: AtomicUsize::new(0),
+            producer: Mutex::new(()),
         }
     }
 
@@ -86,6 +90,7 @@ impl OutputRing {
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "a shift below 64")]
     pub fn push(&self, put: TermBytes) -> Result<(), Full> {
+        let _producer = self.producer.lock();
         let tail = self.tail.load(Ordering::Relaxed);
         // Pairs with `consume`: the consumer has read what is overwritten here.
         let head = self.head.load(Ordering::Acquire);
@@ -204,6 +209,8 @@ pub struct InputRing {
     bytes: [AtomicU8; INPUT_BYTES],
     head: AtomicUsize,
     tail: AtomicUsize,
+    /// Held by who takes out.
+    consumer: Mutex<()>,
 }
 
 impl Default for InputRing {
@@ -220,6 +227,7 @@ impl InputRing {
             bytes: [const { AtomicU8::new(0) }; INPUT_BYTES],
             head: AtomicUsize::new(0),
             tail: AtomicUsize::new(0),
+            consumer: Mutex::new(()),
         }
     }
 
@@ -250,6 +258,7 @@ impl InputRing {
     /// Takes up to 16 bytes out; a length of 0 means that there are none.
     #[inline]
     pub fn pop(&self) -> TermBytes {
+        let _consumer = self.consumer.lock();
         let head = self.head.load(Ordering::Relaxed);
         let waiting = self.tail.load(Ordering::Acquire).wrapping_sub(head);
         if waiting == 0 {
@@ -492,5 +501,38 @@ mod tests {
                 prop_assert_eq!(ring.len(), model.len());
             }
         }
+    }
+
+    /// Virtual processors that write at once: what each has put in comes out, in its order.
+    #[test]
+    fn two_that_write_at_once_lose_nothing() {
+        const EACH: u32 = 20_000;
+        let ring = OutputRing::new();
+        let mut seen = [0_u32; 2];
+        std::thread::scope(|scope| {
+            for writer in 0..2_u8 {
+                let ring = &ring;
+                scope.spawn(move || {
+                    for number in 0..EACH {
+                        let [a, b, c, d] = number.to_be_bytes();
+                        while ring.push(TermBytes::pack(&[writer, a, b, c, d])).is_err() {
+                            std::thread::yield_now();
+                        }
+                    }
+                });
+            }
+            let mut record = [0; CHUNK];
+            while seen != [EACH; 2] {
+                let len = ring.peek(&mut record) / 5 * 5;
+                for bytes in record[..len].chunks(5) {
+                    let expected = &mut seen[usize::from(bytes[0])];
+                    assert_eq!(bytes[1..], expected.to_be_bytes());
+                    *expected += 1;
+                }
+                ring.consume(len);
+                std::thread::yield_now();
+            }
+        });
+        assert!(ring.is_empty());
     }
 }
