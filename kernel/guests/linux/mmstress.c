@@ -262,7 +262,9 @@ static void test_mremap(void)
 static void test_file(void)
 {
 	size_t pages = size / 16 / page;
-	int file = open("/tmp/mmstress.file", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	char name[32];
+	snprintf(name, sizeof name, "/tmp/mmstress.%d", (int)getpid());
+	int file = open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
 	check(file >= 0 && ftruncate(file, pages * page) == 0, "file: %s", strerror(errno));
 	void *shared = map_memory(pages, MAP_SHARED, file);
 	void *private = map_memory(pages, MAP_PRIVATE, file);
@@ -281,7 +283,7 @@ static void test_file(void)
 	munmap(shared, pages * page);
 	munmap(private, pages * page);
 	close(file);
-	unlink("/tmp/mmstress.file");
+	unlink(name);
 }
 
 static void test_huge_pages(void)
