@@ -35,6 +35,10 @@ impl LightExit {
     /// The virtual processor waits for a prod (H_JOIN, H_CONFER to itself).
     pub const JOIN: Self = Self(10);
 
+    /// The page table is to be exchanged for another one, for which all virtual processors must be out
+    /// of the guest (H_RESIZE_HPT_COMMIT).
+    pub const RESIZE: Self = Self(11);
+
     /// As the entry code wants it. Values are below 0x100, the first vector.
     #[must_use]
     pub const fn get(self) -> u64 {
@@ -65,6 +69,8 @@ pub enum GuestExit {
     Confer,
     /// H_JOIN.
     Join,
+    /// H_RESIZE_HPT_COMMIT.
+    Resize,
     /// System reset taken from the guest.
     SystemReset,
     /// Machine check taken from the guest.
@@ -104,6 +110,7 @@ impl GuestExit {
             8 => Self::NoFrame,
             9 => Self::Confer,
             10 => Self::Join,
+            11 => Self::Resize,
             0x100 => Self::SystemReset,
             0x200 => Self::MachineCheck,
             0x500 => Self::External,
@@ -143,11 +150,12 @@ impl GuestExit {
             Self::NoFrame => 18,
             Self::Confer => 19,
             Self::Join => 20,
+            Self::Resize => 21,
         }
     }
 
     /// Names in the order of [`GuestExit::index`].
-    pub const NAMES: [&'static str; 21] = [
+    pub const NAMES: [&'static str; 22] = [
         "cede",
         "power-off",
         "reboot",
@@ -169,6 +177,7 @@ impl GuestExit {
         "no-frame",
         "confer",
         "join",
+        "resize",
     ];
 }
 
@@ -189,6 +198,7 @@ mod tests {
             (LightExit::NO_FRAME, GuestExit::NoFrame),
             (LightExit::CONFER, GuestExit::Confer),
             (LightExit::JOIN, GuestExit::Join),
+            (LightExit::RESIZE, GuestExit::Resize),
         ] {
             assert!(light.get() < 0x100);
             assert_eq!(GuestExit::decode(light.get()), exit);

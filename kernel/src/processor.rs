@@ -90,7 +90,6 @@ pub struct Processor {
 #[derive(Debug)]
 struct Census {
     started: u32,
-    joined: u32,
 }
 
 /// The virtual processors of a partition, by number.
@@ -169,9 +168,9 @@ impl Processor {
         self.waiting.is_waiting()
     }
 
-    /// H_PROD: what it waits for, or will wait for next, has come.
-    pub fn prod(&self) {
-        self.prodded.store(true, Ordering::Release);
+    /// H_PROD: what it waits for, or will wait for next, has come. Whether it was not prodded yet.
+    pub fn prod(&self) -> bool {
+        !self.prodded.swap(true, Ordering::AcqRel)
     }
 
     /// Whether it was prodded since the last [`Self::take_prod`].
@@ -186,9 +185,9 @@ impl Processor {
         self.is_prodded() && self.prodded.swap(false, Ordering::AcqRel)
     }
 
-    /// It is to take a system reset.
-    pub fn signal_reset(&self) {
-        self.reset.store(true, Ordering::Release);
+    /// It is to take a system reset. Whether it was not to take one yet.
+    pub fn signal_reset(&self) -> bool {
+        !self.reset.swap(true, Ordering::AcqRel)
     }
 
     /// Whether it is to take a system reset.
@@ -222,10 +221,7 @@ impl Processors {
             list: (0..count)
                 .map(|number| Processor::new(first(number), dispatching))
                 .collect(),
-            census: Mutex::new(Census {
-                started: 1,
-                joined: 0,
-            }),
+            census: Mutex::new(Census { started: 1 }),
             lpcr: AtomicU64::new(Lpcr::GUEST.bits()),
         }
     }
@@ -262,10 +258,7 @@ impl Processors {
     /// As at the start of the partition. None of them is on a thread.
     pub fn start_over(&self) {
         let mut census = self.census.lock();
-        *census = Census {
-            started: 1,
-            joined: 0,
-        };
+        *census = Census { started: 1 };
         self.lpcr.store(Lpcr::GUEST.bits(), Ordering::Relaxed);
         for (number, processor) in self.list.iter().enumerate() {
             let _ = processor.areas.lock().release_all();
@@ -308,21 +301,31 @@ impl Processors {
 
     /// H_JOIN, by its thread.
     pub fn join(&self, processor: &Processor) -> Join {
-        let mut census = self.census.lock();
-        if census.joined + 1 >= census.started {
+        let _census = self.census.lock();
+        let goes_on = |other: &Processor| match other.activity() {
+            Activity::Stopped => false,
+            // One that was told to go on has not left yet.
+            Activity::Joined => other.is_prodded() || other.is_to_reset(),
+            Activity::Starts | Activity::Runs | Activity::Ceded => true,
+        };
+        let mut others = self
+            .list
+            .iter()
+            .filter(|other| !core::ptr::eq(*other, processor));
+        if !others.any(goes_on) {
             return Join::Continue;
         }
-        Self::begin_join(processor, &mut census)
+        Self::begin_join(processor)
     }
 
     /// H_CONFER to itself, by its thread: it waits for a prod, also where no other one is left to give
     /// it one.
     pub fn confer_to_itself(&self, processor: &Processor) -> Join {
-        let mut census = self.census.lock();
-        Self::begin_join(processor, &mut census)
+        let _census = self.census.lock();
+        Self::begin_join(processor)
     }
 
-    fn begin_join(processor: &Processor, census: &mut Census) -> Join {
+    fn begin_join(processor: &Processor) -> Join {
         if !processor
             .waiting
             .begin(|| processor.is_prodded() || processor.is_to_reset())
@@ -330,15 +333,13 @@ impl Processors {
             let _ = processor.take_prod();
             return Join::Prodded;
         }
-        census.joined += 1;
         processor.set(Activity::Joined);
         Join::Waits
     }
 
     /// By its thread: a virtual processor that has joined goes on.
     pub fn leave_join(&self, processor: &Processor) {
-        let mut census = self.census.lock();
-        census.joined = census.joined.saturating_sub(1);
+        let _census = self.census.lock();
         processor.wake();
     }
 
@@ -351,14 +352,10 @@ impl Processors {
 
     /// A tool has set what a virtual processor is at, which is on no thread and will not be meanwhile.
     pub fn set_activity(&self, processor: &Processor, activity: Activity) {
-        let counts = |activity| {
-            let started = activity != Activity::Stopped;
-            (u32::from(started), u32::from(activity == Activity::Joined))
-        };
+        let started = |activity| u32::from(activity != Activity::Stopped);
         let mut census = self.census.lock();
-        let (before, after) = (counts(processor.activity()), counts(activity));
-        census.started = (census.started + after.0).saturating_sub(before.0);
-        census.joined = (census.joined + after.1).saturating_sub(before.1);
+        census.started =
+            (census.started + started(activity)).saturating_sub(started(processor.activity()));
         processor.forget(activity);
         if matches!(activity, Activity::Ceded | Activity::Joined) {
             let _ = processor.waiting.begin(|| false);

@@ -22,7 +22,8 @@ boot_cases() {
 	done
 	run_case monitor monitor_case "${TEST_MACHINES[0]}"
 	run_case framebuffer framebuffer_case "${TEST_MACHINES[0]}"
-	run_case "hpt-resize-debian-${TEST_MACHINES[0]}" hpt_resize_case "${TEST_MACHINES[0]}"
+	run_case "hpt-resize-debian-vcpus1-${TEST_MACHINES[0]}" hpt_resize_case "${TEST_MACHINES[0]}" 1
+	CORES=2 run_case "hpt-resize-debian-vcpus2-${TEST_MACHINES[-1]}" hpt_resize_case "${TEST_MACHINES[-1]}" 2
 	run_case "debian13-64k-${TEST_MACHINES[0]}" debian_case "${TEST_MACHINES[0]}" debian13-64k
 	run_case "debian-xive-${TEST_MACHINES[-1]}" debian_xive_case "${TEST_MACHINES[-1]}"
 	for machine in "${TEST_MACHINES[@]}"; do
@@ -184,15 +185,15 @@ debian_case() {
 # A Debian guest resizes its page table all the time while it uses it, by its kernel's debugfs file, and its
 # memory is right during that and after it. Its own table is of order 22.
 hpt_resize_case() {
-	local log kernel
-	log=$(console_of "hpt-resize-debian-$1")
+	local log kernel vcpus=$2
+	log=$(console_of "hpt-resize-debian-vcpus$vcpus-$1")
 	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
 	kernel=$(guest_kernel debian13-64k)
-	write_partitions "$FILES/resize.dts" \
+	VCPUS=$vcpus write_partitions "$FILES/resize.dts" \
 		"k: kernel { data = /incbin/(\"$kernel\"); }; i: initrd { data = /incbin/(\"$INITRD_TEST\"); };" \
 		"debian:memory = <0 0x20000000>; hpt-order = <22>; hpt-resize-order = <24>; kernel = <&k>; initrd = <&i>;
 		bootargs = \"console=hvc0 hpt_order=24,22,23,20,22,21\";"
-	boot_to_end "$1" --partitions "$FILES/resize.dts"
+	boot_to_end "$1" --smp "$vcpus" --partitions "$FILES/resize.dts"
 	expect_count "$log" '^mmstress: [0-9]+ checks, 0 failures$' 2
 	expect_count "$log" '^penstock-guest: mmstress ended with status 0$' 2
 	# The table grows and shrinks, by the kernel's word too.

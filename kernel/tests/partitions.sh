@@ -27,7 +27,7 @@ partition_cases() {
 }
 
 # write_partitions FILE.dts IMAGES NAME:PROPERTIES...: a tree with these images and partitions, each
-# of one processor. POOL, where it is set, is the pool's size in bytes.
+# of one processor, or of VCPUS. POOL, where it is set, is the pool's size in bytes.
 write_partitions() {
 	local file=$1 images=$2 partition
 	shift 2
@@ -36,7 +36,7 @@ write_partitions() {
 		printf '\t#address-cells = <2>;\n\t#size-cells = <2>;\n\timages { %s };\n\tpartitions {\n' "$images"
 		[[ -z ${POOL:-} ]] || printf '\t\tmemory-pool = <0 %d>;\n' "$POOL"
 		for partition in "$@"; do
-			printf '\t\t%s { vcpus = <1>; %s };\n' "${partition%%:*}" "${partition#*:}"
+			printf '\t\t%s { vcpus = <%d>; %s };\n' "${partition%%:*}" "${VCPUS:-1}" "${partition#*:}"
 		done
 		printf '\t};\n};\n'
 	} >"$file"

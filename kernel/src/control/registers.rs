@@ -40,7 +40,10 @@ pub(super) fn read<P: Platform>(
 ) {
     vcpu.begin_if_started();
     let ctx = &vcpu.ctx;
+    // What it waits for has come, and it is to go on.
+    let goes_on = vcpu.processor.is_prodded();
     state.run_state = U32::new(match vcpu.processor.activity() {
+        Activity::Ceded | Activity::Joined if goes_on => RunState::Runnable as u32,
         Activity::Runs | Activity::Starts => RunState::Runnable as u32,
         Activity::Ceded => RunState::Ceded as u32,
         Activity::Joined => RunState::Joined as u32,
@@ -137,6 +140,11 @@ pub(super) fn write<P: Platform>(
     *vcpu.processor.areas.lock() = areas;
     processors.set_activity(vcpu.processor, activity);
     vcpu.set_online(activity != Activity::Stopped);
+    if activity == Activity::Ceded && vcpu.presenter.xive().is_some() {
+        // Its escalation is not armed, so nobody could say whether an interrupt has come: it looks for
+        // itself, as after any H_CEDE that returns for nothing.
+        let _ = vcpu.processor.prod();
+    }
     let parked = &mut vcpu.parked;
     parked.decrementer_expiry = state.decrementer_expiry.get();
     for (to, [esid, vsid]) in parked.slb.iter_mut().zip(state.slb) {

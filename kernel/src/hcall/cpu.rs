@@ -6,7 +6,7 @@ use crate::exit::LightExit;
 use crate::inject::{self, Vector};
 use crate::partition::Watchpoints;
 use crate::platform::{GuestRegister, Platform};
-use crate::processor::{Activity, Join, Processor};
+use crate::processor::{Activity, Join};
 use crate::rtas_memory::GuestRam;
 use crate::vcpu::Vcpu;
 use crate::vpa::AreaRequest;
@@ -97,16 +97,11 @@ pub(super) extern "C" fn h_prod<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     let Some(processor) = vcpu.partition.processors.get(proc_no) else {
         return vcpu.answer(HcallStatus::PARAMETER);
     };
-    processor.prod();
-    wake(vcpu, proc_no, processor);
-    vcpu.answer(HcallStatus::SUCCESS)
-}
-
-/// Has a virtual processor look at what it was brought, if it waits.
-fn wake<P: Platform>(vcpu: &Vcpu<P>, number: u64, processor: &Processor) {
-    if processor.is_waiting() {
-        ring(vcpu, number);
+    // One that was prodded before was rung for, if it waited.
+    if processor.prod() && processor.is_waiting() {
+        ring(vcpu, proc_no);
     }
+    vcpu.answer(HcallStatus::SUCCESS)
 }
 
 pub(super) fn ring<P: Platform>(vcpu: &Vcpu<P>, number: u64) {
@@ -167,18 +162,17 @@ pub(super) extern "C" fn h_signal_sys_reset<P: Platform>(vcpu: &mut Vcpu<P>) -> 
     let [target] = arguments(vcpu);
     let own = u64::from(vcpu.server);
     let _ = vcpu.answer(HcallStatus::SUCCESS);
-    let others = match target {
-        ALL | OTHERS => vcpu.partition.processors.all(),
-        _ if target == own => &[],
+    let (first, meant) = match target {
+        ALL | OTHERS => (0, vcpu.partition.processors.all()),
         _ => match vcpu.partition.processors.get(target) {
-            Some(processor) => core::slice::from_ref(processor),
+            Some(processor) => (target, core::slice::from_ref(processor)),
             None => return vcpu.answer(HcallStatus::PARAMETER),
         },
     };
-    let first = if others.len() == 1 { target } else { 0 };
-    for (number, processor) in (first..).zip(others) {
-        if number != own && processor.activity() != Activity::Stopped {
-            processor.signal_reset();
+    for (number, processor) in (first..).zip(meant) {
+        let takes_it = number != own && processor.activity() != Activity::Stopped;
+        // One that has yet to take the last one was rung for.
+        if takes_it && processor.signal_reset() {
             ring(vcpu, number);
         }
     }
@@ -221,10 +215,15 @@ pub(super) extern "C" fn h_set_mode<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExi
 }
 
 /// The modes are the partition's. Others take them over when they next enter their guests, which is
-/// soon: they are rung for.
+/// soon: they are rung for, where anything changes.
 fn change_lpcr<P: Platform>(vcpu: &mut Vcpu<P>, clear: Lpcr, set: Lpcr) -> HcallStatus {
     let processors = &vcpu.partition.processors;
+    let before = processors.lpcr();
     vcpu.lpcr = processors.change_lpcr(clear, set);
+    if vcpu.lpcr == before {
+        P::set_lpcr(vcpu.hardware_lpcr());
+        return HcallStatus::SUCCESS;
+    }
     P::set_lpcr(vcpu.hardware_lpcr());
     for (number, processor) in (0..).zip(processors.all()) {
         if number != u64::from(vcpu.server) && processor.activity() != Activity::Stopped {

@@ -14,7 +14,7 @@ mod exploitation;
 mod interrupt;
 mod memory;
 mod performance;
-mod resize;
+pub mod resize;
 mod rtas;
 pub mod strict;
 pub mod table;

@@ -61,9 +61,8 @@ impl<P: Platform> RtasHost for Services<'_, P> {
     }
 
     fn os_terminated(&mut self, message: &[u8]) {
-        if let Admission::Print { suppressed } =
-            self.partition.complaints.lock().admit(P::timebase())
-        {
+        let admission = self.partition.complaints.lock().admit(P::timebase());
+        if let Admission::Print { suppressed } = admission {
             let name = &self.partition.name;
             log::warn!(
                 "{name}: ibm,os-term: {}{}",

@@ -127,7 +127,7 @@ fn patiently() -> Option<spin::MutexGuard<'static, Multiplexer>> {
         if alone || spr::timebase().wrapping_sub(since) > PATIENCE {
             return None;
         }
-        core::hint::spin_loop();
+        penstock_arch::wait::relax();
     }
 }
 

@@ -47,6 +47,8 @@ pub enum Next {
     Stop,
     /// A call of the control interface.
     Control,
+    /// The page table is to be exchanged.
+    Resize,
     /// The partition is held.
     Pause(PauseReason),
     /// The partition starts over.
@@ -66,6 +68,7 @@ pub fn handle(vcpu: &mut Vcpu<Hardware>, exit: GuestExit) -> Next {
         GuestExit::StopSelf => Next::Stop,
         GuestExit::DrainConsole => Next::Drain,
         GuestExit::Control => Next::Control,
+        GuestExit::Resize => Next::Resize,
         GuestExit::BackingTooSmall => {
             if let Some(error) = vcpu.too_small {
                 log::error!("{}: {error}", name(vcpu));

@@ -298,6 +298,11 @@ impl Runner {
     /// Takes whoever is on the thread off it, to come back later. The next one must be loaded, or
     /// the thread parked.
     fn unload(&mut self) {
+        self.unload_with(|_, _| ());
+    }
+
+    /// The same. `last` is done to the virtual processor before anybody else can have it.
+    fn unload_with(&mut self, last: impl FnOnce(&Seat, &mut Seated)) {
         let thread = self.thread;
         let Some(seat) = self.loaded.take().and_then(|place| seat::all().get(place)) else {
             return;
@@ -315,6 +320,7 @@ impl Runner {
                     *away = Some(left_guest(vcpu, PreemptReason::TimeSlice));
                 }
             });
+            last(seat, seated);
         }
         self.me.use_idle_context();
         seat.alight();
@@ -323,8 +329,14 @@ impl Runner {
     /// Takes the virtual processor at `place` off the thread, if it is on it, and leaves the thread
     /// without any.
     pub fn park(&mut self, place: usize) {
+        self.park_with(place, |_, _| ());
+    }
+
+    /// The same. `last` is done to the virtual processor, if it is on the thread, before anybody else
+    /// can have it.
+    fn park_with(&mut self, place: usize, last: impl FnOnce(&Seat, &mut Seated)) {
         if self.loaded == Some(place) {
-            self.unload();
+            self.unload_with(last);
             switch::park(&self.thread);
         }
     }
@@ -426,27 +438,35 @@ impl Runner {
                     None => true,
                 }
             }
-            Next::Join | Next::Confer => {
+            Next::Confer => {
                 if let Some(seated) = seat.inside().as_mut() {
                     let reason = PreemptReason::Confer;
                     seated.away = seated.occupant.with(|vcpu| left_guest(vcpu, reason));
                 }
                 false
             }
-            Next::Stop => {
-                self.park(place);
-                let stopped = seat.inside().as_mut().and_then(|seated| {
-                    seated.away = None;
-                    seated.occupant.with(|vcpu| vcpu.stop())
-                });
-                if stopped == Some(Stopped::Last) {
-                    seat.report(Next::End(End::PoweredOff));
+            Next::Join => {
+                if let Some(seated) = seat.inside().as_mut() {
+                    let reason = PreemptReason::Confer;
+                    seated.away = seated.occupant.with(|vcpu| left_guest(vcpu, reason));
                 }
+                // No interrupt is to wake it, so none may end the thread's sleep.
+                self.park(place);
                 false
             }
-            Next::Control | Next::Restart | Next::Pause(_) | Next::End(_) => {
-                self.park(place);
-                seat.report(next);
+            Next::Stop => {
+                self.park_with(place, |seat, seated| {
+                    seated.away = None;
+                    if seated.occupant.with(|vcpu| vcpu.stop()) == Some(Stopped::Last) {
+                        seat.report(seated, Next::End(End::PoweredOff));
+                    }
+                });
+                seat::announce();
+                false
+            }
+            Next::Control | Next::Resize | Next::Restart | Next::Pause(_) | Next::End(_) => {
+                self.park_with(place, |seat, seated| seat.report(seated, next));
+                seat::announce();
                 false
             }
         }

@@ -128,6 +128,12 @@ pub fn make(vcpus: impl Iterator<Item = u32>) {
     });
 }
 
+/// Has the boot thread look for reports.
+pub fn announce() {
+    REPORTED.store(true, Ordering::Release);
+    thread::boot().ring();
+}
+
 /// Whether there is any report since the last call.
 pub fn take_reported() -> bool {
     REPORTED.load(Ordering::Relaxed) && REPORTED.swap(false, Ordering::AcqRel)
@@ -241,14 +247,11 @@ impl Seat {
         self.inside.try_lock()
     }
 
-    /// By its thread, after it came ashore: it does not run on before the boot thread has seen this.
-    pub fn report(&self, next: Next) {
-        if let Some(seated) = self.inside().as_mut() {
-            self.runs.store(false, Ordering::Release);
-            seated.report = Some(next);
-        }
-        REPORTED.store(true, Ordering::Release);
-        thread::boot().ring();
+    /// By its thread, as it goes ashore: it does not run on before the boot thread has seen this, which
+    /// is to be [announced](announce) when it is ashore.
+    pub fn report(&self, seated: &mut Seated, next: Next) {
+        self.runs.store(false, Ordering::Release);
+        seated.report = Some(next);
     }
 
     /// By the boot thread: what it has to report.

@@ -20,6 +20,7 @@ use crate::bootargs::Attendance;
 use crate::config;
 use crate::console::{Admission, Focus, GuestId, RateLimit, Suppressed};
 use crate::exit::GuestExit;
+use crate::hcall;
 use crate::lifecycle::{PartitionState, PauseReason, Verb};
 use crate::monitor::Trouble;
 use crate::partition::complaint_budget;
@@ -144,10 +145,20 @@ impl World {
         for seat in seat::all() {
             let place = seat.place;
             let done = match seat.take_report() {
+                // Another one of its virtual processors may have ended it.
+                Some(_)
+                    if !self
+                        .slots
+                        .get(place)
+                        .is_some_and(|slot| slot.state.is_alive()) =>
+                {
+                    Ok(())
+                }
                 Some(Next::Restart) => self.restart(place),
                 Some(Next::Control) => self.control(place, seat.server),
+                Some(Next::Resize) => self.resize(place, seat.server),
                 Some(Next::Pause(reason)) => self.pause_by_itself(place, reason),
-                Some(Next::End(end)) => self.end_by_itself(place, end),
+                Some(Next::End(end)) => self.end(place, end),
                 Some(_) | None => Ok(()),
             };
             if let Err(error) = done {
@@ -160,13 +171,19 @@ impl World {
         }
     }
 
-    /// The guest at `place` is to end. Where two of its virtual processors have said so, the first one
-    /// has ended it.
-    fn end_by_itself(&mut self, place: usize, end: End) -> Result<(), String> {
-        match self.slots.get(place) {
-            Some(slot) if slot.state.is_alive() => self.end(place, end),
-            _ => Ok(()),
+    /// Serves H_RESIZE_HPT_COMMIT of the virtual processor `server` of the partition at `place`: nobody
+    /// is in its guest meanwhile.
+    fn resize(&mut self, place: usize, server: usize) -> Result<(), String> {
+        self.hold(place)?;
+        let guest = self.slots.get(place).and_then(|slot| slot.guest.as_ref());
+        if let Some(guest) = guest {
+            guest.occupied.with(server, |vcpu| {
+                let _ = hcall::resize::commit(vcpu);
+            });
         }
+        self.let_run(place);
+        self.let_go(place);
+        Ok(())
     }
 
     /// The threads for the virtual processors of the partition at `place`.

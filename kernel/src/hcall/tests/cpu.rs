@@ -374,3 +374,31 @@ fn areas_of_another_processor_can_be_registered() {
     assert!(one.areas.lock().vpa().is_some());
     assert!(rig.vcpu.processor.areas.lock().vpa().is_none());
 }
+
+#[test]
+fn a_lone_processor_resets_itself_only_where_it_is_meant() {
+    let mut rig = Rig::new();
+    rig.call(SIGNAL_SYS_RESET, &[u64::MAX - 1], H_SUCCESS, []);
+    for target in [0, u64::MAX] {
+        rig.vcpu.ctx.pc = 0x1_0004;
+        (rig.vcpu.ctx.gpr[3], rig.vcpu.ctx.gpr[4]) = (SIGNAL_SYS_RESET, target);
+        assert_eq!(dispatch(&mut rig.vcpu), LightExit::RESUME);
+        assert_eq!((rig.vcpu.ctx.gpr[3], rig.vcpu.ctx.pc), (0, 0x100));
+    }
+    assert!(!rig.vcpu.processor.is_to_reset());
+    assert!(take_rings().is_empty());
+}
+
+#[test]
+fn who_has_yet_to_look_is_not_rung_for_again() {
+    let mut rig = three();
+    let id = rig.vcpu.partition.id;
+    let one = rig.vcpu.partition.processors.get(1).unwrap();
+    assert!(one.wait(|| false));
+    for _ in 0..3 {
+        rig.call(PROD, &[1], H_SUCCESS, []);
+        rig.call(SIGNAL_SYS_RESET, &[1], H_SUCCESS, []);
+        rig.call(SET_MODE, &[1, ENDIAN, 0, 0], H_SUCCESS, []);
+    }
+    assert_eq!(take_rings(), [(id, 1); 3]);
+}
