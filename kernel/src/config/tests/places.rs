@@ -109,8 +109,14 @@ fn an_error_elsewhere_is_at_its_node_or_property() {
 #[test]
 fn what_does_not_fit_the_machine_is_at_what_asks_for_it() {
     let two = parse(TWO).unwrap();
+    let many = changed(|tree| {
+        let node = debian(tree);
+        node.remove_property("pinned");
+        set(node, "vcpus", 10_000_u32);
+    });
+    let many = parse(&many).unwrap();
     for (error, at) in [
-        (two.check_supported(), "/partitions/b:vcpus"),
+        (many.check_supported(), "/partitions/debian:vcpus"),
         (two.check_threads(1), "/partitions/debian:pinned"),
         (two.check_against(0), "/partitions/debian:memory"),
     ] {
