@@ -110,8 +110,9 @@ fn an_error_elsewhere_is_at_its_node_or_property() {
 fn what_does_not_fit_the_machine_is_at_what_asks_for_it() {
     let two = parse(TWO).unwrap();
     let many = changed(|tree| {
-        set(debian(tree), "vcpus", 65_u32);
-        let _ = debian(tree).remove_property("pinned");
+        let node = debian(tree);
+        node.remove_property("pinned");
+        set(node, "vcpus", 10_000_u32);
     });
     let many = parse(&many).unwrap();
     for (error, at) in [
