@@ -9,6 +9,8 @@ boot_cases() {
 		run_case "selftest-$machine" selftest_case "$machine"
 		run_case "builtin-$machine" builtin_case "$machine"
 		run_case "builtin-xive-$machine" builtin_xive_case "$machine"
+		CORES=2 run_case "builtin-vcpus-$machine" builtin_vcpus_case "$machine" 2
+		run_case "builtin-vcpus-shared-$machine" builtin_vcpus_case "$machine" 1
 	done
 	run_case mitigations mitigations_case
 	run_case raw-image raw_image_case "${TEST_MACHINES[0]}"
@@ -120,6 +122,23 @@ builtin_xive_case() {
 	boot_to_end "$1" --kernel "$BUILTIN_ELF" --guest-memory 256M --interrupts xive
 	expect_builtin "$log"
 	expect_line "$log" '^builtin: 10000 IPIs by XIVE took [0-9]+ ticks$'
+}
+
+# The same guest on two virtual processors, on a thread each or taking turns on one, with XICS calls and in
+# exploitation mode, and with memory that is backed before and at the first touch.
+builtin_vcpus_case() {
+	local log name=builtin-vcpus
+	(($2 == 2)) || name+=-shared
+	log=$(console_of "$name-$1")
+	[[ -f $BUILTIN_ELF ]] || skip "the built-in guest does not build"
+	boot_to_end "$1" --smp "$2" --kernel "$BUILTIN_ELF" --guest-memory 256M --guest-vcpus 2
+	expect_builtin "$log"
+	PARTITION_BACKING=lazy boot_to_end "$1" --smp "$2" --kernel "$BUILTIN_ELF" --guest-memory 256M \
+		--guest-vcpus 2 --interrupts xive
+	expect_builtin "$log"
+	expect_count "$log" '^ok both-processors-work-on-the-same-groups$' 2
+	expect_count "$log" '^ok after-reboot-the-second-processor-is-stopped$' 2
+	(($2 == 1)) || expect_count "$log" '^kernel: guest: on threads [01], [01]$' 2
 }
 
 # Debian on two virtual processors of two threads, by XICS calls or in exploitation mode: memory stress

@@ -81,10 +81,11 @@ const _: () = assert!(size_of::<Context>() == 360);
 #[repr(C, align(4096))]
 struct CodePage(UnsafeCell<[u32; 1024]>);
 
-// SAFETY: test guests have one thread.
+// SAFETY: each processor has one of its own.
 unsafe impl Sync for CodePage {}
 
-static CODE: CodePage = CodePage(UnsafeCell::new([0; 1024]));
+static CODE: [CodePage; cpu::PROCESSORS] =
+    [const { CodePage(UnsafeCell::new([0; 1024])) }; cpu::PROCESSORS];
 
 impl Context {
     /// All registers 0, ready to start at `pc`.
@@ -138,12 +139,12 @@ impl Context {
     }
 }
 
-/// Puts a program into the code page, followed by a trap, and returns its address. It stays there
-/// until the next call.
+/// Puts a program into the processor's code page, followed by a trap, and returns its address. It
+/// stays there until the processor's next call.
 #[must_use]
 pub fn place(program: &Program) -> u64 {
     assert!(program.fits(), "program too long");
-    let page = CODE.0.get().cast::<u32>();
+    let page = CODE[cpu::number()].0.get().cast::<u32>();
     let count = program.len() + 1;
     let words = program.words().iter().copied().chain([crate::insn::trap()]);
     for (index, word) in words.enumerate() {

@@ -15,6 +15,20 @@ unsafe extern "C" {
     fn rt_fpscr() -> u64;
 }
 
+/// How many processors the runtime serves.
+pub const PROCESSORS: usize = 2;
+
+/// The number of this processor, 0 or 1, which its entry code has put into r13: the ABI's thread
+/// pointer, which nothing else uses here.
+#[must_use]
+#[inline]
+pub fn number() -> usize {
+    let value: usize;
+    // SAFETY: reads a register.
+    unsafe { asm!("mr {}, 13", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value & 1
+}
+
 /// The values of the 64 vector-scalar registers: lower and upper doubleword.
 pub type VectorRegisters = [[u64; 2]; 64];
 

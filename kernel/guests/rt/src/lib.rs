@@ -35,6 +35,8 @@ pub mod number;
 #[cfg(target_os = "none")]
 pub mod rtas;
 #[cfg(target_os = "none")]
+pub mod second;
+#[cfg(target_os = "none")]
 pub mod start;
 #[cfg(target_os = "none")]
 pub mod suite;

@@ -107,10 +107,7 @@ impl Hpt {
             self.enter(&image_mapping(real))?;
             entered += 1;
         }
-        let image = image_mapping(first);
-        let vectors = vector_mapping(0);
-        cpu::set_segment(image.slb_vsid(0), image.slb_esid(0));
-        cpu::set_segment(vectors.slb_vsid(0), vectors.slb_esid(1));
+        set_image_segments();
         Ok(entered)
     }
 
@@ -134,6 +131,13 @@ impl Hpt {
             reply.status == status::SUCCESS
         })
     }
+}
+
+/// Loads the two segments of [`Hpt::map_image`] into this processor.
+pub fn set_image_segments() {
+    let (image, vectors) = (image_mapping(start::image().0), vector_mapping(0));
+    cpu::set_segment(image.slb_vsid(0), image.slb_esid(0));
+    cpu::set_segment(vectors.slb_vsid(0), vectors.slb_esid(1));
 }
 
 fn is_real_mode(v: u64) -> bool {
@@ -165,8 +169,16 @@ fn image_mapping(real: u64) -> Mapping {
 /// The first processor's node.
 #[must_use]
 pub fn cpu_node<'a>(fdt: &Fdt<'a>) -> Option<crate::fdt::Node<'a>> {
-    let mut nodes = fdt.node("/cpus")?.children();
-    nodes.find(|node| node.string("device_type") == Some("cpu"))
+    nth_cpu_node(fdt, 0)
+}
+
+/// A processor's node, by its place in the tree.
+#[must_use]
+pub fn nth_cpu_node<'a>(fdt: &Fdt<'a>, place: usize) -> Option<crate::fdt::Node<'a>> {
+    let nodes = fdt.node("/cpus")?.children();
+    nodes
+        .filter(|node| node.string("device_type") == Some("cpu"))
+        .nth(place)
 }
 
 /// Whether `ibm,segment-page-sizes` has this pair of sizes with this encoding.

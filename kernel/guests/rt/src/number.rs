@@ -108,6 +108,8 @@ pub mod status {
     pub const PRIVILEGE: u64 = 0u64.wrapping_sub(3);
     /// H_PARAMETER.
     pub const PARAMETER: u64 = 0u64.wrapping_sub(4);
+    /// H_BAD_MODE.
+    pub const BAD_MODE: u64 = 0u64.wrapping_sub(5);
     /// H_PTEG_FULL.
     pub const PTEG_FULL: u64 = 0u64.wrapping_sub(6);
     /// H_NOT_FOUND.

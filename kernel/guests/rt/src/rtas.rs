@@ -5,6 +5,7 @@
 //! number of arguments, number of results, arguments, results (LoPAR, RTAS Environment).
 
 use crate::context::{self, Context};
+use crate::cpu;
 use crate::fdt::Fdt;
 use crate::hcall;
 use crate::insn::{self, Program};
@@ -14,7 +15,15 @@ use core::sync::atomic::{AtomicU32, Ordering};
 /// How many words an argument block may have.
 pub const BLOCK_WORDS: usize = 64;
 
-static BLOCK: [AtomicU32; BLOCK_WORDS] = [const { AtomicU32::new(0) }; BLOCK_WORDS];
+type Block = [AtomicU32; BLOCK_WORDS];
+
+static BLOCKS: [Block; cpu::PROCESSORS] =
+    [const { [const { AtomicU32::new(0) }; BLOCK_WORDS] }; cpu::PROCESSORS];
+
+/// The block of this processor.
+fn block() -> &'static Block {
+    &BLOCKS[cpu::number()]
+}
 
 /// The way to RTAS of this partition.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +88,7 @@ impl Rtas {
     ) -> Outcome {
         let head = [token, argument_count, result_count];
         let words = head.into_iter().chain(arguments.iter().copied());
-        for (slot, word) in BLOCK
+        for (slot, word) in block()
             .iter()
             .zip(words.chain(core::iter::repeat(0x5a5a_5a5a)))
         {
@@ -90,14 +99,14 @@ impl Rtas {
         }
         let mut results = [0; 8];
         let first = 3 + arguments.len();
-        for (result, slot) in results.iter_mut().zip(BLOCK.iter().skip(first)) {
+        for (result, slot) in results.iter_mut().zip(block().iter().skip(first)) {
             *result = u32::from_be(slot.load(Ordering::Relaxed));
         }
         Outcome::Returned(results)
     }
 
     fn enter(&self) -> Result<(), Outcome> {
-        let block = BLOCK.as_ptr().addr() as u64;
+        let block = block().as_ptr().addr() as u64;
         let Some((base, entry)) = self.entry else {
             hcall::call(RTAS, [block, 0, 0, 0]);
             return Ok(());

@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# Entry of a test guest.
+# Entry of a test guest, and of its second processor.
 #
-# On entry the following is true (PAPR, direct boot from a flattened device tree):
+# On entry of the first processor the following is true (PAPR, direct boot from a flattened device
+# tree):
 #   1. MSR = SF | ME, IR = DR = 0; big-endian, or little-endian under a loader that likes that.
 #   2. r3 = guest real address of the device tree, r5 = 0. Nothing else is promised.
+# On entry of the second one (LoPAR, start-cpu) the same, but r3 = what the starter gave.
 # On the call of the Rust entry the following is true:
-#   1. Little-endian, 64-bit, real mode, EE = 0; r1 and r2 as the ELFv2 ABI wants them.
+#   1. Little-endian, 64-bit, real mode, EE = 0; r1 and r2 as the ELFv2 ABI wants them; r13 = the
+#      number of the processor, 0 or 1.
 #   2. bss is clear; the registers as they were on entry are in the array of 40 doublewords
-#      {entry}: r0-r31, MSR, LR, CTR, XER, CR. r9-r12 cannot be kept and read as 0.
+#      {entry} or {second_entry}: r0-r31, MSR, LR, CTR, XER, CR. r9-r12 cannot be kept and read as 0.
 #   3. FP, VMX and VSX registers hold what they held on entry.
 
-    .section .head, "ax"
-    .globl _start
-    .type _start, @function
-_start:
+# --- little_endian: what an entry begins with. Leaves LR in r9 and MSR in r12; clobbers r10, r11.
+.macro little_endian
     # Read with the wrong byte order this word is "b .+8".
     tdi     0, 0, 0x48
     b       1f
@@ -31,9 +32,12 @@ _start:
 1:  mflr    9
     mfmsr   12
 2:
-    # Entry registers first, before anything else needs one. r11 = the array.
-    lis     11, {entry}@ha
-    addi    11, 11, {entry}@l
+.endm
+
+# --- save_entry: keeps the registers in an array before anything else needs one. r11 = the array.
+.macro save_entry array
+    lis     11, \array@ha
+    addi    11, 11, \array@l
     std     0, 0(11)
     std     1, 8(11)
     std     2, 16(11)
@@ -70,6 +74,26 @@ _start:
     std     10, 280(11)
     mfcr    10
     std     10, 288(11)
+.endm
+
+# --- stack: ABI registers, TOC and stack with a terminated back chain. Clobbers r0.
+.macro stack bottom, bytes
+    li      0, 0
+    lis     2, .TOC.@ha
+    addi    2, 2, .TOC.@l
+    lis     1, \bottom@ha
+    addi    1, 1, \bottom@l
+    addis   1, 1, \bytes@ha
+    addi    1, 1, \bytes@l
+    stdu    0, -64(1)
+.endm
+
+    .section .head, "ax"
+    .globl _start
+    .type _start, @function
+_start:
+    little_endian
+    save_entry {entry}
 
     # bss, a doubleword at a time; both ends are page-aligned.
     lis     4, __bss_start@ha
@@ -84,16 +108,23 @@ _start:
     addi    4, 4, 8
     bdnz    3b
 
-    # ABI registers: TOC, thread pointer unused, stack with a terminated back chain.
-    lis     2, .TOC.@ha
-    addi    2, 2, .TOC.@l
+    stack   {stack}, {stack_bytes}
     li      13, 0
-    lis     1, {stack}@ha
-    addi    1, 1, {stack}@l
-    addis   1, 1, {stack_bytes}@ha
-    addi    1, 1, {stack_bytes}@l
-    stdu    0, -64(1)
     bl      {main}
     nop
     trap
     .size _start, . - _start
+
+    .text
+    .balign 16
+    .globl rt_second_start
+    .type rt_second_start, @function
+rt_second_start:
+    little_endian
+    save_entry {second_entry}
+    stack   {second_stack}, {second_stack_bytes}
+    li      13, 1
+    bl      {second_main}
+    nop
+    trap
+    .size rt_second_start, . - rt_second_start

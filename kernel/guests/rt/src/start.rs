@@ -16,6 +16,7 @@ use crate::hcall;
 use crate::memory::Memory;
 use crate::number::hcall::SET_MODE;
 use crate::rtas::Rtas;
+use crate::second;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,13 +25,15 @@ const STACK_BYTES: usize = 128 << 10;
 #[repr(C, align(4096))]
 struct Stack(UnsafeCell<[u8; STACK_BYTES]>);
 
-// SAFETY: used by one thread, through r1 only.
+// SAFETY: used by one processor, through r1 only.
 unsafe impl Sync for Stack {}
 
 static STACK: Stack = Stack(UnsafeCell::new([0; STACK_BYTES]));
+static SECOND_STACK: Stack = Stack(UnsafeCell::new([0; STACK_BYTES]));
 
 // Not 0, so that it lies in .data: it is written before bss is cleared.
 static ENTRY: [AtomicU64; 40] = [const { AtomicU64::new(1) }; 40];
+static SECOND_ENTRY: [AtomicU64; 40] = [const { AtomicU64::new(1) }; 40];
 
 core::arch::global_asm!(
     include_str!("start.S"),
@@ -38,6 +41,10 @@ core::arch::global_asm!(
     stack = sym STACK,
     stack_bytes = const STACK_BYTES,
     main = sym rust_start,
+    second_entry = sym SECOND_ENTRY,
+    second_stack = sym SECOND_STACK,
+    second_stack_bytes = const STACK_BYTES,
+    second_main = sym second::main,
 );
 
 unsafe extern "Rust" {
@@ -90,8 +97,18 @@ pub fn image() -> (u64, u64) {
 }
 
 fn entry_state() -> EntryState {
+    kept(&ENTRY)
+}
+
+/// The second processor's registers at its last start.
+#[must_use]
+pub fn second_entry_state() -> EntryState {
+    kept(&SECOND_ENTRY)
+}
+
+fn kept(array: &[AtomicU64; 40]) -> EntryState {
     let at = |index: usize| {
-        ENTRY
+        array
             .get(index)
             .map_or(0, |word| word.load(Ordering::Relaxed))
     };

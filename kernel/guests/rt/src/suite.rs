@@ -13,7 +13,7 @@ use crate::number::vector;
 use crate::start::Interrupt;
 
 /// Why a check did not pass.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// A value is not the expected one.
     Mismatch {

@@ -35,22 +35,28 @@ pub struct Env {
     pub work: Range,
     /// This processor's interrupt server number.
     pub server: u64,
+    /// The second processor's, where there is one.
+    pub second: Option<u64>,
 }
 
 impl Env {
     /// Collects what the checks need; `None` where the tree lacks it.
     pub fn new(boot: Boot) -> Option<Self> {
         let hpt = Hpt::find(&boot.fdt)?;
-        let node = mmu::cpu_node(&boot.fdt)?;
-        let server = node
-            .cell("ibm,ppc-interrupt-server#s")
-            .or_else(|| node.cell("reg"))?;
+        let server = |place| {
+            let node = mmu::nth_cpu_node(&boot.fdt, place)?;
+            node.cell("ibm,ppc-interrupt-server#s")
+                .or_else(|| node.cell("reg"))
+                .map(u64::from)
+        };
+        let (server, second) = (server(0)?, server(1));
         let work = boot.memory.work();
         Some(Self {
             boot,
             hpt,
             work,
-            server: u64::from(server),
+            server,
+            second,
         })
     }
 

@@ -19,7 +19,12 @@ mod registers;
 mod resize;
 mod rtas;
 mod screen;
+mod second;
+mod second_calls;
 mod second_life;
+mod second_memory;
+mod second_modes;
+mod second_xics;
 mod services;
 mod timers;
 mod touch;
@@ -37,7 +42,7 @@ use penstock_guest_rt::suite::{self, Check, Tally};
 
 /// Groups in the order of their needs: what later ones stand on is checked first. Before all of
 /// them come the registers at entry, while nothing can have changed them.
-const GROUPS: [&[Check<Env>]; 20] = [
+const GROUPS: [&[Check<Env>]; 25] = [
     services::CHECKS,
     enter::CHECKS,
     change::CHECKS,
@@ -58,10 +63,15 @@ const GROUPS: [&[Check<Env>]; 20] = [
     screen::CHECKS,
     resize::CHECKS,
     clear_hpt::CHECKS,
+    second::CHECKS,
+    second_calls::CHECKS,
+    second_modes::CHECKS,
+    second_xics::CHECKS,
+    second_memory::CHECKS,
 ];
 
 /// The same for a partition in exploitation mode: without what makes XICS calls.
-const EXPLOITATION_GROUPS: [&[Check<Env>]; 18] = [
+const EXPLOITATION_GROUPS: [&[Check<Env>]; 22] = [
     services::CHECKS,
     enter::CHECKS,
     change::CHECKS,
@@ -80,6 +90,10 @@ const EXPLOITATION_GROUPS: [&[Check<Env>]; 18] = [
     rtas::CHECKS,
     screen::CHECKS,
     clear_hpt::CHECKS,
+    second::CHECKS,
+    second_calls::CHECKS,
+    second_modes::CHECKS,
+    second_memory::CHECKS,
 ];
 
 /// Runs everything once, then asks RTAS for a reboot, and says the result in the second life.

@@ -5,7 +5,7 @@
 //! second life finds and removes.
 
 use super::env::Env;
-use super::{boot, resize, rtas, xive};
+use super::{boot, resize, rtas, second, xive};
 use penstock_guest_rt::console::println;
 use penstock_guest_rt::suite::{self, Check, Outcome, Tally, expect};
 
@@ -29,6 +29,10 @@ const CHECKS: &[Check<Env>] = &[
     Check {
         name: "after-reboot-interrupts-are-masked",
         run: masked,
+    },
+    Check {
+        name: "after-reboot-the-second-processor-is-stopped",
+        run: second::is_stopped,
     },
 ];
 
