@@ -76,6 +76,10 @@ pub enum Verb {
     Suspend,
     /// Lets it go on.
     Resume,
+    /// Asks its guest to shut down.
+    Shutdown,
+    /// Has its guest start over at once.
+    Reboot,
     /// Stops it at once, and takes back all that it has.
     Destroy,
     /// Connects the console to it; to a failed one for what it said last.
@@ -87,13 +91,22 @@ impl PartitionState {
     #[must_use]
     pub const fn allows(self, verb: Verb) -> bool {
         match (self, verb) {
-            (Self::Running, Verb::Suspend | Verb::Destroy | Verb::Console)
-            | (Self::Paused(_), Verb::Resume | Verb::Destroy | Verb::Console)
+            (
+                Self::Running,
+                Verb::Suspend | Verb::Shutdown | Verb::Reboot | Verb::Destroy | Verb::Console,
+            )
+            | (Self::Paused(_), Verb::Resume | Verb::Reboot | Verb::Destroy | Verb::Console)
             | (Self::ShutOff, Verb::Start)
             | (Self::Failed, Verb::Destroy | Verb::Console) => true,
             (
                 Self::Running | Self::Paused(_) | Self::ShutOff | Self::Failed,
-                Verb::Start | Verb::Suspend | Verb::Resume | Verb::Destroy | Verb::Console,
+                Verb::Start
+                | Verb::Suspend
+                | Verb::Resume
+                | Verb::Shutdown
+                | Verb::Reboot
+                | Verb::Destroy
+                | Verb::Console,
             ) => false,
         }
     }
@@ -150,6 +163,14 @@ mod tests {
         assert_eq!(
             states(Verb::Resume),
             [false, true, true, true, true, false, false]
+        );
+        assert_eq!(
+            states(Verb::Shutdown),
+            [true, false, false, false, false, false, false]
+        );
+        assert_eq!(
+            states(Verb::Reboot),
+            [true, true, true, true, true, false, false]
         );
         assert_eq!(
             states(Verb::Destroy),

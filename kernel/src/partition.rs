@@ -28,6 +28,10 @@ use penstock_xive::{Lisn, Presenter, Source, Sources};
 /// decision 9).
 pub const FIRST_DEVICE_LISN: Lisn = Lisn::new(0x1000);
 
+/// The source of events that the guest learns of by RTAS (LoPAR, Event Sources): environmental and
+/// power warnings.
+pub const EPOW_LISN: Lisn = Lisn::new(0x1001);
+
 /// The vty's unit address, by which a guest names its console.
 pub const VTY_UNIT: u32 = 0x7100_0000;
 

@@ -128,8 +128,8 @@ pub const fn own_sources(vcpus: u32) -> u32 {
     vcpus.div_ceil(UNIT).saturating_mul(UNIT)
 }
 
-/// Sources of the hypervisor's devices: the vty's.
-pub const DEVICE_SOURCES: u32 = 1;
+/// Sources of the hypervisor's devices: the vty's, and that of power events.
+pub const DEVICE_SOURCES: u32 = 2;
 
 /// The ranges of a partition's address space that hold the controller's pages.
 #[derive(Clone, Debug)]

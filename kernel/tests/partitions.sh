@@ -23,6 +23,7 @@ partition_cases() {
 	run_case "partitions-no-memory-${TEST_MACHINES[0]}" partitions_no_memory_case "${TEST_MACHINES[0]}"
 	run_case "partitions-shared-debian-${TEST_MACHINES[-1]}" partitions_shared_debian_case "${TEST_MACHINES[-1]}"
 	run_case "partitions-debian-${TEST_MACHINES[0]}" partitions_debian_case "${TEST_MACHINES[0]}"
+	run_case "partitions-shutdown-${TEST_MACHINES[0]}" partitions_shutdown_case "${TEST_MACHINES[0]}"
 	run_case "partitions-busy-${TEST_MACHINES[-1]}" partitions_busy_case "${TEST_MACHINES[-1]}"
 }
 
@@ -102,12 +103,12 @@ partitions_irqs_case() {
 	wait_for 'error: no partition nobody'
 	expect_count "$console" '^one: xive$' 2
 	expect_count "$console" '^two: xics$' 2
-	# The sources for its own use, and the console's.
-	expect_count "$console" '^  0x[0-9a-f]+ +0x[0-9a-f]+ +edge .* (no|trigger|management|both)$' 18
+	# The sources for its own use, the console's, and that of power events.
+	expect_count "$console" '^  0x[0-9a-f]+ +0x[0-9a-f]+ +edge .* (no|trigger|management|both)$' 20
 	expect_count "$console" '^  CPU 0: VP 0x[0-9a-f]+, on .* thread, escalation 0x[0-9a-f]+ PQ 01$' 2
 	figures=$(tr -d '\r' <"$console" | sed -n 's/^Held: \([0-9]*\) interrupt numbers, \([0-9]*\) .*/\1 \2/p' | xargs)
 	read -r _ _ sources blocks sources_after blocks_after <<<"$figures"
-	((sources - sources_after == 9 && blocks - blocks_after == 1)) || fail "held before and after: $figures"
+	((sources - sources_after == 10 && blocks - blocks_after == 1)) || fail "held before and after: $figures"
 	printf 'console two\nx' >&3
 	wait_for 'kernel: two: gave its memory back'
 	printf '\035console one\nx' >&3
@@ -196,6 +197,41 @@ partitions_provoked_case() {
 	printf 'x' >&3
 	end_session 0
 	expect_count "$console" '^builtin: [0-9]+ passed, 0 failed$' 1
+}
+
+# Two Debian guests, which find their interrupts in either way, are asked to shut down and do so by
+# themselves; one of them starts over before, unasked.
+partitions_shutdown_case() {
+	local kernel properties
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	kernel=$(guest_kernel debian13-64k)
+	properties="memory = <0 0x20000000>; kernel = <&k>; initrd = <&i>; bootargs = \"console=hvc0\";"
+	write_partitions "$FILES/shutdown.dts" \
+		"k: kernel { data = /incbin/(\"$kernel\"); }; i: initrd { data = /incbin/(\"$INITRD\"); };" \
+		"one:$properties" "two:$properties interrupt-mode = \"xive\";"
+	open_session "partitions-shutdown-$1" "$1" --smp 2 --partitions "$FILES/shutdown.dts"
+	wait_for 'penstock-guest: userspace up'
+	printf '\035' >&3
+	wait_for 'penstock> '
+	printf 'reboot one\nconsole one\n' >&3
+	wait_for 'penstock-guest: userspace up' 2
+	# The shell is there only then, and init with it.
+	# shellcheck disable=SC2016 # for the guests' shells
+	printf 'echo o$((40+2))ne\n' >&3
+	wait_for 'o42ne'
+	printf '\035console two\n' >&3
+	wait_for 'penstock-guest: userspace up' 3
+	# shellcheck disable=SC2016
+	printf 'echo t$((40+2))wo\n' >&3
+	wait_for 't42wo'
+	printf '\035suspend one\nshutdown one\nresume one\nshutdown one\nshutdown two\nconsole two\n' >&3
+	end_session 0
+	expect_line "$console" '^kernel: one: restarts$'
+	expect_line "$console" '^error: one is paused \(by the operator\)$'
+	expect_count "$console" '^kernel: (one|two): asked to shut down$' 2
+	expect_count "$console" 'Power off requested' 2
+	expect_count "$console" 'forcing the issue' 0
+	expect_count "$console" '^kernel: (one|two): shut off$' 2
 }
 
 # A Debian guest that waits at its prompt, beside one that is always busy: what is typed reaches it.

@@ -14,6 +14,10 @@ export PATH=/bin HOME=/root TERM=linux
 # busybox has the list of its own applets; links make "ls" and the like work in any program.
 /bin/busybox --install -s /bin
 
+# What the kernel starts when the hypervisor asks for a shutdown.
+mkdir -p /sbin
+ln -s /bin/poweroff /sbin/poweroff
+
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev

@@ -156,9 +156,9 @@ fn partitions_are_held_against_the_board() {
     // each 32 KiB, a doubleword for each 64 KiB; half a byte for each entry of one table.
     // And 3 MiB to draw on, with as much beside each MiB.
     let screen = (3 << 20) + Slot::overhead_bytes(3 << 20);
-    // And, beside as much, what there is of the interrupt controller: eight sources, one, a
+    // And, beside as much, what there is of the interrupt controller: eight sources, two, a
     // virtual processor's queues, and the thread registers.
-    let windows: u64 = [1 << 20, 2 << 16, 1 << 20, 1 << 16]
+    let windows: u64 = [1 << 20, 4 << 16, 1 << 20, 1 << 16]
         .map(Slot::overhead_bytes)
         .iter()
         .sum();

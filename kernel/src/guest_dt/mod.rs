@@ -70,6 +70,8 @@ pub struct GuestDtParams<'a> {
     pub rtas: GuestRtas<'a>,
     /// The console.
     pub vty: Vty,
+    /// Where power events come from.
+    pub epow: Epow,
     /// The framebuffer, where there is one.
     pub framebuffer: Option<Framebuffer>,
     /// How the guest works with interrupts.
@@ -106,6 +108,13 @@ pub struct Vty {
     pub unit: u32,
     /// Its interrupt source, edge-triggered; without one a guest polls.
     pub interrupt: Option<u32>,
+}
+
+/// The source of environmental and power warnings, which RTAS explains.
+#[derive(Clone, Copy, Debug)]
+pub struct Epow {
+    /// Its interrupt source, edge-triggered.
+    pub interrupt: u32,
 }
 
 /// A framebuffer.
@@ -196,6 +205,7 @@ pub fn build(params: &GuestDtParams<'_>) -> Result<Vec<u8>, GuestDtError> {
         cpu::cpus(&params.cpu, params.vcpus),
         rtas(&params.rtas)?,
         vdevice(&params.vty),
+        event_sources(params.epow),
         nvram(params.rtas.nvram_bytes),
         match params.interrupts {
             GuestInterrupts::Xics => interrupt_controller(params.vcpus),
@@ -338,6 +348,9 @@ fn rtas(params: &GuestRtas<'_>) -> Result<DeviceTreeNode, GuestDtError> {
     Ok(node)
 }
 
+/// The second cell of an interrupt: 1 for level, 0 for edge.
+const EDGE: u32 = 0;
+
 fn vdevice(vty: &Vty) -> DeviceTreeNode {
     let mut bus = node("vdevice");
     set(&mut bus, "device_type", "vdevice");
@@ -351,12 +364,23 @@ fn vdevice(vty: &Vty) -> DeviceTreeNode {
     set(&mut terminal, "compatible", "hvterm1");
     set(&mut terminal, "reg", vty.unit);
     if let Some(source) = vty.interrupt {
-        /// The second cell of an interrupt: 1 for level, 0 for edge.
-        const EDGE: u32 = 0;
         set(&mut terminal, "interrupts", [source, EDGE]);
     }
     bus.add_child(terminal);
     bus
+}
+
+/// Interrupts whose reason RTAS tells (LoPAR, Event Sources).
+fn event_sources(epow: Epow) -> DeviceTreeNode {
+    let mut sources = node("event-sources");
+    set(&mut sources, "#address-cells", 0_u32);
+    set(&mut sources, "#interrupt-cells", 2_u32);
+    flag(&mut sources, "interrupt-controller");
+    set(&mut sources, "interrupt-ranges", [epow.interrupt, 1]);
+    let mut events = node("epow-events");
+    set(&mut events, "interrupts", [epow.interrupt, EDGE]);
+    sources.add_child(events);
+    sources
 }
 
 /// What `nvram-fetch` and `nvram-store` reach (LoPAR, NVRAM; the node's name and type are what

@@ -71,6 +71,7 @@ fn params(page_sizes: &[SegmentPageSize]) -> GuestDtParams<'_> {
             unit: FIRST_VTY,
             interrupt: None,
         },
+        epow: Epow { interrupt: 0x1001 },
         framebuffer: None,
         interrupts: GuestInterrupts::Xics,
         random: RandomDevice::Absent,
@@ -159,6 +160,7 @@ fn root_says_partition() {
                     "cpus",
                     "rtas",
                     "vdevice",
+                    "event-sources",
                     "nvram",
                     "interrupt-controller"
                 ]
@@ -416,6 +418,21 @@ fn rtas_has_its_place_and_its_tokens() {
     with_tree(
         |params| params.rtas.tokens = &[("power-off", 1)],
         |root| assert_eq!(property(&root, "rtas", "ibm,extended-os-term"), None),
+    );
+}
+
+#[test]
+fn power_events_have_a_source() {
+    with_tree(
+        |params| params.epow.interrupt = 0x1234,
+        |root| {
+            let sources = "event-sources";
+            assert_eq!(cells(&root, sources, "#interrupt-cells"), [2]);
+            assert!(is_flag(&root, sources, "interrupt-controller"));
+            assert_eq!(cells(&root, sources, "interrupt-ranges"), [0x1234, 1]);
+            let events = "event-sources/epow-events";
+            assert_eq!(cells(&root, events, "interrupts"), [0x1234, 0]);
+        },
     );
 }
 

@@ -11,15 +11,15 @@ use crate::config::{self, Authority, ImageRole, MemoryBacking, MemoryPolicy, Par
 use crate::console::{GuestId, InputRing, OutputRing};
 use crate::control::{ControlPort, Streams};
 use crate::guest_dt::{
-    self, CpuKind, FdtPlace, Framebuffer, GuestCpu, GuestDtParams, GuestInterrupts, GuestRtas,
-    RandomDevice, Vty,
+    self, CpuKind, Epow, FdtPlace, Framebuffer, GuestCpu, GuestDtParams, GuestInterrupts,
+    GuestRtas, RandomDevice, Vty,
 };
 use crate::hcall::{function_sets, table::RESIZE_SET};
 use crate::image::{self, LoadPlan, LoadRequest, pieces};
 use crate::occupied::Occupied;
 use crate::partition::{
-    Clock, CpuCharacteristics, Dispatching, FIRST_DEVICE_LISN, Partition, VTY_UNIT, Watchpoints,
-    complaint_budget,
+    Clock, CpuCharacteristics, Dispatching, EPOW_LISN, FIRST_DEVICE_LISN, Partition, VTY_UNIT,
+    Watchpoints, complaint_budget,
 };
 use crate::platform::Platform;
 use crate::presentation::{InterruptMode, Windows, own_sources};
@@ -393,6 +393,9 @@ fn device_tree(
             unit: VTY_UNIT,
             interrupt: Some(FIRST_DEVICE_LISN.get()),
         },
+        epow: Epow {
+            interrupt: EPOW_LISN.get(),
+        },
         framebuffer: configuration.framebuffer.map(|geometry| Framebuffer {
             base: screen::WINDOW,
             geometry,
@@ -496,6 +499,7 @@ impl Guest {
         partition
             .reset_interrupts()
             .map_err(|error| alloc::format!("{}: interrupts: {error}", partition.name))?;
+        partition.rtas.lock().events.forget();
         partition.mmu.clear_all();
         // It may have had another table, and begins with its first one.
         Hardware::set_partition_entry(partition.mmu.lpid(), partition.mmu.pate());

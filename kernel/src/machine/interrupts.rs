@@ -155,10 +155,12 @@ fn fill(resources: &mut Resources<'_>, vcpus: u32, parts: &mut Parts) -> Result<
         parts.presenters.push(presenter);
     }
     let vp = parts.ground.block.vp(0).ok_or_else(too_few)?;
-    let (lisn, trigger) = (FIRST_DEVICE_LISN, Trigger::Edge);
-    let vty = Source::set_up(&Opal, &HwInterrupts, lisn, trigger, vp, chip)
-        .map_err(|error| alloc::format!("XIVE source: {error}"))?;
-    parts.sources.push(vty);
+    for number in 0..DEVICE_SOURCES {
+        let lisn = Lisn::new(FIRST_DEVICE_LISN.get() + number);
+        let source = Source::set_up(&Opal, &HwInterrupts, lisn, Trigger::Edge, vp, chip)
+            .map_err(|error| alloc::format!("XIVE source: {error}"))?;
+        parts.sources.push(source);
+    }
     Ok(())
 }
 

@@ -3,12 +3,10 @@
 
 use super::console::{self, OpalSink};
 use super::exits::End;
-use super::hardware::{HwInterrupts, HwMemory};
+use super::hardware::HwMemory;
 use super::job::Jobs;
 use super::last_words::{ExitStatus, finish};
 use super::run::GRACE_SECONDS;
-use super::seat;
-use super::slot::Slot;
 use super::views;
 use super::world::World;
 use crate::bootargs::Attendance;
@@ -338,6 +336,19 @@ impl Operator {
                 world.provoke(place, trouble)?;
                 Ok(())
             }
+            Command::Shutdown(name) => {
+                let place = find(world, Some(name), "shutdown")?;
+                check(world, place, Verb::Shutdown)?;
+                world.ask_to_shut_down(place);
+                Ok(())
+            }
+            Command::Reboot(name) => {
+                let place = find(world, Some(name), "reboot")?;
+                check(world, place, Verb::Reboot)?;
+                log::info!("{name}: restarts");
+                world.restart(place)?;
+                Ok(())
+            }
             Command::Destroy(name) => {
                 let place = find(world, Some(name), "destroy")?;
                 check(world, place, Verb::Destroy)?;
@@ -420,21 +431,8 @@ fn type_to(world: &mut World, guest: GuestId, byte: u8) -> bool {
 
 /// Tells a guest that something was typed.
 fn announce(world: &World, guest: Option<GuestId>) {
-    let Some(place) = guest.and_then(|guest| world.place_of_id(guest)) else {
-        return;
-    };
-    if let Some(Slot {
-        guest: Some(guest), ..
-    }) = world.slots.get(place)
-    {
-        let partition = guest.occupied.partition();
-        partition.raise(&HwInterrupts, FIRST_DEVICE_LISN);
-        // Where one waits and is not aboard, its thread must look.
-        for (seat, processor) in seat::of(place).iter().zip(partition.processors.all()) {
-            if processor.is_waiting() {
-                seat.ring();
-            }
-        }
+    if let Some(place) = guest.and_then(|guest| world.place_of_id(guest)) {
+        world.raise(place, FIRST_DEVICE_LISN);
     }
 }
 

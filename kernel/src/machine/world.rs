@@ -8,7 +8,7 @@
 
 use super::create::{self, CreateError, Resources};
 use super::exits::{End, Next};
-use super::hardware::{Hardware, HwMemory};
+use super::hardware::{Hardware, HwInterrupts, HwMemory};
 use super::last_words::{ExitStatus, finish};
 use super::runner::Runner;
 use super::seat;
@@ -23,7 +23,7 @@ use crate::exit::GuestExit;
 use crate::hcall;
 use crate::lifecycle::{PartitionState, PauseReason, Verb};
 use crate::monitor::Trouble;
-use crate::partition::complaint_budget;
+use crate::partition::{EPOW_LISN, complaint_budget};
 use crate::post_mortem::write_post_mortem;
 use crate::smp::{self, Load};
 use crate::vcpu::Vcpu;
@@ -35,6 +35,7 @@ use penstock_arch::spr;
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::PIECE;
 use penstock_mm::pool::{PoolCounts, Share};
+use penstock_xive::Lisn;
 
 /// How the last partition that ran came to its end.
 #[derive(Clone, Copy, Debug)]
@@ -413,6 +414,32 @@ impl World {
         match trouble {
             Trouble::Backing => Ok(()),
             Trouble::Error => self.end(place, End::Failed),
+        }
+    }
+
+    /// Asks the guest of the partition at `place` to shut down. What it does then is its own affair.
+    pub fn ask_to_shut_down(&self, place: usize) {
+        let Some(guest) = self.slots.get(place).and_then(|slot| slot.guest.as_ref()) else {
+            return;
+        };
+        let partition = guest.occupied.partition();
+        partition.rtas.lock().events.request_shutdown();
+        log::info!("{}: asked to shut down", partition.name);
+        self.raise(place, EPOW_LISN);
+    }
+
+    /// An event of one of the devices of the partition at `place`.
+    pub fn raise(&self, place: usize, lisn: Lisn) {
+        let Some(guest) = self.slots.get(place).and_then(|slot| slot.guest.as_ref()) else {
+            return;
+        };
+        let partition = guest.occupied.partition();
+        partition.raise(&HwInterrupts, lisn);
+        // Where one waits and is not aboard, its thread must look.
+        for (seat, processor) in seat::of(place).iter().zip(partition.processors.all()) {
+            if processor.is_waiting() {
+                seat.ring();
+            }
         }
     }
 

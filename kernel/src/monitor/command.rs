@@ -39,6 +39,11 @@ pub enum Command<'a> {
     Screenshot(&'a str, Kind),
     /// `provoke NAME backing|error`: has something go wrong in a partition, for tests.
     Provoke(&'a str, Trouble),
+    /// `shutdown NAME`: asks a guest to shut down, by an event of its platform.
+    Shutdown(&'a str),
+    /// `reboot NAME`: has a guest start over at once, as if it had asked for that itself. It is not
+    /// asked: PAPR has no event for that.
+    Reboot(&'a str),
     /// `destroy NAME`: stops a partition at once, and takes back all that it has.
     Destroy(&'a str),
     /// `poweroff`: stops everything and switches the machine off.
@@ -104,13 +109,13 @@ impl fmt::Display for CommandError<'_> {
 }
 
 /// Verbs that the design gives to the monitor and later versions fill.
-const LATER: [&str; 3] = ["shutdown", "reboot", "trace"];
+const LATER: [&str; 1] = ["trace"];
 
 const HPT_USAGE: &str = "hpt NAME [check|stats|dump|reload]";
 const PROVOKE_USAGE: &str = "provoke NAME backing|error";
 const DIRTY_USAGE: &str = "dirty NAME [off]";
 
-const HELP: [(&str, &str); 20] = [
+const HELP: [(&str, &str); 22] = [
     ("list", "all partitions and their state"),
     ("console [NAME]", "attach the console; ^] comes back here"),
     (
@@ -143,6 +148,8 @@ const HELP: [(&str, &str); 20] = [
         "what changed on its display, as text (--full: all of it)",
     ),
     (PROVOKE_USAGE, "have its partition fail so, for tests"),
+    ("shutdown NAME", "ask a guest to shut down"),
+    ("reboot NAME", "have a guest start over at once, unasked"),
     ("destroy NAME", "stop a partition at once"),
     ("poweroff", "stop everything and switch the machine off"),
     ("help", "this list"),
@@ -168,12 +175,14 @@ impl<'a> Command<'a> {
             "dominfo" => (Self::DomInfo(name), words.next()),
             "stats" => (Self::Stats(name), words.next()),
             "irqs" => (Self::Irqs(name), words.next()),
-            "start" | "suspend" | "resume" | "destroy" => {
+            "start" | "suspend" | "resume" | "shutdown" | "reboot" | "destroy" => {
                 let name = name.ok_or(CommandError::NameMissing(verb))?;
                 let command = match verb {
                     "start" => Self::Start(name),
                     "suspend" => Self::Suspend(name),
                     "resume" => Self::Resume(name),
+                    "shutdown" => Self::Shutdown(name),
+                    "reboot" => Self::Reboot(name),
                     _ => Self::Destroy(name),
                 };
                 (command, words.next())
@@ -278,6 +287,8 @@ mod tests {
             ),
             ("provoke a backing", Command::Provoke("a", Trouble::Backing)),
             ("provoke a error", Command::Provoke("a", Trouble::Error)),
+            ("shutdown debian", Command::Shutdown("debian")),
+            ("reboot debian", Command::Reboot("debian")),
             ("destroy debian", Command::Destroy("debian")),
             ("poweroff", Command::PowerOff),
         ] {
@@ -290,7 +301,9 @@ mod tests {
         for (line, text) in [
             ("lst", "unknown command: lst (try help)"),
             ("LIST", "unknown command: LIST (try help)"),
-            ("shutdown debian", "shutdown: not in this version"),
+            ("trace debian", "trace: not in this version"),
+            ("shutdown", "shutdown: name of a partition missing"),
+            ("reboot a b", "unexpected argument: b"),
             ("start", "start: name of a partition missing"),
             ("resume", "resume: name of a partition missing"),
             ("hpt", "hpt: name of a partition missing"),

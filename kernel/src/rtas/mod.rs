@@ -13,6 +13,7 @@
 //! calls undefined and names -3 where they are checked (LoPAR, Calling Mechanism and Conventions).
 
 pub mod block;
+pub mod events;
 pub mod host;
 pub mod memory;
 pub mod nvram;
@@ -32,6 +33,7 @@ pub use table::{Call, FUNCTIONS, RtasFunction};
 pub use time::{DateTime, OpalRtc, UnixTime};
 
 use block::{BlockError, Returns, RtasCall};
+use events::Events;
 use nvram::Nvram;
 use penstock_arch::addr::GuestReal;
 use penstock_boot::bootinfo::SegmentPageSize;
@@ -109,6 +111,8 @@ pub enum RtasOutcome {
 pub struct Rtas {
     nvram: Nvram,
     clock: ClockOffset,
+    /// What the guest is to be told.
+    pub events: Events,
 }
 
 impl Default for Rtas {
@@ -136,6 +140,7 @@ impl Rtas {
         Self {
             nvram: Nvram::new(),
             clock: ClockOffset::ZERO,
+            events: Events::default(),
         }
     }
 
@@ -221,23 +226,33 @@ impl Rtas {
                     .map_or_else(source_status, |()| status::SUCCESS)
                     .into()
             }
-            // There are no events, whatever classes the guest asks for; the buffer stays as it is.
+            // Events come with an interrupt, whose handler asks for them by check-exception. Here there
+            // are none, whatever classes the guest asks for; the buffer stays as it is.
             Call::EventScan => status::NO_EVENT.into(),
             Call::NvramFetch => count(self.nvram.fetch(call.inputs(), memory)),
             Call::NvramStore => count(self.nvram.store(call.inputs(), memory)),
             Call::OsTerm => os_term(call.inputs(), memory, host).into(),
+            Call::CheckException => {
+                let now = self.time(host).ok().flatten();
+                self.events
+                    .check_exception(call.inputs(), now, memory)
+                    .into()
+            }
         }
     }
 
     fn get_time_of_day<H: RtasHost>(&self, host: &mut H) -> Returns {
-        let machine = match host.now() {
-            Ok(time) => time,
-            Err(error) => return Returns::status(clock_status(error)),
-        };
-        match self.clock.apply(machine).and_then(DateTime::from_unix) {
-            Some(time) => Returns::with(status::SUCCESS, time.fields()),
-            None => Returns::status(status::HARDWARE),
+        match self.time(host) {
+            Ok(Some(time)) => Returns::with(status::SUCCESS, time.fields()),
+            Ok(None) => Returns::status(status::HARDWARE),
+            Err(error) => Returns::status(clock_status(error)),
         }
+    }
+
+    /// The partition's time, if it can be written as a date.
+    fn time<H: RtasHost>(&self, host: &mut H) -> Result<Option<DateTime>, ClockError> {
+        let machine = host.now()?;
+        Ok(self.clock.apply(machine).and_then(DateTime::from_unix))
     }
 
     /// Moves the partition's offset. The machine's clock is not the guest's to set.

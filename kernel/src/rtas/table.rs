@@ -32,6 +32,7 @@ pub enum Call {
     NvramFetch,
     NvramStore,
     OsTerm,
+    CheckException,
 }
 
 /// One RTAS function as the device tree advertises it.
@@ -87,7 +88,7 @@ const fn function(
 }
 
 /// Every function, in the order of the tokens.
-pub static FUNCTIONS: [RtasFunction; 18] = [
+pub static FUNCTIONS: [RtasFunction; 19] = [
     function(
         0,
         "display-character",
@@ -155,6 +156,14 @@ pub static FUNCTIONS: [RtasFunction; 18] = [
     function(15, "nvram-fetch", 3, 2, Call::NvramFetch, "nvram-fetch"),
     function(16, "nvram-store", 3, 2, Call::NvramStore, "nvram-store"),
     function(17, "ibm,os-term", 1, 1, Call::OsTerm, "ibm,os-term"),
+    function(
+        18,
+        "check-exception",
+        6,
+        1,
+        Call::CheckException,
+        "check-exception",
+    ),
 ];
 
 // `find` indexes by token, and `RtasCall` holds all cells of any function.

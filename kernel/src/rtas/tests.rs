@@ -168,7 +168,7 @@ fn tokens_and_names_are_distinct() {
     }
     assert_eq!(table::find(0x1fff), None);
     assert_eq!(table::find(0x2000).unwrap().name, "display-character");
-    assert_eq!(table::find(0x2012), None);
+    assert_eq!(table::find(0x2013), None);
     assert_eq!(table::find(u32::MAX), None);
 }
 
@@ -277,6 +277,23 @@ fn display_character_shows_the_low_byte_or_is_busy() {
         [MINUS_2]
     );
     assert_eq!(guest.host.shown, b"L\n");
+}
+
+#[test]
+fn check_exception_tells_of_a_shutdown_that_is_wanted() {
+    let mut guest = Guest::new();
+    let ask = [0x500, 0x1001, 0x4000_0000, 0, 0x2000, 2048];
+    assert_eq!(guest.returns("check-exception", &ask), [1]);
+    guest.rtas.events.request_shutdown();
+    // Scanning does not take it away from the interrupt's handler.
+    let scan = [u32::MAX, 0, 0x2000, 2048];
+    assert_eq!(guest.returns("event-scan", &scan), [1]);
+    assert_eq!(guest.memory.words(0x2000, 1), [0xa5a5_a5a5]);
+    assert_eq!(guest.returns("check-exception", &ask), [0]);
+    assert_eq!(guest.memory.words(0x2000, 2), [0x0634_0040, 108]);
+    // The date, by the partition's clock.
+    assert_ne!(guest.memory.words(0x2020, 1), [0]);
+    assert_eq!(guest.returns("check-exception", &ask), [1]);
 }
 
 #[test]

@@ -48,6 +48,10 @@ pub const CHECKS: &[Check<Env>] = &[
         run: stopped_state,
     },
     Check {
+        name: "rtas-check-exception-finds-nothing",
+        run: check_exception,
+    },
+    Check {
         name: "rtas-event-scan-finds-nothing",
         run: event_scan,
     },
@@ -269,6 +273,14 @@ fn stopped_state(env: &mut Env) -> Outcome {
         u64::from(results[0]),
         |got| got != 0,
     )
+}
+
+/// Asked for all kinds of events, of an external interrupt.
+fn check_exception(env: &mut Env) -> Outcome {
+    let buffer = work_address(env)?;
+    let ask = [0x500, 0x1001, u32::MAX, 0, buffer, 1024];
+    let results = call(env, "check-exception", &ask, 1)?;
+    status("check-exception", &results, 1)
 }
 
 fn event_scan(env: &mut Env) -> Outcome {
