@@ -50,6 +50,7 @@ mod fault;
 pub mod flags;
 mod flush;
 mod guard;
+mod harvest;
 mod page_init;
 mod place;
 mod protect;
@@ -77,9 +78,9 @@ pub use block_remove::BLOCK_PAGES_LOG2;
 pub use check::{HptStats, Rule, Violation};
 pub use fault::{AccessKind, BackingTooSmall, FaultAction, GuestFault, HpteFault};
 pub use flush::FlushCounts;
+pub use harvest::{Pass, VcpusAre};
 pub use refresh::{FLUSH_ALL_ABOVE, Flushed, Obligation};
 pub use stream_io::{HptReader, OpenReader, RestoreError};
-pub use watch::VcpusAre;
 
 use self::changes::ChangeLog;
 use self::flush::FlushCounters;
