@@ -46,15 +46,14 @@ pub type Handler<P> = fn(&mut Vcpu<P>) -> LightExit;
 #[inline]
 #[must_use]
 pub const fn slot(token: u64) -> Option<usize> {
+    if token.is_multiple_of(4) && token < 0x400 {
+        return Some((token / 4) as usize);
+    }
     match token {
-        H_RTAS => return Some(SLOTS - 2),
-        H_CONTROL => return Some(SLOTS - 1),
-        _ => {}
+        H_RTAS => Some(SLOTS - 2),
+        H_CONTROL => Some(SLOTS - 1),
+        _ => None,
     }
-    if !token.is_multiple_of(4) || token >= 0x400 {
-        return None;
-    }
-    Some((token / 4) as usize)
 }
 
 /// Serves the hcall whose registers are in the context.

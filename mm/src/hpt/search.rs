@@ -106,7 +106,7 @@ impl Search {
     fn agrees<M: Machine>(&self, guard: &HpteGuard<'_, M>, pattern: u64) -> bool {
         let (v, r) = (guard.v(), guard.r());
         v.is_present()
-            && (v.get().to_be() ^ pattern) & self.mask == 0
+            && (guard.raw_v() ^ pattern) & self.mask == 0
             && r.segment() == self.segment
             && r.encoding(v)
                 .is_some_and(|encoding| encoding.base() == self.base)
