@@ -3,7 +3,8 @@
 #
 # The table of costs: lines "bench: NAME VALUE". The benchmark guest counts the instructions of
 # single operations itself, with -icount shift=0, where one instruction is one nanosecond. A plugin
-# of ours in QEMU counts who executes what while a Debian guest boots.
+# of ours in QEMU counts the tlbie and tlbiel of each operation, and who executes what while a Debian
+# guest boots.
 
 PLUGIN=$TARGET_DIR/count.so
 # The first QEMU that no longer takes plugins of the interface version that ours is written for.
@@ -23,8 +24,23 @@ run_bench() {
 	claim_run_dir
 	build_hypervisor || die "the hypervisor does not build"
 	build_bench_guest || die "the benchmark guest does not build"
+	build_plugin
 	bench_operations
 	bench_debian_boot
+}
+
+# The plugin, as far as it can be had; WITHOUT_PLUGIN says why not.
+build_plugin() {
+	WITHOUT_PLUGIN=
+	if ! have cc; then
+		WITHOUT_PLUGIN="the counting plugin needs a C compiler (cc)"
+	elif version_at_least "$(qemu_version "$(command -v "$QEMU")")" "$PLUGIN_CEILING"; then
+		WITHOUT_PLUGIN="QEMU $PLUGIN_CEILING and newer refuse plugins of this interface version"
+	else
+		cc -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o "$PLUGIN" "$ROOT/kernel/tests/plugin/count.c" ||
+			die "the counting plugin does not build"
+	fi
+	COUNTS=$RUN_DIR/counts
 }
 
 # Boots what the options describe, with the console in a file; ends the script unless that ended with 0.
@@ -46,36 +62,49 @@ bench_operations() {
 	local icount=$OPT_ICOUNT
 	say "running the benchmark guest"
 	OPT_KERNEL=$BENCH_ELF OPT_APPEND='' OPT_ICOUNT=1
+	if [[ -z $WITHOUT_PLUGIN ]]; then
+		QEMU_EXTRA+=(-plugin "$PLUGIN,out=${COUNTS//,/,,}")
+	else
+		say "tlbie and tlbiel are not counted: $WITHOUT_PLUGIN"
+	fi
+	rm -f "$COUNTS"
 	bench_run "the benchmark guest"
 	bench_table | grep -av 'hypervisor fault' || die "the benchmark guest printed no table"
 	PARTITION_BACKING=lazy
+	rm -f "$COUNTS"
 	bench_run "the benchmark guest"
 	bench_table | grep -a 'hypervisor fault' || die "the benchmark guest measured no fault"
 	PARTITION_BACKING=
 	OPT_KERNEL='' OPT_ICOUNT=$icount
 }
 
-bench_table() { tr -d '\r' <"$RUN_DIR/bench.out" | grep -a '^bench: '; }
+# The guest's rows, each with what the plugin counted in one operation: it has a line for each row, which
+# are those with a target.
+bench_table() {
+	tr -d '\r' <"$RUN_DIR/bench.out" | grep -a '^bench: ' | awk -v counts="$COUNTS" '
+		BEGIN {
+			while ((getline line < counts) > 0)
+				if (split(line, field, " ") == 4 && field[1] == "row" && field[2] > 0)
+					row[++rows] = sprintf("  tlbie %.2f, tlbiel %.2f", field[3] / field[2], field[4] / field[2])
+				else if (field[1] == "row")
+					row[++rows] = ""
+		}
+		/\(target| failed: | skipped: / { $0 = $0 row[++number] }
+		{ print }'
+}
 
 # The hypervisor's share of the instructions of a boot to userspace and power-off.
 bench_debian_boot() {
-	local counts=$RUN_DIR/counts
-	if ! have cc; then
-		say "no share of a Debian boot: the counting plugin needs a C compiler (cc)"
-		return
-	elif version_at_least "$(qemu_version "$(command -v "$QEMU")")" "$PLUGIN_CEILING"; then
-		say "no share of a Debian boot: QEMU $PLUGIN_CEILING and newer refuse plugins of this interface version"
+	if [[ -n $WITHOUT_PLUGIN ]]; then
+		say "no share of a Debian boot: $WITHOUT_PLUGIN"
 		return
 	elif ! setup_debian_guest debian13-64k; then
 		say "no share of a Debian boot: Debian's guest kernel cannot be had here"
 		return
 	fi
-	cc -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o "$PLUGIN" "$ROOT/kernel/tests/plugin/count.c" ||
-		die "the counting plugin does not build"
 	say "counting the instructions of a Debian boot"
-	rm -f "$counts"
+	rm -f "$COUNTS"
 	OPT_APPEND='console=hvc0 quick'
-	QEMU_EXTRA+=(-plugin "$PLUGIN,out=${counts//,/,,}")
 	bench_run "the Debian guest"
 	awk '
 		{ count[$1] = $2 }
@@ -87,5 +116,5 @@ bench_debian_boot() {
 			printf "bench: debian-boot-hypervisor %d\n", count["hypervisor"]
 			printf "bench: debian-boot-opal %d\n", count["opal"]
 			printf "bench: debian-boot-hypervisor-share %.2f%%\n", 100 * count["hypervisor"] / count["guest"]
-		}' "$counts"
+		}' "$COUNTS"
 }

@@ -26,7 +26,7 @@ use core::cell::Cell;
 use core::num::NonZeroU32;
 use penstock_mm::guest_memory::SlotId;
 use penstock_mm::hpt::{
-    FLUSH_ALL_ABOVE, HptReader, HptStats, OpenReader, RestoreError, VcpusAre, Violation,
+    FLUSH_ALL_ABOVE, HptReader, HptStats, OpenReader, Pass, RestoreError, VcpusAre, Violation,
 };
 use penstock_mm::slot as mm;
 use penstock_mm::stream::{
@@ -244,33 +244,35 @@ impl<P: Platform> Controlled for Target<'_, P> {
         .ok_or(TargetError::State)
     }
 
-    /// Cursors count parts of the slot.
-    fn harvest_end(&self, slot: u32) -> u64 {
+    /// Cursors count entries of the page table.
+    fn harvest_end(&self, _: u32) -> u64 {
         self.partition()
-            .map_or(0, |partition| partition.mmu.harvest_parts(slot_id(slot)))
+            .map_or(0, |partition| partition.mmu.harvest_end())
     }
 
     fn harvest(
         &self,
         slot: u32,
         how: Harvest,
-        part: u64,
-        _: u64,
+        cursor: u64,
+        entries: u64,
     ) -> Result<Harvested, TargetError> {
         let partition = self.partition()?;
         let mmu = &partition.mmu;
         let slot = slot_id(slot);
         partition.note_hardware_writes();
-        let before = mmu.logged_granules(slot, part);
-        let next = match how {
-            Harvest::Cheap => mmu.harvest_part_roughly(slot, part),
+        let before = mmu.logged_granules(slot);
+        let pass = match how {
+            Harvest::Cheap => Pass::Rough,
             // What runs, writes on; what is halted has been made to store what it had.
-            Harvest::Exact => mmu.harvest_part(slot, part),
-        }
-        .ok_or(TargetError::State)?;
+            Harvest::Exact => Pass::Exact,
+        };
+        let next = mmu
+            .harvest_some(slot, pass, cursor, entries)
+            .ok_or(TargetError::State)?;
         Ok(Harvested {
             next,
-            found: mmu.logged_granules(slot, part).saturating_sub(before),
+            found: mmu.logged_granules(slot).saturating_sub(before),
         })
     }
 

@@ -103,9 +103,12 @@ pub(super) extern "C" fn h_clear_mod<P: Platform>(vcpu: &mut Vcpu<P>) -> LightEx
 }
 
 pub(super) extern "C" fn h_bulk_remove<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
-    let mut specifiers: [u64; 8] = arguments(vcpu);
-    let status = vcpu.partition.mmu.h_bulk_remove(&mut specifiers);
-    vcpu.ctx.gpr[4..12].copy_from_slice(&specifiers);
+    let mmu = &vcpu.partition.mmu;
+    // The responses take the specifiers' places.
+    let status = match vcpu.ctx.gpr[4..].first_chunk_mut() {
+        Some(specifiers) => mmu.h_bulk_remove(specifiers),
+        None => HcallStatus::PARAMETER,
+    };
     vcpu.answer(status)
 }
 

@@ -11,6 +11,11 @@
  *   hypervisor  the hypervisor from then on
  *   guest       everything in guest memory
  *   opal        firmware called by the hypervisor, from its first instruction on
+ *
+ * Of the benchmark guest it tells what its operations cost in invalidations, a line for each row of its
+ * table: "row LOOPS TLBIE TLBIEL", all that was executed inside of its timed loops. It knows them by
+ * their instructions: the time base is read to r20 before a loop and to r21 after it, r14 counts down in
+ * each round, and a row ends with an executed no-operation (xori 0,0,0), which compilers do not make.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,6 +34,7 @@ struct counter {
 	size_t offset;
 };
 enum inline_op { INLINE_ADD = 0 };
+enum cb_flags { NO_REGISTERS = 0 };
 
 extern struct scoreboard *qemu_plugin_scoreboard_new(size_t element_size);
 extern uint64_t qemu_plugin_u64_sum(struct counter counter);
@@ -39,6 +45,9 @@ extern uint64_t qemu_plugin_insn_vaddr(const struct plugin_insn *insn);
 extern void *qemu_plugin_insn_haddr(const struct plugin_insn *insn);
 extern void qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(struct plugin_insn *insn, enum inline_op op,
 								 struct counter counter, uint64_t value);
+extern size_t qemu_plugin_insn_data(const struct plugin_insn *insn, void *to, size_t length);
+extern void qemu_plugin_register_vcpu_insn_exec_cb(struct plugin_insn *insn, void (*callback)(unsigned, void *),
+						   enum cb_flags flags, void *data);
 extern void qemu_plugin_register_atexit_cb(plugin_id id, void (*callback)(plugin_id, void *), void *data);
 
 __attribute__((visibility("default"))) int qemu_plugin_version = 4;
@@ -52,8 +61,69 @@ static const char *out = "/dev/stderr";
 /* Where the machine's memory lies in QEMU: learned from an instruction whose real address is sure. */
 static const char *memory;
 
-static bool in_hypervisor_image(uint64_t real) { return real >= 0x20000000 && real < 0x28000000; }
+/* The image has less than 16 MiB; the memory of guests comes in blocks of 16 MiB, from the next one on. */
+static bool in_hypervisor_image(uint64_t real) { return real >= 0x20000000 && real < 0x21000000; }
 static bool in_firmware(uint64_t real) { return real >= 0x30000000 && real < 0x33400000; }
+
+/* Little-endian, as hypervisor and benchmark are. */
+static uint32_t instruction(const struct plugin_insn *insn)
+{
+	uint8_t bytes[4];
+	if (qemu_plugin_insn_data(insn, bytes, sizeof(bytes)) != sizeof(bytes))
+		return 0;
+	return bytes[0] | bytes[1] << 8 | bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+}
+
+/* What the rows of the benchmark's table count. */
+enum { LOOPS, TLBIE, TLBIEL, EVENTS };
+enum { MAX_ROWS = 64 };
+static struct counter events[EVENTS];
+static uint64_t before[EVENTS], rows[MAX_ROWS][EVENTS];
+static int row;
+
+static void loop_begins(unsigned vcpu, void *data)
+{
+	(void)vcpu;
+	(void)data;
+	for (int event = 0; event < EVENTS; event++)
+		before[event] = qemu_plugin_u64_sum(events[event]);
+}
+
+static void loop_ends(unsigned vcpu, void *data)
+{
+	(void)vcpu;
+	(void)data;
+	for (int event = 0; row < MAX_ROWS && event < EVENTS; event++)
+		rows[row][event] += qemu_plugin_u64_sum(events[event]) - before[event];
+}
+
+static void row_ends(unsigned vcpu, void *data)
+{
+	(void)vcpu;
+	(void)data;
+	if (row < MAX_ROWS)
+		row++;
+}
+
+static void watch(int who, struct plugin_insn *insn)
+{
+	uint32_t word = instruction(insn);
+	int event = EVENTS;
+	if (who == HYPERVISOR && word >> 26 == 31 && (word >> 1 & 0x3ff) == 306)
+		event = TLBIE;
+	else if (who == HYPERVISOR && word >> 26 == 31 && (word >> 1 & 0x3ff) == 274)
+		event = TLBIEL;
+	else if (who == GUEST && word == 0x35ceffff) /* addic. r14,r14,-1 */
+		event = LOOPS;
+	if (event != EVENTS)
+		qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn, INLINE_ADD, events[event], 1);
+	if (who == GUEST && word == 0x7e8c42a6) /* mftb r20 */
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, loop_begins, NO_REGISTERS, NULL);
+	if (who == GUEST && word == 0x7eac42a6) /* mftb r21 */
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, loop_ends, NO_REGISTERS, NULL);
+	if (who == GUEST && word == 0x68000000) /* xnop */
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, row_ends, NO_REGISTERS, NULL);
+}
 
 static int owner(const struct plugin_insn *insn)
 {
@@ -88,6 +158,7 @@ static void on_translation(plugin_id id, struct plugin_tb *tb)
 			hypervisor_before = qemu_plugin_u64_sum(counts[HYPERVISOR]);
 		}
 		qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn, INLINE_ADD, counts[who], 1);
+		watch(who, insn);
 	}
 }
 
@@ -103,6 +174,9 @@ static void on_exit_of_qemu(plugin_id id, void *data)
 	fprintf(file, "hypervisor %llu\n", (unsigned long long)(qemu_plugin_u64_sum(counts[HYPERVISOR]) - hypervisor_before));
 	fprintf(file, "guest %llu\n", (unsigned long long)qemu_plugin_u64_sum(counts[GUEST]));
 	fprintf(file, "opal %llu\n", (unsigned long long)(qemu_plugin_u64_sum(counts[FIRMWARE]) - firmware_before));
+	for (int number = 0; number < row; number++)
+		fprintf(file, "row %llu %llu %llu\n", (unsigned long long)rows[number][LOOPS],
+			(unsigned long long)rows[number][TLBIE], (unsigned long long)rows[number][TLBIEL]);
 	fclose(file);
 }
 
@@ -115,6 +189,8 @@ __attribute__((visibility("default"))) int qemu_plugin_install(plugin_id id, con
 	}
 	for (int who = 0; who < OWNERS; who++)
 		counts[who] = (struct counter){qemu_plugin_scoreboard_new(sizeof(uint64_t)), 0};
+	for (int event = 0; event < EVENTS; event++)
+		events[event] = (struct counter){qemu_plugin_scoreboard_new(sizeof(uint64_t)), 0};
 	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
 	qemu_plugin_register_atexit_cb(id, on_exit_of_qemu, NULL);
 	return 0;

@@ -50,8 +50,15 @@ const fn condition(high: u64) -> Option<u64> {
 type Removals<'a, 's, M> = Batch<'a, M, &'s mut u64>;
 
 /// Removes an entry whose translation is flushed, and completes the response.
+#[inline(always)]
 fn finish<M: Machine>(entry: Quiesced<'_, M>, response: &mut u64) {
     *response |= response_rc(entry.remove());
+}
+
+/// The same out of the way of the loop over a batch.
+#[inline(never)]
+fn finish_one<M: Machine>(entry: Quiesced<'_, M>, response: &mut u64) {
+    finish(entry, response);
 }
 
 impl<M: Machine> HashMmu<M> {
@@ -97,7 +104,7 @@ impl<M: Machine> HashMmu<M> {
         let guard = match self.try_lock(index) {
             Some(guard) => guard,
             None => {
-                batch.flush(finish);
+                batch.flush(finish_one);
                 self.lock(index)
             }
         };
@@ -108,9 +115,9 @@ impl<M: Machine> HashMmu<M> {
         }
         *response = kept | SUCCESS;
         if guard.v().is_valid() {
-            batch.hide(guard, r, response, finish);
+            batch.hide(guard, r, response, finish_one);
         } else {
-            finish(guard.quiesce(r), response);
+            finish_one(guard.quiesce(r), response);
         }
     }
 }

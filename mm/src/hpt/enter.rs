@@ -59,7 +59,8 @@ impl<M: Machine> HashMmu<M> {
 
     /// Checks an entry. Nothing that a guest can see is changed, but its page where the flags ask
     /// for it.
-    #[inline]
+    // What it returns is a good part of a call's registers.
+    #[inline(always)]
     pub(super) fn prepare(
         &self,
         flags: u64,

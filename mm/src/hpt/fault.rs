@@ -18,7 +18,7 @@
 use super::HashMmu;
 use super::guard::HpteGuard;
 use super::place::Place;
-use super::search::Search;
+use super::search::{Candidate, Search};
 use super::vrma::Repair;
 use crate::page_ops::Machine;
 use crate::pool::NoFrame;
@@ -236,13 +236,36 @@ impl<M: Machine> HashMmu<M> {
             return fault.not_found();
         };
         let search = Search::new(fault.ea, asdr, base);
-        if let Some(candidate) = self.find_candidate(&search) {
-            if let Some(guard) = self.confirm_at_once(&search, candidate) {
-                return self.resolve_found(fault, asdr, guard);
+        let candidate = self.find_candidate(&search);
+        match candidate {
+            Some(candidate) => {
+                if let Some(guard) = self.confirm_at_once(&search, candidate) {
+                    return self.resolve_found(fault, asdr, guard);
+                }
             }
-            if let Some(guard) = self.confirm(&search, candidate) {
-                return self.resolve_found(fault, asdr, guard);
-            }
+            None if real_address.is_none() => return fault.not_found(),
+            None => {}
+        }
+        self.resolve_missing(fault, asdr, search, candidate, real_address)
+    }
+
+    /// The first entry that looks like the translation, if there is any, is not it: another one is, or
+    /// the guest has none.
+    // Apart, so that the usual way has fewer registers to keep.
+    #[cold]
+    #[inline(never)]
+    fn resolve_missing(
+        &self,
+        fault: &HpteFault,
+        asdr: Asdr,
+        search: Search,
+        candidate: Option<Candidate>,
+        real_address: Option<GuestReal>,
+    ) -> FaultAction {
+        if let Some(candidate) = candidate
+            && let Some(guard) = self.confirm(&search, candidate)
+        {
+            return self.resolve_found(fault, asdr, guard);
         }
         match real_address {
             None => fault.not_found(),

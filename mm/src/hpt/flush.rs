@@ -178,11 +178,19 @@ impl FlushCounters {
 
     #[inline]
     fn count(&self, rb: Option<TlbieRb>) {
-        let counter = match rb {
-            Some(_) => &self.single,
-            None => &self.all,
-        };
-        counter.store(counter.load(Relaxed).wrapping_add(1), Relaxed);
+        match rb {
+            Some(_) => self.add(1, 0),
+            None => self.add(0, 1),
+        }
+    }
+
+    #[inline]
+    fn add(&self, single: u64, all: u64) {
+        for (counter, more) in [(&self.single, single), (&self.all, all)] {
+            if more != 0 {
+                counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
+            }
+        }
     }
 }
 
@@ -202,8 +210,13 @@ impl<M: Machine> HashMmu<M> {
     /// Makes every processor forget translations whose entries have been hidden before.
     #[inline]
     pub(super) fn flush(&self, operands: impl IntoIterator<Item = Option<TlbieRb>>) {
-        let counted = operands.into_iter().inspect(|rb| self.flushes.count(*rb));
+        let (mut single, mut all) = (0, 0);
+        let counted = operands.into_iter().inspect(|rb| match rb {
+            Some(_) => single += 1,
+            None => all += 1,
+        });
         flush_batch(self.machine(), self.lpid, counted);
+        self.flushes.add(single, all);
     }
 
     /// Makes every processor forget one translation, or all where it has no operand, whose entry has

@@ -130,6 +130,12 @@ impl<'a, M: Machine> HpteGuard<'a, M> {
         self.v
     }
 
+    /// Doubleword 0 as it lies in the table, the lock bit included.
+    #[inline]
+    pub(super) fn raw_v(&self) -> u64 {
+        self.entry.load_raw_v()
+    }
+
     /// Doubleword 1 at this moment; a valid entry's R and C change under our hands.
     #[inline]
     pub(super) fn r(&self) -> HpteR {

@@ -104,13 +104,14 @@ impl Search {
     /// Whether a locked entry is the translation.
     #[inline]
     fn agrees<M: Machine>(&self, guard: &HpteGuard<'_, M>, pattern: u64) -> bool {
-        self.matches(guard.v(), guard.r(), pattern)
+        self.matches(guard.v(), guard.raw_v(), guard.r(), pattern)
     }
 
+    /// Whether an entry is the translation, of which `raw` is doubleword 0 as it lies in the table.
     #[inline]
-    fn matches(&self, v: HpteV, r: HpteR, pattern: u64) -> bool {
+    fn matches(&self, v: HpteV, raw: u64, r: HpteR, pattern: u64) -> bool {
         v.is_present()
-            && (v.get().to_be() ^ pattern) & self.mask == 0
+            && (raw ^ pattern) & self.mask == 0
             && r.segment() == self.segment
             && r.encoding(v)
                 .is_some_and(|encoding| encoding.base() == self.base)
@@ -145,7 +146,7 @@ impl<M: Machine> HashMmu<M> {
                 let index = self.table().wrap(first, usize::try_from(slot).ok()?);
                 let entry = self.table().entry(index);
                 let (v, r) = (entry.load_v(), entry.load_r());
-                if search.matches(v, r, search.pattern(group)) {
+                if search.matches(v, v.get().to_be(), r, search.pattern(group)) {
                     return Some(LookedUp {
                         index,
                         guest: [v.to_guest(r).get(), entry.load_rev().get() | r.rc()],

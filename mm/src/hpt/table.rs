@@ -136,6 +136,12 @@ impl Entry<'_> {
         HpteV::new(self.v.load())
     }
 
+    /// Doubleword 0 as it lies in the table.
+    #[inline]
+    pub(super) fn load_raw_v(self) -> u64 {
+        self.v.load_raw()
+    }
+
     #[inline]
     pub(super) fn load_r(self) -> HpteR {
         HpteR::new(self.r.load())

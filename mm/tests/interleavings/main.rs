@@ -12,6 +12,7 @@ mod ring;
 mod veil;
 
 mod revoke;
+mod sharing;
 mod table;
 mod vpm;
 

@@ -42,6 +42,13 @@ pub fn timebase() -> u64 {
     value
 }
 
+/// Executes a no-operation that nothing else executes, so that who watches the machine knows that the
+/// guest has come here.
+pub fn mark() {
+    // SAFETY: does nothing.
+    unsafe { asm!("xori 0, 0, 0", options(nomem, nostack, preserves_flags)) };
+}
+
 /// The decrementer.
 #[must_use]
 pub fn decrementer() -> u64 {

@@ -9,7 +9,7 @@ use super::super::records::{
     self, Capabilities, Invalidate, Record, RunState, StreamChunk, VcpuState, VectorState, parts,
 };
 use super::super::session::State;
-use super::super::{DONE, WRITER, open_flags};
+use super::super::{DONE, ENTRIES_PER_CALL, WRITER, open_flags};
 use super::*;
 use crate::config::Authority;
 use crate::console::GuestId;
@@ -707,16 +707,28 @@ fn a_pause_of_the_operators_stays_when_a_tool_lets_go() {
 }
 
 #[test]
-fn harvests_count_parts_of_the_slot() {
+fn harvests_count_entries_of_the_table() {
     let mut world = World::new();
     world.does(Function::DirtyLog, &[0, 1]);
-    // Real mode's page counts as written, all of the slot's one part.
-    assert_eq!(
-        world.does(Function::DirtyHarvest, &[0, 1, 0]),
-        [DONE, GUEST_BYTES >> 12]
-    );
-    // Nothing new, and there is no second part.
-    assert_eq!(world.does(Function::DirtyHarvest, &[0, 1, 0]), [DONE, 0]);
-    world.refuses(Function::DirtyHarvest, &[0, 1, 1], H::P7);
+    let end = HPT_ENTRIES;
+    let harvest = |world: &mut World| {
+        let (mut cursor, mut found) = (0, 0);
+        for number in 1.. {
+            let results = world.does(Function::DirtyHarvest, &[0, 1, cursor]);
+            let next = results[0];
+            found += results[1];
+            if next == DONE {
+                assert_eq!(number, end.div_ceil(ENTRIES_PER_CALL));
+                break;
+            }
+            assert_eq!(next, cursor + ENTRIES_PER_CALL);
+            cursor = next;
+        }
+        found
+    };
+    // Real mode's page counts as written.
+    assert_eq!(harvest(&mut world), GUEST_BYTES >> 12);
+    assert_eq!(harvest(&mut world), 0);
+    world.refuses(Function::DirtyHarvest, &[0, 1, end], H::P7);
     world.does(Function::DirtyLog, &[0, 0]);
 }

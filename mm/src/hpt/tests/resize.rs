@@ -4,6 +4,7 @@
 use super::super::flags::EXACT;
 use super::super::resize::Rehashed;
 use super::*;
+use crate::stream::StartsFrom;
 use core::cell::Cell;
 use penstock_arch::hash::Pate;
 use std::collections::BTreeMap;
@@ -346,4 +347,61 @@ fn starting_over_goes_back_to_the_first_table() {
         let answer = p.h_resize_hpt_commit(0, 18, |_| panic!("no swap"));
         assert_eq!(answer, Err(HcallStatus::CLOSED));
     }
+}
+
+/// The base page size finds an entry, the actual one says what it maps: in its place after each resize,
+/// and in the stream.
+#[test]
+fn mpss_base_vs_actual_in_resize_and_stream() {
+    let p = resizable(Backing::Eager, 18, 20);
+    let mixed = [
+        (PageEncoding::Base4KActual64K, 0x12_3000, 0x4_0000),
+        (PageEncoding::Base4KActual16M, 0x345_6000, 0x100_0000),
+        (PageEncoding::Base64KActual16M, 0x7ab_0000, 0),
+    ]
+    .map(|(encoding, offset, at)| {
+        let ea = PAGE.ea & !0xfff_ffff | offset;
+        let page = Page {
+            ea,
+            encoding,
+            ..PAGE
+        };
+        (page, at)
+    });
+    for (slot, (page, at)) in (1..).zip(mixed) {
+        let ptex = page.group(&p) + slot;
+        let entered = p.h_enter(EXACT, ptex, page.v(), page.r(at));
+        assert_eq!(entered, Ok(ptex));
+    }
+    let check = |p: &Fixture| {
+        for (slot, (page, at)) in (1..).zip(mixed) {
+            let (base, actual) = (page.encoding.base().bytes(), page.encoding.actual().bytes());
+            assert!(base < actual);
+            let ptex = page.group(p) + slot;
+            assert_eq!(p.h_read(0, ptex).unwrap(), [page.v(), page.r(at)]);
+            let (v, r) = p.real(ptex);
+            assert_eq!(v & 1, 1);
+            assert_eq!(r & HpteR::RPN & !(actual - 1), p.host(at) & !(actual - 1));
+            assert_eq!(p.resolve(&page.miss(AccessKind::Load)), FaultAction::Retry);
+            // Another base page of the same page has an entry of its own, or none.
+            let neighbour = Page {
+                ea: page.ea ^ base,
+                ..page
+            };
+            let missing = GuestFault::Data(Dsisr::NO_HPTE);
+            let action = p.resolve(&neighbour.miss(AccessKind::Load));
+            assert_eq!(action, FaultAction::Reflect(missing));
+        }
+        p.check().unwrap();
+    };
+    check(&p);
+    for order in [19, 20, 18] {
+        resize(&p, order);
+        check(&p);
+    }
+    let stream = super::stream::first_pass(&p);
+    let other = resizable(Backing::Eager, 18, 20);
+    let stream = super::stream::parsed(&stream, StartsFrom::EmptyTable);
+    other.restore(&stream, VcpusAre::Stopped).unwrap();
+    check(&other);
 }

@@ -5,6 +5,7 @@ use super::super::flags::EXACT;
 use super::*;
 use crate::guest_memory::SlotId;
 use penstock_arch::addr::GuestReal;
+use penstock_arch::tlb::HpteStore;
 use std::collections::BTreeSet;
 use std::vec;
 
@@ -45,6 +46,13 @@ fn enter(p: &Fixture, number: u64) -> u64 {
         .unwrap()
 }
 
+/// The same in this place.
+fn enter_at(p: &Fixture, ptex: u64, number: u64) -> u64 {
+    let page = four_k(number);
+    let r = page.r(number << 12) & !0x180;
+    p.h_enter(EXACT, ptex, page.v(), r).unwrap()
+}
+
 #[test]
 fn writes_are_harvested_without_taking_rights_away() {
     let p = logging();
@@ -73,6 +81,63 @@ fn writes_are_harvested_without_taking_rights_away() {
     assert_eq!(taken(&p), BTreeSet::from([6]));
     p.check().unwrap();
     assert_eq!(super::order::broken_rules(&p.steps()), vec![]);
+}
+
+/// The guest has given one page as many entries as fit a quarter of its table; a step looks at no more
+/// than it was told to, and all steps together find what one page of many entries was written by.
+#[test]
+fn a_step_is_bounded_by_entries_however_many_map_one_page() {
+    let p = logging();
+    let entries = p.entries();
+    let mine: Vec<u64> = (0..entries / 4)
+        .map(|number| {
+            let page = four_k(number);
+            let r = page.r(5 << 12) & !0x180;
+            p.h_enter(EXACT, number * 4 + 1, page.v(), r).unwrap()
+        })
+        .collect();
+    for ptex in &mine {
+        p.hardware_sets(*ptex, 0x180);
+    }
+    p.hardware_sets(enter_at(&p, entries - 2, 9), 0x180);
+    p.steps();
+    let (mut first, mut found) = (0, BTreeSet::new());
+    loop {
+        let before = p.logged_granules(RAM);
+        let next = p.harvest_some(RAM, Pass::Exact, first, 64).unwrap();
+        let new = taken(&p);
+        // A granule that was taken out may come again.
+        assert_eq!(p.logged_granules(RAM) - before, new.len() as u64);
+        found.extend(new);
+        let hides =
+            |step: &Step| matches!(step, Step::Store(HpteStore::V(_, v)) if v.is_unflushed());
+        let steps = p.steps();
+        assert_eq!(
+            steps.iter().filter(|step| hides(step)).count(),
+            16 + usize::from(next.is_none())
+        );
+        let flushes = |step: &Step| matches!(step, Step::Tlbsync);
+        assert_eq!(steps.iter().filter(|step| flushes(step)).count(), 1);
+        match next {
+            Some(next) => {
+                assert_eq!(next, first + 64);
+                first = next;
+            }
+            None => break,
+        }
+    }
+    assert_eq!(first + 64, entries);
+    assert_eq!(found, BTreeSet::from([5, 9]));
+    for ptex in &mine {
+        assert_eq!(p.real(*ptex).1 & 0x80, 0);
+        assert_eq!(p.h_read(0, *ptex).unwrap()[1] & 0x80, 0x80);
+    }
+    assert_eq!(p.hidden(), 0);
+    p.check().unwrap();
+    // Beyond the end there is nothing, and no step is empty.
+    assert_eq!(p.harvest_some(RAM, Pass::Exact, u64::MAX, 1), Some(None));
+    assert_eq!(p.harvest_some(RAM, Pass::Rough, 0, 0), Some(Some(1)));
+    assert_eq!(p.harvest_end(), entries);
 }
 
 #[test]

@@ -181,6 +181,8 @@ pub fn plain(bench: &Bench, body: &Program, set_up: impl Fn(Context) -> Context)
 
 /// Prints a row.
 pub fn report(name: &str, target: u32, kvm: &str, cost: Cost) {
+    // For who counts invalidations: kernel/tests/plugin/count.c.
+    cpu::mark();
     match cost {
         Cost::Instructions(count) => {
             println!("bench: {name:<38} {count:>7} (target {target:>5}, KVM P9 {kvm:>5})");
