@@ -1,10 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Who has the thread next: in turn, whoever can use it.
+//! Who has the thread next: whoever has had the least of it for its weight, of those that can use it.
 //!
-//! A turn ends with the service tick, with H_CEDE, and when a partition stops or is paused. Then
-//! the next one in the order of the partition tree that can run gets the thread, the last one itself
-//! if there is no other. Where none can, the thread sleeps until the first of their decrementers
-//! expires; what wakes one earlier, an interrupt or the operator, is looked for at each tick.
+//! A turn ends with the service tick, with H_CEDE, and when a partition stops or is paused. Each
+//! virtual processor has a *virtual time*: the ticks of its turns, divided by its weight. The one whose
+//! virtual time is least runs next, so those that always want the thread get it in proportion to their
+//! weights, and of equal weights in turn, in the order of the partition tree. Whoever did not want the
+//! thread for a while goes on from the *floor*, where the others are: it has the next turn, and cannot save
+//! up for more than that.
+//!
+//! Where nobody can run, the thread sleeps until the first of their decrementers expires; what wakes
+//! one earlier, an interrupt or the operator, is looked for at each tick.
+
+use crate::config::DEFAULT_WEIGHT;
+use alloc::vec::Vec;
+
+/// The weight at which virtual time is time.
+const UNIT_WEIGHT: u64 = DEFAULT_WEIGHT as u64;
+
+/// The most that one turn counts, in units of virtual time: far more than any does. Whoever is further
+/// ahead of the floor than this is behind it, by so much that the difference has wrapped.
+const LONGEST_TURN: u64 = 1 << 56;
 
 /// What a partition would do with the thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +38,7 @@ pub enum Readiness {
 /// What becomes of the thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// This partition runs, by its place in the order.
+    /// This one runs, by its place in the order.
     Run(usize),
     /// All wait.
     Sleep {
@@ -34,27 +49,128 @@ pub enum Decision {
     Nothing,
 }
 
-/// Decides after a turn of the partition at place `last` of `count`.
-pub fn decide(
+/// What the queue knows of one virtual processor.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    /// Its virtual time; it wraps, and only differences count.
+    time: u64,
+    /// What is left of its ticks: less than its weight makes one of virtual time.
+    rest: u64,
+    state: State,
+}
+
+/// What an entry was when the queue last looked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Idle,
+    /// It is ready, and was not before.
+    Woken,
+    Ready,
+}
+
+/// The virtual processors of a thread, by place, and how much of it each has had.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    entries: Vec<Entry>,
+    /// The virtual time of the one that runs, or ran last: nobody who was ready then is behind it.
+    floor: u64,
+    /// Who runs, or ran last.
     last: usize,
-    count: usize,
-    mut readiness: impl FnMut(usize) -> Readiness,
-) -> Decision {
-    let mut first: Option<u64> = None;
-    for step in 1..=count {
-        // Places count up from the one behind the last; `count` is not 0 here.
-        let place = last.wrapping_add(step) % count;
-        match readiness(place) {
-            Readiness::Ready => return Decision::Run(place),
-            Readiness::Waits { until } => {
-                first = Some(first.map_or(until, |first| first.min(until)));
-            }
-            Readiness::Absent => {}
+    /// Who lets the others go first, once.
+    yields: Option<usize>,
+}
+
+impl Queue {
+    /// One with `count` places, whose first goes first.
+    #[must_use]
+    pub fn new(count: usize) -> Self {
+        Self {
+            entries: alloc::vec![Entry::default(); count],
+            floor: 0,
+            last: count.wrapping_sub(1),
+            yields: None,
         }
     }
-    match first {
-        Some(until) => Decision::Sleep { until },
-        None => Decision::Nothing,
+
+    /// Decides who has the next turn.
+    pub fn decide(&mut self, readiness: impl FnMut(usize) -> Readiness) -> Decision {
+        let first = self.look(readiness);
+        self.settle();
+        let yields = self.yields.take();
+        let count = self.entries.len();
+        // Places count up from the one behind the last; of equals the first one runs.
+        let next = (1..=count)
+            .map(|step| self.last.wrapping_add(step) % count)
+            .filter_map(|place| Some((place, self.entries.get(place)?)))
+            .filter(|(_, entry)| entry.state != State::Idle)
+            .min_by_key(|(place, entry)| {
+                let ahead = entry.time.wrapping_sub(self.floor).cast_signed();
+                (yields == Some(*place), ahead, entry.state != State::Woken)
+            });
+        match (next, first) {
+            (Some((place, entry)), _) => {
+                if entry.time.wrapping_sub(self.floor).cast_signed() > 0 {
+                    self.floor = entry.time;
+                }
+                self.last = place;
+                Decision::Run(place)
+            }
+            (None, Some(until)) => Decision::Sleep { until },
+            (None, None) => Decision::Nothing,
+        }
+    }
+
+    /// Asks all what they would do, and returns when the first of those that wait can run.
+    fn look(&mut self, mut readiness: impl FnMut(usize) -> Readiness) -> Option<u64> {
+        let mut first: Option<u64> = None;
+        for (place, entry) in self.entries.iter_mut().enumerate() {
+            entry.state = match readiness(place) {
+                Readiness::Ready if entry.state == State::Idle => State::Woken,
+                Readiness::Ready => State::Ready,
+                Readiness::Waits { until } => {
+                    first = Some(first.map_or(until, |first| first.min(until)));
+                    State::Idle
+                }
+                Readiness::Absent => State::Idle,
+            };
+        }
+        first
+    }
+
+    /// Brings the floor up to the first of those that have been ready, and those that have woken up to
+    /// the floor.
+    fn settle(&mut self) {
+        let floor = self.floor;
+        let ahead = |entry: &Entry| entry.time.wrapping_sub(floor);
+        let ready = self
+            .entries
+            .iter()
+            .filter(|entry| entry.state == State::Ready);
+        let least = ready.map(|entry| ahead(entry).cast_signed()).min();
+        self.floor = floor.wrapping_add(least.unwrap_or(0).max(0).unsigned_abs());
+        for entry in &mut self.entries {
+            if entry.state == State::Woken && entry.time.wrapping_sub(self.floor) > LONGEST_TURN {
+                entry.time = self.floor;
+            }
+        }
+    }
+
+    /// Counts `ticks` that the one at `place` has had the thread for, with this weight, which is not 0.
+    pub fn charge(&mut self, place: usize, ticks: u64, weight: u32) {
+        let Some(entry) = self.entries.get_mut(place) else {
+            return;
+        };
+        let weight = u64::from(weight.max(1));
+        let had = ticks.saturating_mul(UNIT_WEIGHT).saturating_add(entry.rest);
+        entry.time = entry.time.wrapping_add((had / weight).min(LONGEST_TURN));
+        entry.rest = had % weight;
+    }
+
+    /// The one at `place` has nothing to do before another one has been on: that one goes first at the
+    /// next decision.
+    pub fn yields(&mut self, place: usize) {
+        self.yields = Some(place);
     }
 }
 
@@ -72,82 +188,4 @@ pub fn readiness_of(ceded: bool, left: i64, woken: impl FnOnce() -> bool, now: u
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use Readiness::{Absent, Ready, Waits};
-    use alloc::vec::Vec;
-    use proptest::prelude::*;
-
-    fn among(last: usize, list: &[Readiness]) -> Decision {
-        decide(last, list.len(), |place| list[place])
-    }
-
-    #[test]
-    fn one_partition_runs_or_is_slept_for() {
-        assert_eq!(among(0, &[Ready]), Decision::Run(0));
-        assert_eq!(
-            among(0, &[Waits { until: 9 }]),
-            Decision::Sleep { until: 9 }
-        );
-        assert_eq!(among(0, &[Absent]), Decision::Nothing);
-        assert_eq!(among(0, &[]), Decision::Nothing);
-    }
-
-    #[test]
-    fn turns_go_round() {
-        let all = [Ready; 3];
-        assert_eq!(among(0, &all), Decision::Run(1));
-        assert_eq!(among(1, &all), Decision::Run(2));
-        assert_eq!(among(2, &all), Decision::Run(0));
-        assert_eq!(among(0, &[Ready, Absent, Ready]), Decision::Run(2));
-        assert_eq!(
-            among(2, &[Absent, Waits { until: 1 }, Ready]),
-            Decision::Run(2)
-        );
-    }
-
-    #[test]
-    fn sleep_ends_with_the_first_decrementer() {
-        let list = [Waits { until: 30 }, Absent, Waits { until: 20 }];
-        assert_eq!(among(0, &list), Decision::Sleep { until: 20 });
-        assert_eq!(among(2, &list), Decision::Sleep { until: 20 });
-    }
-
-    #[test]
-    fn ceded_ones_are_ready_for_time_or_interrupts() {
-        assert_eq!(readiness_of(false, 5, || false, 100), Ready);
-        assert_eq!(readiness_of(true, 5, || false, 100), Waits { until: 105 });
-        assert_eq!(readiness_of(true, 0, || false, 100), Ready);
-        assert_eq!(readiness_of(true, -7, || false, 100), Ready);
-        assert_eq!(readiness_of(true, 5, || true, 100), Ready);
-    }
-
-    proptest! {
-        #![proptest_config(crate::rtas::testing::config())]
-
-        /// Whoever stays ready gets the thread within one round, whatever the others do.
-        #[test]
-        fn nobody_starves(
-            count in 1..8_usize,
-            who in any::<prop::sample::Index>(),
-            others in proptest::collection::vec(any::<u8>(), 8 * 8),
-            start in any::<prop::sample::Index>(),
-        ) {
-            let who = who.index(count);
-            let mut last = start.index(count);
-            let mut others = others.into_iter();
-            let mut turns = Vec::new();
-            for _ in 0..count {
-                let state: Vec<bool> = (0..count)
-                    .map(|place| place == who || others.next().unwrap() % 2 == 0)
-                    .collect();
-                let decision = decide(last, count, |p| if state[p] { Ready } else { Absent });
-                let Decision::Run(place) = decision else { panic!("{decision:?}") };
-                prop_assert!(state[place]);
-                turns.push(place);
-                last = place;
-            }
-            prop_assert!(turns.contains(&who), "{:?}", turns);
-        }
-    }
-}
+mod tests;

@@ -15,6 +15,7 @@ partition_cases() {
 		CORES=2 run_case "threads-monitor-$machine" threads_monitor_case "$machine"
 		run_case "partitions-shared-$machine" partitions_shared_case "$machine"
 	done
+	run_case "partitions-weights-${TEST_MACHINES[0]}" partitions_weights_case "${TEST_MACHINES[0]}"
 	run_case "partitions-provoked-${TEST_MACHINES[0]}" partitions_provoked_case "${TEST_MACHINES[0]}"
 	for smp in 1 2; do
 		CORES=$smp run_case "threads-spin-smp$smp" threads_spin_case "${TEST_MACHINES[0]}" "$smp"
@@ -345,6 +346,31 @@ threads_spin_case() {
 	printf 'dominfo spinning\ndestroy spinning\n' >&3
 	end_session 130
 	(($2 == 1)) || expect_line "$console" '^kernel: spinning: on thread 1, pinned$'
+}
+
+# Two guests that do nothing but spin, on one thread, have its time by their weights, by the
+# hypervisor's own account, within a twentieth.
+partitions_weights_case() {
+	local tries one three total=0
+	builtin_partitions "$FILES/weights.dts" 'one:spin:weight = <50>;' 'three:spin:weight = <150>;'
+	open_session "partitions-weights-$1" "$1" --smp 1 --icount --partitions "$FILES/weights.dts"
+	wait_for 'builtin: spins'
+	printf '\035' >&3
+	wait_for 'penstock> '
+	# Two hundred turns at least. Each look has the second one run alone for a few.
+	for ((tries = 1; total < 2000; tries++)); do
+		sleep $((8 * tries))
+		printf 'suspend one\nsuspend three\ndominfo one\ndominfo three\nresume three\nresume one\n' >&3
+		wait_for '^Hypervisor calls: ' $((2 * tries))
+		read -r one three < <(tr -d '\r' <"$console" |
+			sed -n 's/^CPU time: *\([0-9]*\)\.\([0-9]*\) s$/\1\2/p' | tail -n 2 | paste -sd' ')
+		total=$((10#$one + 10#$three))
+	done
+	printf 'destroy one\ndestroy three\n' >&3
+	end_session 130
+	printf 'one had %d ms of %d\n' "$((10#$one))" "$total"
+	((10#$one * 4 * 100 >= total * 95 && 10#$one * 4 * 100 <= total * 105)) ||
+		fail "the weight of 50 of 200 had $((10#$one)) ms of $total"
 }
 
 # Two Debian guests on a thread each, to user space and off.

@@ -20,7 +20,7 @@ use crate::exit::GuestExit;
 use crate::inject::{self, Vector};
 use crate::platform::Platform;
 use crate::processor::{Activity, Processor, Stopped};
-use crate::schedule::{self, Decision, Readiness};
+use crate::schedule::{self, Decision, Queue, Readiness};
 use crate::smp::Boarding;
 use crate::vpa::PreemptReason;
 use core::sync::atomic::Ordering;
@@ -88,7 +88,7 @@ pub struct Runner {
     me: &'static Thread,
     thread: HwThread,
     loaded: Option<usize>,
-    last: usize,
+    queue: Queue,
     /// The thread has slept since somebody asked.
     slept: bool,
 }
@@ -110,8 +110,7 @@ impl Runner {
             // SAFETY: interrupts are off, and the processor is the PVR's.
             thread: unsafe { HwThread::new(machine.processor) },
             loaded: None,
-            // The first one begins.
-            last: seat::all().len().wrapping_sub(1),
+            queue: Queue::new(seat::all().len()),
             slept: false,
         }
     }
@@ -136,8 +135,8 @@ impl Runner {
         let until = deadline.min(now.saturating_add(span));
         match self.decide() {
             Decision::Run(place) => {
-                self.last = place;
                 self.turn(place, until);
+                self.charge(place, spr::timebase().wrapping_sub(now));
             }
             // Interrupts for one that is not aboard do not end the thread's sleep.
             Decision::Sleep { until: first } if share => self.sleep_until(first.min(until)),
@@ -168,7 +167,7 @@ impl Runner {
     fn decide(&mut self) -> Decision {
         let seats = seat::all();
         let (me, loaded) = (self.me, self.loaded);
-        schedule::decide(self.last, seats.len(), |number| {
+        self.queue.decide(|number| {
             let Some(seat) = seats.get(number).filter(|seat| seat.is_for(me)) else {
                 return Readiness::Absent;
             };
@@ -181,6 +180,18 @@ impl Runner {
                 .and_then(|seated| readiness(seated, loaded == Some(number)));
             readiness.unwrap_or(Readiness::Absent)
         })
+    }
+
+    /// Counts a turn. A partition's weight is that of all its virtual processors here together.
+    fn charge(&mut self, place: usize, ticks: u64) {
+        let Some(seat) = seat::all().get(place) else {
+            return;
+        };
+        seat.add_time(ticks);
+        let family = seat::of(seat.place).iter();
+        let parts = family.filter(|seat| seat.is_for(self.me)).count().max(1);
+        let ticks = ticks.saturating_mul(parts as u64);
+        self.queue.charge(place, ticks, seat.weight);
     }
 
     fn turn(&mut self, place: usize, until: u64) {
@@ -443,6 +454,7 @@ impl Runner {
                     let reason = PreemptReason::Confer;
                     seated.away = seated.occupant.with(|vcpu| left_guest(vcpu, reason));
                 }
+                self.queue.yields(place);
                 false
             }
             Next::Join => {

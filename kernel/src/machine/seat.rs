@@ -22,7 +22,7 @@ use crate::smp::{Boarding, Hold};
 use crate::vcpu::Vcpu;
 use alloc::vec::Vec;
 use core::ops::Range;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use penstock_arch::spr;
 use penstock_arch::switch::FirstEntry;
 use spin::{Mutex, Once};
@@ -71,6 +71,10 @@ pub struct Seat {
     pub place: usize,
     /// The virtual processor's number.
     pub server: usize,
+    /// Its partition's weight.
+    pub weight: u32,
+    /// Ticks of its turns since its partition was started.
+    time: AtomicU64,
     hold: Hold,
     /// The number of the thread that runs it.
     home: AtomicUsize,
@@ -116,13 +120,14 @@ pub fn of_partition(id: GuestId) -> &'static [Seat] {
     }
 }
 
-/// Makes empty seats: for each partition as many as it has virtual processors. Once.
-pub fn make(vcpus: impl Iterator<Item = u32>) {
+/// Makes empty seats: for each partition, by its virtual processors and its weight, as many as it has of
+/// the former. Once.
+pub fn make(partitions: impl Iterator<Item = (u32, u32)>) {
     SEATS.call_once(|| {
         let (mut seats, mut firsts) = (Vec::new(), Vec::new());
-        for (place, count) in vcpus.enumerate() {
+        for (place, (count, weight)) in partitions.enumerate() {
             firsts.push(seats.len());
-            seats.extend((0..count as usize).map(|server| Seat::new(place, server)));
+            seats.extend((0..count as usize).map(|server| Seat::new(place, server, weight)));
         }
         (seats, firsts)
     });
@@ -193,10 +198,12 @@ impl core::fmt::Display for Stuck {
 }
 
 impl Seat {
-    fn new(place: usize, server: usize) -> Self {
+    fn new(place: usize, server: usize, weight: u32) -> Self {
         Self {
             place,
             server,
+            weight,
+            time: AtomicU64::new(0),
             hold: Hold::new(),
             home: AtomicUsize::new(0),
             runs: AtomicBool::new(false),
@@ -212,6 +219,16 @@ impl Seat {
     /// The number of that thread.
     pub fn home_number(&self) -> usize {
         self.home.load(Ordering::Relaxed)
+    }
+
+    /// By its thread: it had a turn of so many ticks.
+    pub fn add_time(&self, ticks: u64) {
+        self.time.fetch_add(ticks, Ordering::Relaxed);
+    }
+
+    /// Ticks of its turns since its partition was started.
+    pub fn time(&self) -> u64 {
+        self.time.load(Ordering::Relaxed)
     }
 
     /// Whether the calling thread, `me`, may run it now. To be asked again once it is aboard: only
@@ -303,6 +320,7 @@ impl Seat {
     /// By the boot thread, which holds it: puts in a virtual processor that runs on this thread.
     pub fn fill(&self, occupant: Occupant, home: usize) {
         self.home.store(home, Ordering::Relaxed);
+        self.time.store(0, Ordering::Relaxed);
         let server = self.server;
         *self.inside() = Some(Seated {
             occupant: Passenger { occupant, server },

@@ -340,7 +340,7 @@ fn go(machine: &'static Machine, tree: &[u8], entered: u64) -> ! {
         partitions
             .as_slice()
             .iter()
-            .map(|partition| partition.vcpus),
+            .map(|partition| (partition.vcpus, partition.weight)),
     );
     let shared = match SharedMemory::set_up(&partitions, &mut frames, memory) {
         Ok(shared) => shared,

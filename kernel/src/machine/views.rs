@@ -3,6 +3,7 @@
 
 use super::firmware;
 use super::hardware::{Hardware, HwInterrupts, HwMemory};
+use super::seat::{self, Seat};
 use super::slot::{Counts, Slot};
 use super::thread;
 use super::world::World;
@@ -109,6 +110,8 @@ pub fn info(slot: &Slot, world: &World, out: &mut impl Write) -> core::fmt::Resu
     let lists = counts.as_deref().map(Lists::of).unwrap_or_default();
     let exits: Vec<Count<'_>> = lists.exits.into_iter().chain(lists.faults).collect();
     let hz = world.machine.info.cpu.timebase_hz.max(1);
+    let seats = seat::of_partition(slot.id).iter();
+    let cpu_time = seats.map(Seat::time).fold(0, u64::saturating_add);
     let mmu = slot
         .guest
         .as_ref()
@@ -118,6 +121,8 @@ pub fn info(slot: &Slot, world: &World, out: &mut impl Write) -> core::fmt::Resu
         &PartitionInfo {
             row: row(slot),
             vcpus: slot.configuration.vcpus,
+            weight: slot.configuration.weight,
+            cpu_time_ms: cpu_time.saturating_mul(1000) / hz,
             memory_bytes: slot.configuration.memory_bytes,
             backed_bytes: mmu.map_or(0, |mmu| mmu.memory().backed_bytes()),
             working_set_bytes: mmu.and_then(|mmu| mmu.take_used_bytes(SlotId::MEMORY)),

@@ -46,6 +46,10 @@ pub struct PartitionInfo<'a> {
     pub row: PartitionRow<'a>,
     /// Number of vCPUs.
     pub vcpus: u32,
+    /// How much of a thread's time it has beside others.
+    pub weight: u32,
+    /// Time of its turns since it was last started, milliseconds of all vCPUs together.
+    pub cpu_time_ms: u64,
     /// Guest memory, bytes.
     pub memory_bytes: u64,
     /// Guest memory that has backing so far, bytes.
@@ -193,8 +197,11 @@ pub fn write_info(out: &mut impl fmt::Write, info: &PartitionInfo<'_>) -> fmt::R
     property(out, "Name", format_args!("{}", info.row.name))?;
     property(out, "State", format_args!("{}", info.row.state))?;
     property(out, "CPU(s)", format_args!("{}", info.vcpus))?;
-    let (seconds, rest) = (info.uptime_ms / 1000, info.uptime_ms % 1000);
-    property(out, "Uptime", format_args!("{seconds}.{rest:03} s"))?;
+    property(out, "Weight", format_args!("{}", info.weight))?;
+    for (name, time) in [("CPU time", info.cpu_time_ms), ("Uptime", info.uptime_ms)] {
+        let (seconds, rest) = (time / 1000, time % 1000);
+        property(out, name, format_args!("{seconds}.{rest:03} s"))?;
+    }
     property(
         out,
         "Memory",
@@ -311,6 +318,8 @@ mod tests {
         let info = PartitionInfo {
             row: DEBIAN,
             vcpus: 1,
+            weight: 250,
+            cpu_time_ms: 1_002,
             memory_bytes: 512 << 20,
             backed_bytes: 64 << 10,
             working_set_bytes: Some(3 << 16),
@@ -352,6 +361,8 @@ mod tests {
              Name:           debian\n\
              State:          running\n\
              CPU(s):         1\n\
+             Weight:         250\n\
+             CPU time:       1.002 s\n\
              Uptime:         61.007 s\n\
              Memory:         524288 KiB\n\
              Backed memory:  64 KiB\n\
@@ -429,6 +440,8 @@ mod tests {
                 state: PartitionState::Failed,
             },
             vcpus: u32::MAX,
+            weight: u32::MAX,
+            cpu_time_ms: u64::MAX,
             memory_bytes: u64::MAX,
             backed_bytes: u64::MAX,
             working_set_bytes: Some(u64::MAX),
