@@ -256,7 +256,11 @@ impl Runner {
                     let processor = inside
                         .as_ref()
                         .and_then(|seated| seated.occupant.processor());
-                    processor.is_some_and(is_started)
+                    processor.is_some_and(|processor| match processor.activity() {
+                        // No interrupt is to wake one that has joined.
+                        Activity::Stopped | Activity::Joined => false,
+                        Activity::Starts | Activity::Runs | Activity::Ceded => true,
+                    })
                 })
         });
         if let Some((number, seat)) = alone {
