@@ -88,8 +88,15 @@ impl Queue {
         Self {
             entries: alloc::vec![Entry::default(); count],
             floor: 0,
-            last: count.wrapping_sub(1),
+            last: usize::MAX,
             yields: None,
+        }
+    }
+
+    /// Gives it `count` places, if it has not as many.
+    pub fn have_places(&mut self, count: usize) {
+        if self.entries.len() < count {
+            self.entries.resize(count, Entry::default());
         }
     }
 

@@ -110,7 +110,7 @@ impl Runner {
             // SAFETY: interrupts are off, and the processor is the PVR's.
             thread: unsafe { HwThread::new(machine.processor) },
             loaded: None,
-            queue: Queue::new(seat::all().len()),
+            queue: Queue::new(0),
             slept: false,
         }
     }
@@ -167,6 +167,8 @@ impl Runner {
     fn decide(&mut self) -> Decision {
         let seats = seat::all();
         let (me, loaded) = (self.me, self.loaded);
+        // There are none yet when a thread begins its work.
+        self.queue.have_places(seats.len());
         self.queue.decide(|number| {
             let Some(seat) = seats.get(number).filter(|seat| seat.is_for(me)) else {
                 return Readiness::Absent;

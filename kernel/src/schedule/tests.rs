@@ -39,6 +39,20 @@ fn one_runs_or_is_slept_for() {
 }
 
 #[test]
+fn places_may_come_later() {
+    let mut queue = Queue::new(0);
+    assert_eq!(queue.decide(|_| Ready), Decision::Nothing);
+    queue.charge(0, TURN, 100);
+    queue.have_places(2);
+    let turns: Vec<usize> = (0..4)
+        .map(|_| turn(&mut queue, &[100; 2], &[Ready; 2]))
+        .collect();
+    assert_eq!(turns, [0, 1, 0, 1]);
+    queue.have_places(1);
+    assert_eq!(turn(&mut queue, &[100; 2], &[Absent, Ready]), 1);
+}
+
+#[test]
 fn equals_take_turns() {
     let mut queue = Queue::new(3);
     let weights = [100; 3];
