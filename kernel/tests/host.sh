@@ -141,7 +141,7 @@ model_test() {
 	cd "$ROOT" && env "${KEEP_FREED[@]}" cargo test --workspace --lib -- --nocapture "$1"
 }
 
-# A million operations, everything that must be true checked after every eighth.
+# A million operations on the smallest table, everything that must be true checked after each.
 model_case() {
 	PENSTOCK_MODEL_STEPS=${PENSTOCK_MODEL_STEPS:-1000000} model_test engine_and_model_agree
 }

@@ -269,6 +269,13 @@ impl Slot {
         self.heads.get(usize::try_from(offset / GRANULE).ok()?)
     }
 
+    /// The heads of all rings, each with how far into the slot its granule lies.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = (u64, &AtomicU64)> {
+        (0..self.bytes / GRANULE)
+            .map(|number| number * GRANULE)
+            .zip(&*self.heads)
+    }
+
     /// The numbers of the pieces that a range touches.
     pub(crate) fn pieces_of(&self, offset: u64, len: u64) -> core::ops::Range<u64> {
         let end = offset.saturating_add(len).min(self.bytes);

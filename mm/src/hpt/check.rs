@@ -4,8 +4,8 @@
 use super::HashMmu;
 use super::ring::{self, Ring};
 use crate::page_ops::Machine;
-use crate::slot::{GRANULE, Slot};
-use penstock_arch::hash::{GuestHpteR, HpteIndex, HpteR, HpteV, PageSize};
+use crate::slot::Slot;
+use penstock_arch::hash::{GuestHpteR, HPTES_PER_GROUP, HpteIndex, HpteR, HpteV, PageSize};
 
 /// What a table holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,8 +90,15 @@ impl<M: Machine> HashMmu<M> {
             entries: self.entries(),
             ..HptStats::default()
         };
-        for index in (0..self.entries()).map(HpteIndex::new) {
-            self.check_entry(index, &mut stats)?;
+        for group in 0..self.entries() / HPTES_PER_GROUP {
+            let first = group * HPTES_PER_GROUP;
+            // Most groups are empty, and need no locks to be seen so.
+            let cells = self.table().group(HpteIndex::new(first));
+            if cells.iter().any(|[v, _]| v.load_raw() != 0) {
+                for index in (first..first + HPTES_PER_GROUP).map(HpteIndex::new) {
+                    self.check_entry(index, &mut stats)?;
+                }
+            }
         }
         self.check_rings(stats.valid + stats.absent)?;
         // Whoever hides something has counted it before, so the count may be larger for a moment.
@@ -118,14 +125,10 @@ impl<M: Machine> HashMmu<M> {
     fn check_rings(&self, entries: u64) -> Result<(), Violation> {
         let mut linked = 0;
         for (_, slot) in self.memory().slots() {
-            let mut at = 0;
-            while let Some(head) = slot.head(at)
-                && at < slot.bytes()
-            {
+            for (at, head) in slot.heads() {
                 if !ring::is_idle(head) {
                     linked += self.check_ring(&Ring::lock(head), slot, at)?;
                 }
-                at += GRANULE;
             }
         }
         // Where calls go on meanwhile the two need not agree.
@@ -160,7 +163,6 @@ impl<M: Machine> HashMmu<M> {
     }
 
     fn check_entry(&self, index: HpteIndex, stats: &mut HptStats) -> Result<(), Violation> {
-        // Most entries are free, and need no lock to be seen so.
         if self.table().entry(index).load_v().get() == 0 {
             return Ok(());
         }
