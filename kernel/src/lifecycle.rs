@@ -46,9 +46,9 @@ impl fmt::Display for PauseReason {
 /// State of a partition, in virsh's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartitionState {
-    /// Its virtual processor runs, waits for the thread, or has ceded it.
+    /// Its virtual processors run, wait for a thread, have ceded it, or are stopped.
     Running,
-    /// Its virtual processor is held.
+    /// Its virtual processors are held.
     Paused(PauseReason),
     /// Switched itself off, was destroyed, or never started.
     ShutOff,
