@@ -50,6 +50,7 @@ long_cases() {
 		run_case "shell-$machine" shell_case "$machine"
 		run_case "reboot-$machine" reboot_case "$machine"
 	done
+	CORES=2 run_case "partitions-soak-${TEST_MACHINES[0]}" partitions_soak_case "${TEST_MACHINES[0]}"
 	run_case newest-qemu newest_qemu_case
 }
 
@@ -153,8 +154,8 @@ debian_smp_case() {
 	expect_line "$log" '^penstock-guest: userspace up, .*, 2 CPU\(s\), '
 	expect_count "$log" '^mmstress: [0-9]+ checks, 0 failures$' 4
 	expect_count "$log" '^penstock-guest: CPU [01] had [0-9]{2,} IPIs$' 2
-	expect_count "$log" '^penstock-guest: 1 CPU online$' 3
-	expect_count "$log" '^penstock-guest: 2 CPUs online again$' 3
+	expect_count "$log" '^penstock-guest: round [123], 1 CPU online$' 3
+	expect_count "$log" '^penstock-guest: round [123], 2 CPUs online again$' 3
 }
 
 # Debian in exploitation mode, to userspace, through mmstress, to power-off.

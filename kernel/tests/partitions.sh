@@ -235,6 +235,33 @@ partitions_shutdown_case() {
 	expect_count "$console" '^kernel: (one|two): shut off$' 2
 }
 
+# Two Debian guests of two virtual processors each, under stress on two threads for half an hour, or
+# SOAK_SECONDS: no run fails, and the hypervisor has as much memory at the end as after the first round.
+partitions_soak_case() {
+	local kernel properties seconds=${SOAK_SECONDS:-1800} OPT_TIMEOUT
+	OPT_TIMEOUT=$((seconds + 900))
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	kernel=$(guest_kernel debian13-64k)
+	properties="memory = <0 0x20000000>; kernel = <&k>; initrd = <&i>; bootargs = \"console=hvc0 soak=$seconds\";"
+	VCPUS=2 write_partitions "$FILES/soak.dts" \
+		"k: kernel { data = /incbin/(\"$kernel\"); }; i: initrd { data = /incbin/(\"$INITRD_TEST\"); };" \
+		"one:$properties" "two:$properties interrupt-mode = \"xive\";"
+	open_session "partitions-soak-$1" "$1" --smp 2 --partitions "$FILES/soak.dts"
+	wait_for 'penstock-guest: round 1'
+	printf '\035' >&3
+	wait_for 'penstock> '
+	printf 'memmap\nconsole two\n' >&3
+	wait_for '^penstock-guest: soaked for '
+	printf '\035memmap\nconsole one\n' >&3
+	wait_for '^penstock-guest: soaked for ' 2
+	printf 'x\n\035console two\nx\n' >&3
+	end_session 0
+	expect_count "$console" '^penstock-guest: soaked for [0-9]+ rounds, 0 runs failed$' 2
+	expect_count "$console" '^Free: ' 2
+	[[ $(tr -d '\r' <"$console" | grep -a '^Free: ' | sort -u | wc -l) == 1 ]] || fail 'the free memory has changed'
+	expect_count "$console" '(stall|lockup|BUG:|Oops)' 0
+}
+
 # A Debian guest that waits at its prompt, beside one that is always busy: what is typed reaches it.
 partitions_busy_case() {
 	local kernel

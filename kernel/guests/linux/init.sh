@@ -7,6 +7,8 @@
 #              between two of its runs
 #   smp        runs that program on all processors at once, counts interrupts between them, takes all
 #              but the first offline and online again, and runs it once more
+#   soak=SECONDS  runs that program on all processors for so long, tells what came of it, and waits for
+#              a line before it powers off
 #   quick      powers off as soon as userspace is up
 #   otherwise  an interactive shell on the console
 
@@ -87,25 +89,40 @@ stress_all() {
 	done
 }
 
+seconds=$(sed -n 's/.*soak=\([0-9]*\).*/\1/p' /proc/cmdline)
+if [ -n "$seconds" ]; then
+	rounds=0 failed=0 start=$(date +%s)
+	while [ $(($(date +%s) - start)) -lt "$seconds" ]; do
+		stress_all >/tmp/round
+		failed=$((failed + $(grep -c 'status [^0]' /tmp/round)))
+		grep 'status [^0]\|FAIL\|failed' /tmp/round
+		rounds=$((rounds + 1))
+		echo "penstock-guest: round $rounds"
+	done
+	dmesg | grep -iE 'stall|lockup|BUG:|Oops'
+	echo "penstock-guest: soaked for $rounds rounds, $failed runs failed"
+	read -r _
+	poweroff -f
+fi
 if word smp; then
 	last=$(($(nproc) - 1))
 	for processor in $(seq 0 $last); do
-		eval "before_$processor=$(ipis "$processor")"
+		ipis "$processor" >"/tmp/ipis.$processor"
 	done
 	stress_all
 	for processor in $(seq 0 $last); do
-		eval "before=\$before_$processor"
+		before=$(cat "/tmp/ipis.$processor")
 		echo "penstock-guest: CPU $processor had $(($(ipis "$processor") - before)) IPIs"
 	done
 	for round in 1 2 3; do
 		for processor in $(seq $last); do
 			echo 0 >"/sys/devices/system/cpu/cpu$processor/online"
 		done
-		echo "penstock-guest: $(nproc) CPU online"
+		echo "penstock-guest: round $round, $(nproc) CPU online"
 		for processor in $(seq $last); do
 			echo 1 >"/sys/devices/system/cpu/cpu$processor/online"
 		done
-		echo "penstock-guest: $(nproc) CPUs online again"
+		echo "penstock-guest: round $round, $(nproc) CPUs online again"
 	done
 	stress_all
 	poweroff -f
