@@ -13,7 +13,7 @@
 //! H_SIGNAL_SYS_RESET.
 
 use crate::partition::Dispatching;
-use crate::vpa::VcpuAreas;
+use crate::vpa::{Dispatch, VcpuAreas};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use penstock_arch::addr::GuestReal;
@@ -38,6 +38,16 @@ pub enum Activity {
     Ceded = 3,
     /// It waits in H_JOIN, for a prod.
     Joined = 4,
+}
+
+impl Activity {
+    /// Whether one that begins with this is on a thread, for its dispatch count.
+    const fn dispatch(self) -> Dispatch {
+        match self {
+            Self::Runs => Dispatch::Running,
+            Self::Stopped | Self::Starts | Self::Ceded | Self::Joined => Dispatch::Waiting,
+        }
+    }
 }
 
 /// Where a virtual processor begins.
@@ -110,7 +120,7 @@ impl Processor {
             prodded: AtomicBool::new(false),
             reset: AtomicBool::new(false),
             waiting: Waiting::new(),
-            areas: Mutex::new(VcpuAreas::new(dispatching)),
+            areas: Mutex::new(VcpuAreas::new(dispatching, activity.dispatch())),
         }
     }
 
@@ -261,12 +271,13 @@ impl Processors {
         *census = Census { started: 1 };
         self.lpcr.store(Lpcr::GUEST.bits(), Ordering::Relaxed);
         for (number, processor) in self.list.iter().enumerate() {
-            let _ = processor.areas.lock().release_all();
-            processor.forget(if number == 0 {
+            let activity = if number == 0 {
                 Activity::Runs
             } else {
                 Activity::Stopped
-            });
+            };
+            let _ = processor.areas.lock().release_all(activity.dispatch());
+            processor.forget(activity);
         }
     }
 
@@ -291,7 +302,7 @@ impl Processors {
     pub fn stop(&self, processor: &Processor) -> Stopped {
         let mut census = self.census.lock();
         census.started = census.started.saturating_sub(1);
-        let _ = processor.areas.lock().release_all();
+        let _ = processor.areas.lock().release_all(Dispatch::Waiting);
         processor.forget(Activity::Stopped);
         match census.started {
             0 => Stopped::Last,
@@ -389,9 +400,15 @@ mod tests {
         assert_eq!(all.stop(zero), Stopped::One);
         assert_eq!(all.start(two, START), Ok(()));
         assert_eq!(all.stop(one), Stopped::One);
+        // Odd dispatch counts: they are on no thread.
+        for (processor, count) in [(zero, 1), (one, 1), (two, 1)] {
+            assert_eq!(processor.areas.lock().dispatch_count(), count);
+        }
         assert_eq!(two.take_start(), Some(START));
         assert_eq!(all.stop(two), Stopped::Last);
         all.start_over();
+        assert_eq!(zero.areas.lock().dispatch_count(), 0);
+        assert_eq!(two.areas.lock().dispatch_count(), 1);
         assert_eq!(zero.activity(), Activity::Runs);
         assert_eq!(all.stop(zero), Stopped::Last);
     }

@@ -208,15 +208,15 @@ pub struct VcpuAreas {
 }
 
 impl VcpuAreas {
-    /// No areas. The vCPU counts as waiting once [`preempted`](Self::preempted) is called.
+    /// No areas, of a vCPU that runs or, being stopped, waits.
     #[must_use]
-    pub const fn new(dispatching: Dispatching) -> Self {
+    pub const fn new(dispatching: Dispatching, now: Dispatch) -> Self {
         Self {
             dispatching,
             vpa: None,
             dtl: None,
             slb_shadow: None,
-            dispatch_count: 0,
+            dispatch_count: with_parity(0, now),
             dispersion: 0,
             last_processor: None,
             dtl_index: 0,
@@ -485,14 +485,15 @@ impl VcpuAreas {
         })
     }
 
-    /// Forgets everything, for a reboot or the end of the partition; the areas to release.
-    pub fn release_all(&mut self) -> [Option<Area>; 3] {
+    /// Forgets everything, for a reboot, stop-self or the end of the partition; `now` is what the vCPU
+    /// is at then. The areas to release.
+    pub fn release_all(&mut self, now: Dispatch) -> [Option<Area>; 3] {
         let Self {
             vpa,
             dtl,
             slb_shadow,
             ..
-        } = core::mem::replace(self, Self::new(self.dispatching));
+        } = core::mem::replace(self, Self::new(self.dispatching, now));
         [vpa, dtl, slb_shadow]
     }
 }

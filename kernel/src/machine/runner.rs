@@ -13,7 +13,7 @@ use super::exits::{self, End, Next};
 use super::hardware::{Hardware, HwInterrupts, scope_of};
 use super::seat::{self, Seat, Seated};
 use super::sleep::sleep;
-use super::slot::{back_in_guest, left_guest, show_expired};
+use super::slot::{Away, back_in_guest, left_guest, show_expired};
 use super::start::Machine;
 use super::thread::Thread;
 use crate::exit::GuestExit;
@@ -64,7 +64,13 @@ fn readiness(seated: &mut Seated, is_aboard: bool) -> Option<Readiness> {
             until: u64::MAX >> 1,
         },
         Activity::Starts => {
-            seated.occupant.with(|vcpu| vcpu.begin_if_started())?;
+            if seated.occupant.with(|vcpu| vcpu.begin_if_started())? {
+                // Its dispatch is counted like any other.
+                seated.away = Some(Away {
+                    reason: PreemptReason::Firmware,
+                    since: now,
+                });
+            }
             Readiness::Ready
         }
         Activity::Ceded => seated.occupant.with(|vcpu| {

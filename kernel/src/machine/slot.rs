@@ -169,6 +169,8 @@ pub fn back_in_guest(vcpu: &mut Vcpu<Hardware>, away: Away) {
     let (reason, enqueue_to_dispatch, waiting_to_ready) = match away.reason {
         PreemptReason::Cede if left <= 0 => (DispatchReason::Decrementer, 0, waited),
         PreemptReason::Cede => (DispatchReason::External, 0, waited),
+        // It has just been started.
+        PreemptReason::Firmware => (DispatchReason::SystemReset, waited, 0),
         _ => (DispatchReason::TimeSlice, waited, 0),
     };
     #[expect(clippy::cast_possible_truncation, reason = "PIRs have 15 bits")]

@@ -45,7 +45,7 @@ struct Vcpu {
 impl Vcpu {
     fn new() -> Self {
         let mut vcpu = Self {
-            areas: VcpuAreas::new(Dispatching::Dedicated),
+            areas: VcpuAreas::new(Dispatching::Dedicated, Dispatch::Running),
             memory: FakeMemory::new(),
         };
         vcpu.memory.put_words(index(VPA) + 4, &[640 << 16]);
@@ -484,11 +484,14 @@ fn release_returns_every_area_and_starts_anew() {
     let _ = vcpu.apply(AreaRequest::RegisterDtl(at(DTL))).unwrap();
     vcpu.areas.preempted(&mut vcpu.memory).unwrap();
     assert_eq!(
-        vcpu.areas.release_all(),
+        vcpu.areas.release_all(Dispatch::Running),
         [area(VPA, 640), area(DTL, 100), None]
     );
-    assert_eq!(vcpu.areas.release_all(), [None; 3]);
+    assert_eq!(vcpu.areas.release_all(Dispatch::Running), [None; 3]);
     assert_eq!(vcpu.areas.dispatch_count(), 0);
+    // Whoever is stopped is on no thread.
+    assert_eq!(vcpu.areas.release_all(Dispatch::Waiting), [None; 3]);
+    assert_eq!(vcpu.areas.dispatch_count(), 1);
 }
 
 #[test]
@@ -603,7 +606,7 @@ proptest! {
         steps in proptest::collection::vec(
             (0_u64..10, (0_u64..0x240).prop_map(|n| n * 128), any::<u32>(), 0_u32..2000), 1..60)
     ) {
-        let (mut areas, mut memory) = (VcpuAreas::new(Dispatching::Dedicated), FakeMemory::new());
+        let (mut areas, mut memory) = (VcpuAreas::new(Dispatching::Dedicated, Dispatch::Running), FakeMemory::new());
         let mut pinned: alloc::vec::Vec<Area> = alloc::vec::Vec::new();
         for (subfunction, address, noise, size) in steps {
             if address + 8 <= SIZE {

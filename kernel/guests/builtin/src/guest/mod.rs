@@ -11,6 +11,7 @@ mod control;
 mod enter;
 mod env;
 mod instructions;
+mod ipis;
 mod memory;
 mod model;
 mod modes;
@@ -26,6 +27,7 @@ mod second_memory;
 mod second_modes;
 mod second_xics;
 mod services;
+mod storms;
 mod timers;
 mod touch;
 mod translation;
@@ -71,7 +73,7 @@ const GROUPS: [&[Check<Env>]; 25] = [
 ];
 
 /// The same for a partition in exploitation mode: without what makes XICS calls.
-const EXPLOITATION_GROUPS: [&[Check<Env>]; 22] = [
+const EXPLOITATION_GROUPS: [&[Check<Env>]; 23] = [
     services::CHECKS,
     enter::CHECKS,
     change::CHECKS,
@@ -94,6 +96,7 @@ const EXPLOITATION_GROUPS: [&[Check<Env>]; 22] = [
     second_calls::CHECKS,
     second_modes::CHECKS,
     second_memory::CHECKS,
+    ipis::CHECKS,
 ];
 
 /// Runs everything once, then asks RTAS for a reboot, and says the result in the second life.
@@ -106,7 +109,10 @@ pub fn main(boot: Boot) {
     if let Some(bits) = mmu::cpu_node(&env.boot.fdt).and_then(|cpu| cpu.cell("ibm,dec-bits")) {
         clock::set_decrementer_bits(bits);
     }
-    if touch::touch_if_asked(&env) {
+    if touch::touch_if_asked(&env)
+        || ipis::measure_if_asked(&mut env)
+        || storms::storm_if_asked(&env)
+    {
         return;
     }
     let tally = match second_life::resume(&mut env) {

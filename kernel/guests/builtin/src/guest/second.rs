@@ -4,10 +4,12 @@
 //!
 //! LoPAR, start-cpu, stop-self, query-cpu-stopped-state.
 
-use super::env::Env;
+use super::env::{Env, status_of};
 use super::{boot, rtas};
 use penstock_guest_rt::clock;
 use penstock_guest_rt::cpu;
+use penstock_guest_rt::number::hcall::REGISTER_VPA;
+use penstock_guest_rt::number::status;
 use penstock_guest_rt::second::{self, Trouble};
 use penstock_guest_rt::start;
 use penstock_guest_rt::suite::{Check, Failure, Outcome, expect, expect_at, require};
@@ -33,6 +35,10 @@ pub const CHECKS: &[Check<Env>] = &[
     Check {
         name: "stop-self-and-start-cpu-again",
         run: |env| both(env, again),
+    },
+    Check {
+        name: "dispatch-count-is-odd-while-stopped",
+        run: |env| both(env, area_while_stopped),
     },
     Check {
         name: "stop-self-and-start-cpu-ten-times",
@@ -225,6 +231,26 @@ fn again(env: &Env, server: u64) -> Outcome {
     start(env, server, 1)?;
     expect("second processor", state_of(env, server)?, RUNNING)?;
     expect_fresh(1)
+}
+
+/// A VPA that is registered for a stopped processor says that it is on no thread, and in time that it is.
+fn area_while_stopped(env: &Env, server: u64) -> Outcome {
+    const VPA: u64 = 1 << 45;
+    const NO_VPA: u64 = 5 << 45;
+    stop(env, server)?;
+    let area = env.work.part(0x3000, 0x1000);
+    area.fill(0);
+    area.write_bytes(4, &[0x02, 0x80]);
+    let registered = status_of(REGISTER_VPA, [VPA, server, area.base(), 0]);
+    let stopped = area.word_be(0x100);
+    start(env, server, 0)?;
+    let mut running = 1;
+    with(|| running = area.word_be(0x100), || Ok(()))?;
+    let back = status_of(REGISTER_VPA, [NO_VPA, server, 0, 0]);
+    expect("H_REGISTER_VPA", registered, status::SUCCESS)?;
+    expect("parity while stopped", u64::from(stopped & 1), 1)?;
+    expect("parity while running", u64::from(running & 1), 0)?;
+    expect("H_REGISTER_VPA back", back, status::SUCCESS)
 }
 
 fn often(env: &Env, server: u64) -> Outcome {

@@ -10,7 +10,7 @@ use penstock_guest_rt::context::Context;
 use penstock_guest_rt::cpu;
 use penstock_guest_rt::hcall;
 use penstock_guest_rt::insn::Program;
-use penstock_guest_rt::number::hcall::{CEDE, CPPR, EOI, IPI, IPOLL, XIRR};
+use penstock_guest_rt::number::hcall::{CEDE, CPPR, EOI, IPI, IPOLL, JOIN, PROD, XIRR};
 use penstock_guest_rt::number::{msr, status, vector};
 use penstock_guest_rt::second;
 use penstock_guest_rt::suite::{Check, Outcome, expect, expect_at};
@@ -32,6 +32,10 @@ pub const CHECKS: &[Check<Env>] = &[
     Check {
         name: "ipi-between-processors-of-all-priorities",
         run: |env| both(env, priorities),
+    },
+    Check {
+        name: "ipi-leaves-a-processor-joined",
+        run: |env| both(env, joined),
     },
     Check {
         name: "ipi-back-and-forth-while-both-cede",
@@ -179,6 +183,36 @@ fn priorities(_: &Env, second: u64) -> Outcome {
         served.is_one(0xff00_0002)?;
     }
     Ok(())
+}
+
+/// Only a prod ends H_JOIN; the interrupt comes after it.
+fn joined(_: &Env, second: u64) -> Outcome {
+    let stage = AtomicU64::new(0);
+    let mut result = u64::MAX;
+    let mut served = Served::default();
+    let early = with(
+        || {
+            open();
+            stage.store(1, Ordering::Release);
+            result = status_of(JOIN, [0; 4]);
+            stage.store(2, Ordering::Release);
+            served = serve(second, spin);
+            close();
+        },
+        || {
+            wait_for("the other", || stage.load(Ordering::Acquire) == 1)?;
+            let_it_wait();
+            send(second, 4)?;
+            let_it_wait();
+            let early = stage.load(Ordering::Acquire);
+            let prod = status_of(PROD, [second, 0, 0, 0]);
+            expect("H_PROD", prod, status::SUCCESS)?;
+            Ok(early)
+        },
+    )?;
+    expect("stage before the prod", early, 1)?;
+    expect("H_JOIN", result, status::SUCCESS)?;
+    served.is_one(0xff00_0002)
 }
 
 /// No interrupt is lost, whether its target waits already or not yet.

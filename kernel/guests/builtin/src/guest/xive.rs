@@ -23,7 +23,8 @@ use penstock_guest_rt::suite::{
     Check, Failure, Outcome, expect, expect_at, expect_completed, require,
 };
 
-const GET_SOURCE_INFO: u64 = 0x3a8;
+/// H_INT_GET_SOURCE_INFO.
+pub const GET_SOURCE_INFO: u64 = 0x3a8;
 const SET_SOURCE_CONFIG: u64 = 0x3ac;
 const GET_SOURCE_CONFIG: u64 = 0x3b0;
 const GET_QUEUE_INFO: u64 = 0x3b4;
@@ -53,7 +54,7 @@ pub const CALLS: [u64; 11] = [
 const XICS: [u64; 6] = [EOI, CPPR, IPI, IPOLL, XIRR, XIRR_X];
 
 /// The priority that the checks use.
-const PRIORITY: u64 = 6;
+pub const PRIORITY: u64 = 6;
 /// What the entries of source 0 say.
 const EISN: u64 = 0x1234;
 const NOWHERE: u64 = u64::MAX;
@@ -154,7 +155,11 @@ fn quietly(env: &mut Env, check: fn(&Env, &Pages) -> Outcome) -> Outcome {
     outcome.and(quiet)
 }
 
-fn forget() -> Outcome {
+/// H_INT_RESET: a controller in its first state.
+///
+/// # Errors
+/// It is refused.
+pub fn forget() -> Outcome {
     loop {
         let status = status_of(RESET, [0; 4]);
         if status != LONG_BUSY {
@@ -257,7 +262,8 @@ impl Pages {
     }
 }
 
-fn page(ea: u64, real: u64) -> Mapping {
+/// A page of the controller, at this address.
+pub fn page(ea: u64, real: u64) -> Mapping {
     Mapping {
         ea,
         vsid: VSID,
@@ -307,7 +313,10 @@ fn controller(env: &Env) -> Result<Node<'static>, Failure> {
 }
 
 /// The OS's page of the thread registers: the second range.
-fn tima(env: &Env) -> Result<u64, Failure> {
+///
+/// # Errors
+/// The tree does not say it.
+pub fn tima(env: &Env) -> Result<u64, Failure> {
     controller(env)?
         .property("reg")
         .and_then(|reg| doubleword(reg, 16))
@@ -319,12 +328,18 @@ fn tima(env: &Env) -> Result<u64, Failure> {
 }
 
 fn set_queue(env: &Env, flags: u64, base: u64, size: u64) -> u64 {
+    set_queue_of(env.server, flags, base, size)
+}
+
+/// H_INT_SET_QUEUE_CONFIG of the checks' priority of a processor; its status.
+pub fn set_queue_of(server: u64, flags: u64, base: u64, size: u64) -> u64 {
     let mut arguments = [0; 9];
-    arguments[..5].copy_from_slice(&[flags, env.server, PRIORITY, base, size]);
+    arguments[..5].copy_from_slice(&[flags, server, PRIORITY, base, size]);
     hcall::call_with(SET_QUEUE_CONFIG, arguments).status
 }
 
-fn set_source(flags: u64, lisn: u64, target: u64, priority: u64, eisn: u64) -> u64 {
+/// H_INT_SET_SOURCE_CONFIG; its status.
+pub fn set_source(flags: u64, lisn: u64, target: u64, priority: u64, eisn: u64) -> u64 {
     let mut arguments = [0; 9];
     arguments[..5].copy_from_slice(&[flags, lisn, target, priority, eisn]);
     hcall::call_with(SET_SOURCE_CONFIG, arguments).status
