@@ -30,6 +30,7 @@ pub mod rtas_memory;
 pub mod schedule;
 pub mod screen;
 pub mod smp;
+pub mod trace;
 pub mod vcpu;
 pub mod vpa;
 

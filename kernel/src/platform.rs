@@ -5,6 +5,7 @@
 //! On the machine it is `machine::Hardware`, in tests a recording stand-in.
 
 use crate::console::GuestId;
+use crate::trace::Kind;
 use penstock_arch::hash::{Lpid, Pate};
 use penstock_arch::regs::{Lpcr, Processor};
 use penstock_xive::{QueueMemory, XiveFirmware, XiveMmio};
@@ -57,6 +58,9 @@ pub trait Platform: Sized + 'static {
     fn interrupts() -> Self::Interrupts;
     /// Its set-up calls.
     fn firmware() -> Self::Firmware;
+    /// Something happened that a trace shows, to the partition with this number.
+    #[inline]
+    fn trace(_partition: u16, _kind: Kind, _arguments: [u64; 2]) {}
     /// The processor's family.
     fn processor() -> Processor;
     /// The time base.

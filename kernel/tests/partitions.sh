@@ -464,6 +464,8 @@ threads_monitor_case() {
 	wait_for 'builtin: waits for a key'
 	printf '\035' >&3
 	wait_for 'penstock> '
+	printf 'trace\ntrace on\n' >&3
+	wait_for '^0 events'
 	for i in 1 2 3 4 5; do
 		printf 'suspend two\nhpt two\nresume two\ndominfo two\nstats\nstats two\ndestroy two\n' >&3
 		wait_for 'kernel: two: gave its memory back' "$i"
@@ -477,6 +479,19 @@ threads_monitor_case() {
 	expect_count "$console" '^ (one|two) +[1-9][0-9]* +[1-9][0-9]* +[0-9]+ +[0-9]+\.[0-9]{3}$' 10
 	expect_count "$console" '^ [01] +0x[0-9a-f]+ +[1-9][0-9]* +[1-9][0-9]* +[0-9]+ +[0-9]+ +[0-9]+ +[0-9]+\.[0-9]{3}$' 10
 	expect_count "$console" '^two: [0-9]+\.[0-9]{3} s in the guest$' 5
+	# What is recorded is printed in steps, in the order of time, until it is switched off.
+	printf 'trace off\ntrace two\ntrace 1\ntrace 0\ntrace 7\ntrace nobody\n' >&3
+	wait_for 'error: no partition nobody'
+	expect_line "$console" '^error: no thread 7$'
+	expect_count "$console" '^[1-9][0-9]* events$' 3
+	for i in start pause resume end 'board CPU 0' 'alight CPU 0' 'enter 0x[0-9a-f]+ LPCR 0x[0-9a-f]+' \
+		'exit virtualization at 0x[0-9a-f]+'; do
+		expect_line "$console" "^[0-9]+\\.[0-9]{9} +[01] two +$i\$"
+	done
+	expect_line "$console" '^[0-9]+\.[0-9]{9} +0 - +kick thread 1$'
+	figures=$(tr -d '\r' <"$console" | sed -n '/trace 1$/,/ events$/p' | grep -aE '^[0-9]+\.[0-9]{9} ')
+	sort -nc <<<"$figures" || fail 'the events are not in the order of time'
+	! grep -qv ' 1 ' <<<"$(cut -d' ' -f2-6 <<<"$figures")" || fail 'thread 1 has events of another one'
 	# By a ring, or on the boot thread by the service tick.
 	expect_line "$console" '^  (virtualization|hypervisor-decrementer) +[1-9][0-9]* +[0-9]+\.[0-9]{3} +[0-9]+ (us|ms|s) +[0-9]+ (us|ms|s)$'
 	figures=$(tr -d '\r' <"$console" | sed -n 's/^kernel: two: gave its memory back: //p' | sort -u)

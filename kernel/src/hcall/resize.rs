@@ -8,6 +8,7 @@
 
 use crate::exit::LightExit;
 use crate::platform::Platform;
+use crate::trace::Kind;
 use crate::vcpu::Vcpu;
 use penstock_mm::status::HcallStatus;
 
@@ -34,5 +35,8 @@ pub fn commit<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
         Ok(_) => HcallStatus::SUCCESS,
         Err(status) => status,
     };
+    let order = u64::from(mmu.order().get());
+    let traced = [order, status.as_register()];
+    P::trace(vcpu.partition.id.0, Kind::Resize, traced);
     vcpu.answer(status)
 }

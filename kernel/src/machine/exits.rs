@@ -14,6 +14,7 @@ use crate::exit::GuestExit;
 use crate::inject::{self, Vector};
 use crate::lifecycle::PauseReason;
 use crate::rtas_memory::GuestRam;
+use crate::trace::Kind;
 use crate::vcpu::Vcpu;
 use log::Level;
 use penstock_arch::regs::{Hfscr, MachineCheckCause, Msr, Srr1, sprn};
@@ -198,6 +199,8 @@ pub fn maintenance() -> u64 {
 /// is off its thread.
 fn stop(vcpu: &mut Vcpu<Hardware>, exit: GuestExit) -> Next {
     vcpu.stopped = Some(exit);
+    let traced = [exit.index() as u64, vcpu.ctx.pc];
+    thread::this().trace(vcpu.partition.id.0, Kind::Error, traced);
     Next::End(End::Failed)
 }
 

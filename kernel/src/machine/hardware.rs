@@ -9,6 +9,7 @@ use crate::config::MAX_PARTITIONS;
 use crate::console::GuestId;
 use crate::platform::{GuestRegister, HDSISR_CANARY, Platform, StorageFaultRegisters};
 use crate::smp::TlbScope;
+use crate::trace::Kind;
 use core::sync::atomic::Ordering;
 use penstock_arch::addr::HostReal;
 use penstock_arch::regs::{Lpcr, Processor, Pvr, sprn};
@@ -239,6 +240,11 @@ impl Platform for Hardware {
     #[inline(always)]
     fn firmware() -> super::firmware::Opal {
         super::firmware::Opal
+    }
+
+    #[inline]
+    fn trace(partition: u16, kind: Kind, arguments: [u64; 2]) {
+        thread::this().trace(partition, kind, arguments);
     }
 
     fn processor() -> Processor {

@@ -6,6 +6,7 @@ use super::world::World;
 use crate::console::{Focus, GuestId};
 use crate::control::operator::{FrameStore, Job, STEP_TEXT_BYTES, Step};
 use crate::monitor::{DirtyCommand, HptCommand};
+use crate::trace::Printer;
 use alloc::format;
 use alloc::string::String;
 use core::fmt::Write;
@@ -15,21 +16,29 @@ use penstock_mm::real::Frames;
 /// How long a job goes on before the guests do, in parts of a second.
 const TURN_HZ: u64 = 1000;
 
+const BUSY: &str = "another command is being done (^C ends it)";
+
 /// What a job's memory is aligned to.
 const FRAME_ALIGN: u64 = 4096;
 
-/// At most one job, and the partition that it is about.
-pub struct Jobs(Option<(GuestId, Job<FrameStore>)>);
+/// At most one job: about a partition, or the printing of a trace.
+pub struct Jobs {
+    about: Option<(GuestId, Job<FrameStore>)>,
+    trace: Option<Printer>,
+}
 
 impl Jobs {
     /// Nothing is being done.
     pub const fn none() -> Self {
-        Self(None)
+        Self {
+            about: None,
+            trace: None,
+        }
     }
 
     /// Whether something is being done.
     pub const fn any(&self) -> bool {
-        self.0.is_some()
+        self.about.is_some() || self.trace.is_some()
     }
 
     /// Begins a command about the page table of the partition at `place`.
@@ -53,9 +62,21 @@ impl Jobs {
         self.begin(world, place, Job::dirty(command))
     }
 
+    /// Begins to print what was recorded.
+    ///
+    /// # Errors
+    /// What is in the way, for the operator.
+    pub fn trace(&mut self, printer: Printer) -> Result<(), String> {
+        if self.any() {
+            return Err(BUSY.into());
+        }
+        self.trace = Some(printer);
+        Ok(())
+    }
+
     fn begin(&mut self, world: &World, place: usize, job: Job<FrameStore>) -> Result<(), String> {
         if self.any() {
-            return Err(String::from("another command is being done (^C ends it)"));
+            return Err(BUSY.into());
         }
         let Some(slot) = world.slots.get(place) else {
             return Ok(());
@@ -63,7 +84,7 @@ impl Jobs {
         if slot.guest.is_none() {
             return Err(format!("{} is {}", slot.configuration.name, slot.state));
         }
-        self.0 = Some((slot.id, job));
+        self.about = Some((slot.id, job));
         Ok(())
     }
 
@@ -73,19 +94,27 @@ impl Jobs {
         let begin = spr::timebase();
         let turn = world.machine.info.cpu.timebase_hz / TURN_HZ;
         loop {
-            let Some((id, job)) = &mut self.0 else {
-                return false;
-            };
-            if !has_line() {
+            if !self.any() || !has_line() {
                 return false;
             }
+            if let Some(printer) = &mut self.trace {
+                // One step fills half the line.
+                if print(world, printer) == Ok(false) {
+                    return false;
+                }
+                self.trace = None;
+                return true;
+            }
+            let Some((id, job)) = &mut self.about else {
+                return false;
+            };
             if step(world, *id, job) == Ok(Step::Again) {
                 if spr::timebase().wrapping_sub(begin) < turn {
                     continue;
                 }
                 return false;
             }
-            if let Some((_, job)) = self.0.take() {
+            if let Some((_, job)) = self.about.take() {
                 give_back(world, job);
             }
             return true;
@@ -94,7 +123,8 @@ impl Jobs {
 
     /// Ends the command that is being done, if there is one.
     pub fn cancel(&mut self, world: &mut World) {
-        let Some((id, mut job)) = self.0.take() else {
+        self.trace = None;
+        let Some((id, mut job)) = self.about.take() else {
             return;
         };
         if let Some(place) = place_of(world, id) {
@@ -109,6 +139,19 @@ impl Jobs {
 fn has_line() -> bool {
     let multiplexer = console::multiplexer().lock();
     multiplexer.focus() == Focus::Monitor && multiplexer.own_room() >= STEP_TEXT_BYTES
+}
+
+/// Prints some more of a trace; whether that was the last of it.
+fn print(world: &World, printer: &mut Printer) -> Result<bool, core::fmt::Error> {
+    let hz = world.machine.info.cpu.timebase_hz;
+    let mut text = String::new();
+    let is_last = printer.step(&mut text, hz, |number| {
+        let mut slots = world.slots.iter();
+        let slot = slots.find(|slot| slot.id.0 == number)?;
+        Some(slot.configuration.name)
+    });
+    let _ = console::multiplexer().lock().text().write_str(&text);
+    is_last
 }
 
 /// The place of a partition that is not shut off.

@@ -32,6 +32,7 @@ mod sleep;
 mod slot;
 mod start;
 mod thread;
+mod traced;
 mod views;
 mod world;
 

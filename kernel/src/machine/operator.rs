@@ -7,12 +7,13 @@ use super::hardware::HwMemory;
 use super::job::Jobs;
 use super::last_words::{ExitStatus, finish};
 use super::run::GRACE_SECONDS;
+use super::traced::Traced;
 use super::views;
 use super::world::World;
 use crate::bootargs::Attendance;
 use crate::console::{Focus, GuestId, Routed};
 use crate::lifecycle::{PauseReason, Verb};
-use crate::monitor::{Command, Edit, LineEditor, write_help, write_list};
+use crate::monitor::{Command, Edit, LineEditor, TraceCommand, write_help, write_list};
 use crate::partition::FIRST_DEVICE_LISN;
 use crate::screen::{self, Progress};
 use alloc::format;
@@ -240,6 +241,15 @@ impl Operator {
                 };
                 world.let_go(place);
                 shown
+            }
+            Command::Trace(of, command) => {
+                let of = Traced::named(world, of)?;
+                if command == TraceCommand::Show {
+                    self.jobs.trace(of.printer()?)?;
+                    return Ok(Done::UnderWay);
+                }
+                of.switch(command)?;
+                Ok(())
             }
             Command::Irqs(name) => {
                 let place = match name {

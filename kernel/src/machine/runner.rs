@@ -15,13 +15,14 @@ use super::seat::{self, Seat, Seated};
 use super::sleep::sleep;
 use super::slot::{Away, back_in_guest, left_guest, show_expired};
 use super::start::Machine;
-use super::thread::Thread;
+use super::thread::{NO_PARTITION, Thread};
 use crate::exit::GuestExit;
 use crate::inject::{self, Vector};
 use crate::platform::Platform;
 use crate::processor::{Activity, Processor, Stopped};
 use crate::schedule::{self, Decision, Queue, Readiness};
 use crate::smp::Boarding;
+use crate::trace::Kind;
 use crate::vpa::PreemptReason;
 use core::sync::atomic::Ordering;
 use penstock_arch::hash::Lpid;
@@ -314,6 +315,7 @@ impl Runner {
             // raises.
             switch::enter(&thread, &vcpu.parked, vcpu.hardware_lpcr(), lpid, first);
             vcpu.presenter.push(&HwInterrupts);
+            me.trace(vcpu.partition.id.0, Kind::Board, [vcpu.server.into(), 0]);
         });
         self.loaded = Some(place);
     }
@@ -326,7 +328,7 @@ impl Runner {
 
     /// The same. `last` is done to the virtual processor before anybody else can have it.
     fn unload_with(&mut self, last: impl FnOnce(&Seat, &mut Seated)) {
-        let thread = self.thread;
+        let (thread, me) = (self.thread, self.me);
         let Some(seat) = self.loaded.take().and_then(|place| seat::all().get(place)) else {
             return;
         };
@@ -339,6 +341,7 @@ impl Runner {
                 };
                 vcpu.presenter.pull(&HwInterrupts, becomes);
                 switch::leave(&thread, &mut vcpu.parked);
+                me.trace(vcpu.partition.id.0, Kind::Alight, [vcpu.server.into(), 0]);
                 if away.is_none() {
                     *away = Some(left_guest(vcpu, PreemptReason::TimeSlice));
                 }
@@ -399,12 +402,15 @@ impl Runner {
             }
             let lpcr = vcpu.hardware_lpcr();
             if (spr::read::<{ sprn::LPCR }>() ^ lpcr.bits()) & CHANGING.bits() != 0 {
+                let is_on = lpcr.contains(Lpcr::VPM1);
+                me.trace(vcpu.partition.id.0, Kind::Vpm, [is_on.into(), 0]);
                 Hardware::write_lpcr(lpcr);
             }
             if lpcr.contains(Lpcr::VPM1) {
                 me.presence.virtualized();
             }
             vcpu.times.enter(spr::timebase());
+            me.trace(vcpu.partition.id.0, Kind::Enter, [vcpu.ctx.pc, lpcr.bits()]);
             // The light handlers get the whole of it back from its first field.
             let lent = core::ptr::from_mut(vcpu).cast();
             // SAFETY: `dispatch` has put it on the thread, with its interrupt context, and the caller
@@ -415,6 +421,11 @@ impl Runner {
             me.bell.come_back();
             let exit = GuestExit::decode(reason);
             vcpu.times.leave(exit, spr::timebase());
+            me.trace(
+                vcpu.partition.id.0,
+                Kind::Exit,
+                [exit.index() as u64, vcpu.ctx.pc],
+            );
             if let Some(count) = vcpu.exits.get_mut(exit.index()) {
                 *count += 1;
             }
@@ -508,6 +519,7 @@ impl Runner {
         self.me.sleeps.fetch_add(1, Ordering::Relaxed);
         let asleep = spr::timebase().wrapping_sub(before);
         self.me.asleep.fetch_add(asleep, Ordering::Relaxed);
+        self.me.trace(NO_PARTITION, Kind::Sleep, [asleep, 0]);
         // What is not taken in hypervisor state ends each stop at once, until it is served.
         self.me.acknowledge();
         self.slept = true;

@@ -4,6 +4,7 @@
 use super::create::Guest;
 use super::hardware::Hardware;
 use super::sleep::set_decrementer;
+use super::thread;
 use crate::config;
 use crate::console::GuestId;
 use crate::control::Session;
@@ -12,6 +13,7 @@ use crate::exit_times::ExitTimes;
 use crate::lifecycle::PartitionState;
 use crate::platform::Platform;
 use crate::rtas_memory::GuestRam;
+use crate::trace::Kind;
 use crate::vcpu::{FaultCounts, Vcpu};
 use crate::vpa::{DispatchReason, DispatchRecord, PreemptReason};
 use alloc::boxed::Box;
@@ -109,6 +111,11 @@ impl Slot {
         }
     }
 
+    /// By the boot thread: something becomes of it.
+    pub fn trace(&self, kind: Kind) {
+        thread::this().trace(self.id.0, kind, [0, 0]);
+    }
+
     /// What it is at for whoever looks.
     pub const fn shown_state(&self) -> PartitionState {
         if self.held {
@@ -175,6 +182,11 @@ pub fn back_in_guest(vcpu: &mut Vcpu<Hardware>, away: Away) {
     };
     #[expect(clippy::cast_possible_truncation, reason = "PIRs have 15 bits")]
     let processor = spr::read::<{ sprn::PIR }>() as u16;
+    thread::this().trace(
+        vcpu.partition.id.0,
+        Kind::Wake,
+        [reason as u64, now.wrapping_sub(away.since)],
+    );
     let record = DispatchRecord {
         reason,
         preempted: away.reason,

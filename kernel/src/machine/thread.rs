@@ -9,13 +9,14 @@
 #![expect(unsafe_code)]
 
 use super::hardware::HwInterrupts;
-use crate::smp::{Bell, Presence, Ring};
+use crate::smp::{self, Bell, Presence};
+use crate::trace::{Filter, Kind, Record, Ring, Wanted};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use penstock_arch::context::{GuestContext, ThreadStacks};
-use penstock_arch::entry;
+use penstock_arch::{entry, spr};
 use penstock_boot::bootinfo::{BootInfo, HostRange};
 use penstock_xive::HostInterrupt;
 use spin::Once;
@@ -52,6 +53,9 @@ pub struct Thread {
     pub sleeps: AtomicU64,
     /// Ticks of the time base that it has slept.
     pub asleep: AtomicU64,
+    /// Which of its events are recorded.
+    pub tracing: Filter,
+    trace: Once<Ring>,
 }
 
 // SAFETY: `idle` is used by the thread itself, in its first instructions after an interrupt, and is
@@ -59,6 +63,9 @@ pub struct Thread {
 unsafe impl Sync for Thread {}
 
 const _: () = assert!(core::mem::offset_of!(Thread, stacks) == 0);
+
+/// The partition of an event that is about none.
+pub const NO_PARTITION: u16 = 0;
 
 /// How far a thread has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +159,49 @@ impl Thread {
             spurious: AtomicU64::new(0),
             sleeps: AtomicU64::new(0),
             asleep: AtomicU64::new(0),
+            tracing: Filter::new(),
+            trace: Once::new(),
         }
+    }
+
+    /// By the thread itself: records an event of the partition with this number, 0 for none, if
+    /// somebody wants it.
+    #[inline]
+    pub fn trace(&self, partition: u16, kind: Kind, arguments: [u64; 2]) {
+        if self.tracing.is_on() {
+            self.record(partition, kind, arguments);
+        }
+    }
+
+    #[cold]
+    fn record(&self, partition: u16, kind: Kind, arguments: [u64; 2]) {
+        let Some(ring) = self.trace.get().filter(|_| self.tracing.wants(partition)) else {
+            return;
+        };
+        ring.push(Record {
+            timebase: spr::timebase(),
+            kind: kind as u16,
+            partition,
+            thread: u32::try_from(self.number).unwrap_or(u32::MAX),
+            arguments,
+        });
+    }
+
+    /// Changes which of its events are recorded; false if there is no memory for them.
+    pub fn set_tracing(&self, wanted: Wanted) -> bool {
+        if wanted != Wanted::Nothing && self.trace.get().is_none() {
+            match Ring::new() {
+                Some(ring) => self.trace.call_once(|| ring),
+                None => return false,
+            };
+        }
+        self.tracing.set(wanted);
+        true
+    }
+
+    /// What it has recorded, once somebody wanted that.
+    pub fn traced(&self) -> Option<&Ring> {
+        self.trace.get()
     }
 
     /// A name for it that is not 0.
@@ -232,7 +281,9 @@ impl Thread {
     /// Takes the interrupts that have come. By the thread itself, before it looks what they were for.
     pub fn acknowledge(&self) {
         if let Some(interrupt) = self.interrupt.get() {
-            let counter = if interrupt.acknowledge(&HwInterrupts) {
+            let had_reason = interrupt.acknowledge(&HwInterrupts);
+            self.trace(NO_PARTITION, Kind::Irq, [had_reason.into(), 0]);
+            let counter = if had_reason {
                 &self.interrupts
             } else {
                 &self.spurious
@@ -243,9 +294,10 @@ impl Thread {
 
     /// Gets its attention, after something was left for it to find.
     pub fn ring(&self) {
-        if self.bell.ring() == Ring::Interrupt
+        if self.bell.ring() == smp::Ring::Interrupt
             && let Some(interrupt) = self.interrupt.get()
         {
+            this().trace(NO_PARTITION, Kind::Kick, [self.number as u64, 0]);
             interrupt.trigger(&HwInterrupts);
         }
     }

@@ -86,11 +86,14 @@ pub fn memmap(world: &World, out: &mut impl Write) -> core::fmt::Result {
         images: counts.images * PIECE,
         mapped: counts.mapped * PIECE,
     });
-    let with_memory = world.slots.iter().filter(|slot| slot.guest.is_some());
-    let rows = with_memory.map(|slot| MemoryRow {
-        name: slot.configuration.name,
-        reserved: slot.configuration.reserved_bytes(),
-        pool: pool_part(slot),
+    let rows = world.slots.iter().filter_map(|slot| {
+        let guest = slot.guest.as_ref()?;
+        Some(MemoryRow {
+            name: slot.configuration.name,
+            lpid: guest.occupied.partition().mmu.lpid().get(),
+            reserved: slot.configuration.reserved_bytes(),
+            pool: pool_part(slot),
+        })
     });
     write_memmap(out, world.free_memory(), pool, rows)
 }

@@ -26,6 +26,7 @@ use crate::monitor::Trouble;
 use crate::partition::{EPOW_LISN, complaint_budget};
 use crate::post_mortem::write_post_mortem;
 use crate::smp::{self, Load};
+use crate::trace::Kind;
 use crate::vcpu::Vcpu;
 use alloc::format;
 use alloc::string::String;
@@ -270,6 +271,7 @@ impl World {
         }
         slot.guest = Some(guest);
         slot.state = PartitionState::Running;
+        slot.trace(Kind::Start);
         slot.held = false;
         slot.started = spr::timebase();
         slot.ended = None;
@@ -299,6 +301,9 @@ impl World {
     /// Its thread does not answer.
     pub fn restart(&mut self, place: usize) -> Result<(), String> {
         self.hold(place)?;
+        if let Some(slot) = self.slots.get(place) {
+            slot.trace(Kind::Restart);
+        }
         self.forget_tools(place);
         // Its interrupt context is put on this thread for a moment, which must have none then.
         self.runner.park_anybody();
@@ -378,6 +383,10 @@ impl World {
             _ => PauseReason::Operator,
         };
         slot.state = state;
+        match state {
+            PartitionState::Paused(_) => slot.trace(Kind::Pause),
+            _ => slot.trace(Kind::Resume),
+        }
         let (name, shown) = (slot.configuration.name, slot.shown_state());
         if reason == PauseReason::Operator {
             log::info!("{name}: {shown}");
@@ -468,6 +477,7 @@ impl World {
         };
         let was_alive = slot.state.is_alive();
         slot.state = state;
+        slot.trace(Kind::End);
         if was_alive {
             slot.ended = Some(spr::timebase());
         }

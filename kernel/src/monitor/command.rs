@@ -33,6 +33,9 @@ pub enum Command<'a> {
     Stats(Option<&'a str>),
     /// `irqs [NAME]`: interrupt sources, where they go, and what of them a guest has mapped.
     Irqs(Option<&'a str>),
+    /// `trace [THREAD|NAME] [on|off]`: prints what hardware threads did last, or what concerned a
+    /// partition; switches the recording of it on and off.
+    Trace(Option<&'a str>, TraceCommand),
     /// `memmap`: who has the machine's memory.
     MemMap,
     /// `screenshot NAME [--full]`: a picture of a partition's framebuffer, as lines of text.
@@ -72,6 +75,28 @@ pub enum DirtyCommand {
     Off,
 }
 
+/// What is done with a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceCommand {
+    /// Print it.
+    Show,
+    /// Record from now on.
+    On,
+    /// Record no more.
+    Off,
+}
+
+impl TraceCommand {
+    fn named(word: Option<&str>) -> Option<Self> {
+        match word {
+            None => Some(Self::Show),
+            Some("on") => Some(Self::On),
+            Some("off") => Some(Self::Off),
+            Some(_) => None,
+        }
+    }
+}
+
 /// What goes wrong in a partition because somebody wants to see what comes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
@@ -86,8 +111,6 @@ pub enum Trouble {
 pub enum CommandError<'a> {
     /// No such verb.
     Unknown(&'a str),
-    /// A verb of virsh or of later versions.
-    NotInThisVersion(&'a str),
     /// The verb needs the name of a partition.
     NameMissing(&'a str),
     /// The verb takes fewer words; the first one too many.
@@ -100,7 +123,6 @@ impl fmt::Display for CommandError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(verb) => write!(f, "unknown command: {verb} (try help)"),
-            Self::NotInThisVersion(verb) => write!(f, "{verb}: not in this version"),
             Self::NameMissing(verb) => write!(f, "{verb}: name of a partition missing"),
             Self::Surplus(word) => write!(f, "unexpected argument: {word}"),
             Self::Usage(usage) => write!(f, "usage: {usage}"),
@@ -108,14 +130,12 @@ impl fmt::Display for CommandError<'_> {
     }
 }
 
-/// Verbs that the design gives to the monitor and later versions fill.
-const LATER: [&str; 1] = ["trace"];
-
+const TRACE_USAGE: &str = "trace [THREAD|NAME] [on|off]";
 const HPT_USAGE: &str = "hpt NAME [check|stats|dump|reload]";
 const PROVOKE_USAGE: &str = "provoke NAME backing|error";
 const DIRTY_USAGE: &str = "dirty NAME [off]";
 
-const HELP: [(&str, &str); 22] = [
+const HELP: [(&str, &str); 23] = [
     ("list", "all partitions and their state"),
     ("console [NAME]", "attach the console; ^] comes back here"),
     (
@@ -142,6 +162,7 @@ const HELP: [(&str, &str); 22] = [
         "exits by reason and how long they took, hypervisor calls, threads",
     ),
     ("irqs [NAME]", "interrupt sources, and where they go"),
+    (TRACE_USAGE, "what threads did last (on, off: record it)"),
     ("memmap", "who has the machine's memory"),
     (
         "screenshot NAME",
@@ -175,6 +196,14 @@ impl<'a> Command<'a> {
             "dominfo" => (Self::DomInfo(name), words.next()),
             "stats" => (Self::Stats(name), words.next()),
             "irqs" => (Self::Irqs(name), words.next()),
+            "trace" => match TraceCommand::named(name) {
+                // A partition that has such a name cannot be meant.
+                Some(command) => (Self::Trace(None, command), words.next()),
+                None => match TraceCommand::named(words.next()) {
+                    Some(command) => (Self::Trace(name, command), words.next()),
+                    None => return Err(CommandError::Usage(TRACE_USAGE)),
+                },
+            },
             "start" | "suspend" | "resume" | "shutdown" | "reboot" | "destroy" => {
                 let name = name.ok_or(CommandError::NameMissing(verb))?;
                 let command = match verb {
@@ -224,7 +253,6 @@ impl<'a> Command<'a> {
                     other => (Self::Screenshot(name, Kind::Changed), other),
                 }
             }
-            _ if LATER.contains(&verb) => return Err(CommandError::NotInThisVersion(verb)),
             _ => return Err(CommandError::Unknown(verb)),
         };
         match surplus {
@@ -263,6 +291,10 @@ mod tests {
             ("console debian", Command::Console(Some("debian"))),
             ("dominfo", Command::DomInfo(None)),
             ("dominfo   debian", Command::DomInfo(Some("debian"))),
+            ("trace", Command::Trace(None, TraceCommand::Show)),
+            ("trace on", Command::Trace(None, TraceCommand::On)),
+            ("trace 1", Command::Trace(Some("1"), TraceCommand::Show)),
+            ("trace a off", Command::Trace(Some("a"), TraceCommand::Off)),
             ("irqs", Command::Irqs(None)),
             ("irqs debian", Command::Irqs(Some("debian"))),
             ("stats", Command::Stats(None)),
@@ -301,7 +333,9 @@ mod tests {
         for (line, text) in [
             ("lst", "unknown command: lst (try help)"),
             ("LIST", "unknown command: LIST (try help)"),
-            ("trace debian", "trace: not in this version"),
+            ("trace a b", "usage: trace [THREAD|NAME] [on|off]"),
+            ("trace a on b", "unexpected argument: b"),
+            ("trace on off", "unexpected argument: off"),
             ("shutdown", "shutdown: name of a partition missing"),
             ("reboot a b", "unexpected argument: b"),
             ("start", "start: name of a partition missing"),
@@ -348,8 +382,6 @@ mod tests {
                 "{verb}"
             );
         }
-        let verbs = HELP.map(|(usage, _)| usage.split(' ').next().unwrap());
-        assert!(!LATER.iter().any(|later| verbs.contains(later)));
     }
 
     proptest! {

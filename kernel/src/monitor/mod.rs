@@ -11,7 +11,9 @@ pub mod irqs;
 pub mod report;
 pub mod stats;
 
-pub use command::{Command, CommandError, DirtyCommand, HptCommand, Trouble, write_help};
+pub use command::{
+    Command, CommandError, DirtyCommand, HptCommand, TraceCommand, Trouble, write_help,
+};
 pub use editor::{Edit, LineEditor, PROMPT};
 pub use irqs::{
     IrqRow, IrqTotals, write_context, write_irq, write_irq_heading, write_irq_totals, write_queue,

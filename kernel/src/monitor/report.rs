@@ -79,6 +79,8 @@ pub struct PartitionInfo<'a> {
 pub struct MemoryRow<'a> {
     /// Name.
     pub name: &'a str,
+    /// The number that its translations carry.
+    pub lpid: u32,
     /// Memory that is set aside for it, bytes; 0 where its memory comes from the pool.
     pub reserved: u64,
     /// What it has of the pool, where its memory comes from there.
@@ -144,13 +146,14 @@ pub fn write_memmap<'a>(
             None => property(
                 out,
                 row.name,
-                format_args!("{} KiB reserved", row.reserved >> 10),
+                format_args!("LPID {}, {} KiB reserved", row.lpid, row.reserved >> 10),
             )?,
             Some(pool) => property(
                 out,
                 row.name,
                 format_args!(
-                    "{} KiB of the pool ({} KiB guaranteed), {} KiB of images",
+                    "LPID {}, {} KiB of the pool ({} KiB guaranteed), {} KiB of images",
+                    row.lpid,
                     pool.used >> 10,
                     pool.guaranteed >> 10,
                     pool.shared >> 10
@@ -394,11 +397,13 @@ mod tests {
         let rows = [
             MemoryRow {
                 name: "one",
+                lpid: 1,
                 reserved: 16 << 20,
                 pool: None,
             },
             MemoryRow {
                 name: "two",
+                lpid: 12,
                 reserved: 0,
                 pool: Some(PoolPart {
                     used: 5 << 16,
@@ -415,8 +420,8 @@ mod tests {
             "Free:           1048576 KiB, 524288 KiB in one part\n\
              Pool:           65536 KiB, 4096 KiB free of which 1024 KiB are promised\n\
              Images:         64 KiB of 320 KiB, mapped as 128 KiB\n\
-             one:            16384 KiB reserved\n\
-             two:            320 KiB of the pool (1024 KiB guaranteed), 64 KiB of images\n"
+             one:            LPID 1, 16384 KiB reserved\n\
+             two:            LPID 12, 320 KiB of the pool (1024 KiB guaranteed), 64 KiB of images\n"
         );
     }
 
