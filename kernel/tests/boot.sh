@@ -49,6 +49,7 @@ long_cases() {
 		done
 		run_case "shell-$machine" shell_case "$machine"
 		run_case "reboot-$machine" reboot_case "$machine"
+		run_case "partitions-restart-50-$machine" partitions_restart_case "$machine" 50
 	done
 	run_case newest-qemu newest_qemu_case
 }
