@@ -50,6 +50,7 @@ long_cases() {
 		run_case "shell-$machine" shell_case "$machine"
 		run_case "reboot-$machine" reboot_case "$machine"
 		CORES=2 run_case "storm-$machine" storm_case "$machine"
+		run_case "partitions-restart-50-$machine" partitions_restart_case "$machine" 50
 	done
 	CORES=2 run_case "partitions-soak-${TEST_MACHINES[0]}" partitions_soak_case "${TEST_MACHINES[0]}"
 	run_case newest-qemu newest_qemu_case
