@@ -24,7 +24,7 @@ partition_cases() {
 	run_case "partitions-no-memory-${TEST_MACHINES[0]}" partitions_no_memory_case "${TEST_MACHINES[0]}"
 	run_case "partitions-shared-debian-${TEST_MACHINES[-1]}" partitions_shared_debian_case "${TEST_MACHINES[-1]}"
 	run_case "partitions-debian-${TEST_MACHINES[0]}" partitions_debian_case "${TEST_MACHINES[0]}"
-	run_case "partitions-shutdown-${TEST_MACHINES[0]}" partitions_shutdown_case "${TEST_MACHINES[0]}"
+	CORES=2 run_case "partitions-shutdown-${TEST_MACHINES[0]}" partitions_shutdown_case "${TEST_MACHINES[0]}"
 	run_case "partitions-busy-${TEST_MACHINES[-1]}" partitions_busy_case "${TEST_MACHINES[-1]}"
 }
 

@@ -94,10 +94,10 @@ if word smp; then
 	done
 	stress_all
 	for processor in $(seq 0 $last); do
-		eval "before=\$before_$processor"
+		before=$(eval "echo \$before_$processor")
 		echo "penstock-guest: CPU $processor had $(($(ipis "$processor") - before)) IPIs"
 	done
-	for round in 1 2 3; do
+	for _ in 1 2 3; do
 		for processor in $(seq $last); do
 			echo 0 >"/sys/devices/system/cpu/cpu$processor/online"
 		done
