@@ -10,7 +10,6 @@ use penstock_arch::addr::{GuestReal, HostReal};
 use penstock_arch::tlb::HpteStore;
 use std::boxed::Box;
 use std::collections::BTreeMap;
-use std::vec;
 
 use AccessKind::{Fetch, Load, Store};
 
@@ -691,20 +690,20 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        3 => Just(Op::Enter),
+        5 => Just(Op::Enter),
         1 => Just(Op::Remove),
         6 => any::<u64>().prop_map(Op::Store),
-        3 => Just(Op::Load),
+        6 => Just(Op::Load),
         2 => any::<u64>().prop_map(Op::Write),
         2 => Just(Op::Read),
         1 => Just(Op::Zero),
-        2 => (0..10_u64).prop_map(Op::Copy),
+        2 => (0..PIECES).prop_map(Op::Copy),
         1 => Just(Op::Protect),
         1 => prop_oneof![9 => Just(Op::Load), 1 => Just(Op::StartOver)],
     ]
 }
 
-const PIECES: u64 = 10;
+const PIECES: u64 = 7;
 const OFFSETS: [u64; 3] = [0, 0x1008, PIECE - 8];
 
 /// What a piece has.
@@ -749,7 +748,7 @@ impl Model {
             limit,
             values,
             states: (0..PIECES).map(state).collect(),
-            entries: vec![None; 10],
+            entries: (0..PIECES).map(|_| None).collect(),
         }
     }
 
