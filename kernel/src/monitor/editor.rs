@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A line of input with echo: printable ASCII, backspace, `^U`, `^W`, `^C`.
+//! A line of input with echo: printable ASCII, backspace, `^U`, `^W`, `^C`, and the lines before by
+//! the arrows up and down.
 //!
-//! No history and no cursor movement; the escape sequences of arrow and function keys are
+//! No cursor movement; the escape sequences of the other arrow and function keys are
 //! swallowed whole instead of showing up as letters. Carriage return, line feed, or both as a
 //! pair, end a line.
 
+use arrayvec::ArrayVec;
 use core::fmt::{self, Write};
 
 /// Shown before each line.
 pub const PROMPT: &str = "penstock> ";
 /// Longest line, in bytes.
 pub const LINE_BYTES: usize = 128;
+
+/// Lines that are remembered.
+const HISTORY_LINES: usize = 16;
 
 const INTERRUPT: u8 = 0x03;
 const BACKSPACE: u8 = 0x08;
@@ -19,6 +24,9 @@ const RETURN: u8 = b'\r';
 const KILL_LINE: u8 = 0x15;
 const KILL_WORD: u8 = 0x17;
 const ESC: u8 = 0x1b;
+/// What ends the sequence of an arrow key.
+const ARROW_UP: u8 = b'A';
+const ARROW_DOWN: u8 = b'B';
 const DELETE: u8 = 0x7f;
 const BELL: &str = "\x07";
 const RUBOUT: &str = "\x08 \x08";
@@ -55,6 +63,10 @@ pub struct LineEditor {
     state: State,
     /// The line was complete: the next byte starts a new one.
     complete: bool,
+    /// The last lines, oldest first.
+    history: ArrayVec<ArrayVec<u8, LINE_BYTES>, HISTORY_LINES>,
+    /// How many lines back the line was taken from; 0 is none.
+    recalled: usize,
 }
 
 impl Default for LineEditor {
@@ -72,6 +84,8 @@ impl LineEditor {
             len: 0,
             state: State::Text,
             complete: false,
+            history: ArrayVec::new_const(),
+            recalled: 0,
         }
     }
 
@@ -90,6 +104,14 @@ impl LineEditor {
                 self.state = State::Sequence;
                 return Edit::Editing;
             }
+            (State::Sequence, ARROW_UP) => {
+                self.recall((self.recalled + 1).min(self.history.len()), echo);
+                return Edit::Editing;
+            }
+            (State::Sequence, ARROW_DOWN) => {
+                self.recall(self.recalled.saturating_sub(1), echo);
+                return Edit::Editing;
+            }
             (State::Escape | State::Sequence, 0x20..=0x7e) | (State::AfterReturn, LINE_FEED) => {
                 return Edit::Editing;
             }
@@ -101,12 +123,14 @@ impl LineEditor {
                     self.state = State::AfterReturn;
                 }
                 let _ = echo.write_str("\n");
+                self.remember();
                 self.complete = true;
                 return Edit::Line;
             }
             INTERRUPT => {
                 let _ = echo.write_str("^C\n");
                 self.len = 0;
+                self.recalled = 0;
                 return Edit::Cancelled;
             }
             BACKSPACE | DELETE => self.rub_out(echo),
@@ -139,6 +163,43 @@ impl LineEditor {
         Edit::Editing
     }
 
+    /// Keeps the line for later, if it is not the same as the one before.
+    fn remember(&mut self) {
+        self.recalled = 0;
+        let line = self.bytes.get(..self.len).unwrap_or_default();
+        if line.is_empty() || self.history.last().is_some_and(|last| *last == *line) {
+            return;
+        }
+        if self.history.is_full() {
+            let _ = self.history.pop_at(0);
+        }
+        // It has room for any line, and there is a place for it.
+        if let Ok(line) = ArrayVec::try_from(line) {
+            let _ = self.history.try_push(line);
+        }
+    }
+
+    /// Puts the line that was `back` lines ago into the place of this one, which is lost; 0 is an
+    /// empty line.
+    fn recall(&mut self, back: usize, echo: &mut impl Write) {
+        if back == self.recalled {
+            return;
+        }
+        while self.len > 0 {
+            self.rub_out(echo);
+        }
+        self.recalled = back;
+        let place = self.history.len().checked_sub(back);
+        let Some(line) = place.and_then(|place| self.history.get(place)) else {
+            return;
+        };
+        for (to, from) in self.bytes.iter_mut().zip(line) {
+            *to = *from;
+            let _ = echo.write_char(char::from(*from));
+        }
+        self.len = line.len();
+    }
+
     fn rub_out(&mut self, echo: &mut impl Write) {
         if let Some(len) = self.len.checked_sub(1) {
             self.len = len;
@@ -160,6 +221,7 @@ impl LineEditor {
     /// recognised as such.
     pub fn clear(&mut self) {
         self.len = 0;
+        self.recalled = 0;
         if self.state != State::AfterReturn {
             self.state = State::Text;
         }
@@ -241,6 +303,45 @@ mod tests {
     }
 
     #[test]
+    fn arrows_bring_lines_back() {
+        let (lines, echo, _) = type_in(b"list\rstats\rstats\r\r\x1b[A\x1b[A2\r\x1b[A\r");
+        // The second `stats` and the empty line are not kept.
+        assert_eq!(lines, ["list", "stats", "stats", "", "list2", "list2"]);
+        let rubbed = "\x08 \x08".repeat(5);
+        assert!(echo.ends_with(&alloc::format!("stats{rubbed}list2\nlist2\n")));
+        // Beyond the first there is nothing; below the last an empty line.
+        assert_eq!(
+            type_in(b"a\rb\r\x1b[A\x1b[A\x1b[A\x1b[A\r").0,
+            ["a", "b", "a"]
+        );
+        assert_eq!(type_in(b"a\rb\r\x1b[A\x1b[A\x1b[B\r").0, ["a", "b", "b"]);
+        assert_eq!(type_in(b"a\rx\x1bOA\x1bOB\r").0, ["a", ""]);
+        assert_eq!(
+            type_in(b"x\x1b[A\x1b[B\r").0,
+            ["x"],
+            "nothing to bring back"
+        );
+        // ^C begins at the last line again.
+        assert_eq!(
+            type_in(b"a\rb\r\x1b[A\x1b[A\x03\x1b[A\r").0,
+            ["a", "b", "^C", "b"]
+        );
+    }
+
+    #[test]
+    fn sixteen_lines_are_remembered() {
+        let mut bytes = Vec::new();
+        for number in 0..20 {
+            bytes.extend(alloc::format!("{number}\r").into_bytes());
+        }
+        bytes.extend(b"\x1b[A".repeat(30));
+        bytes.push(b'\r');
+        assert_eq!(type_in(&bytes).0.last().unwrap(), "4");
+        let longest = [&[b'x'; 128][..], b"\r\x1b[A\r"].concat();
+        assert_eq!(type_in(&longest).0[1].len(), 128);
+    }
+
+    #[test]
     fn a_line_has_a_greatest_length() {
         let (lines, echo, _) = type_in(&[&[b'x'; 130][..], b"\r"].concat());
         assert_eq!(lines[0].len(), 128);
@@ -272,7 +373,8 @@ mod tests {
         #[test]
         fn random_bytes_never_confuse_line_and_picture(bytes in proptest::collection::vec(
             prop_oneof![any::<u8>(), b' '..=b'~',
-                Just(BACKSPACE), Just(RETURN), Just(ESC), Just(KILL_WORD)], 0..400)) {
+                Just(BACKSPACE), Just(RETURN), Just(ESC), Just(KILL_WORD), Just(b'['),
+                Just(ARROW_UP), Just(ARROW_DOWN)], 0..400)) {
             let (mut editor, mut drawn) = (LineEditor::new(), String::new());
             for byte in bytes {
                 let mut echo = String::new();
