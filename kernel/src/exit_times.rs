@@ -109,6 +109,11 @@ impl ExitTimes {
         };
     }
 
+    /// It starts over: what it was at before is no exit's time.
+    pub fn begin(&mut self) {
+        self.place = Place::Nowhere;
+    }
+
     /// Counts the times of another virtual processor too.
     pub fn merge(&mut self, other: &Self) {
         for (histogram, more) in self.reasons.iter_mut().zip(&other.reasons) {

@@ -154,7 +154,10 @@ impl Guest {
             assert_eq!(vcpu.ctx.gpr[register], filler(register), "r{register}");
         }
         let may_gain = if token == 0xe0 { Msr::EE.bits() } else { 0 };
-        assert_eq!(vcpu.ctx.msr | may_gain, msr | may_gain, "MSR");
+        // H_SIGNAL_SYS_RESET may reach the caller itself.
+        if token != 0x380 {
+            assert_eq!(vcpu.ctx.msr | may_gain, msr | may_gain, "MSR");
+        }
         if exit == LightExit::DRAIN_CONSOLE {
             vcpu.partition.output.clear();
         }

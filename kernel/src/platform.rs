@@ -87,6 +87,9 @@ pub trait Platform: Sized + 'static {
     /// Gets the attention of the thread that runs a virtual processor, after something was left for it
     /// to find: it looks at the virtual processor before it enters the guest again, or sleeps on.
     fn ring(partition: GuestId, server: u32);
+    /// The same, if the virtual processor is on its thread: one that comes there later finds what was
+    /// left.
+    fn ring_if_aboard(partition: GuestId, server: u32);
     /// Ticks until the guest's decrementer expires; zero or less where it has.
     fn decrementer() -> i64;
 }

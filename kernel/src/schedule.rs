@@ -79,6 +79,8 @@ pub struct Queue {
     last: usize,
     /// Who lets the others go first, once.
     yields: Option<usize>,
+    /// The one that runs was the only one that was ready.
+    alone: bool,
 }
 
 impl Queue {
@@ -90,6 +92,7 @@ impl Queue {
             floor: 0,
             last: usize::MAX,
             yields: None,
+            alone: false,
         }
     }
 
@@ -121,10 +124,37 @@ impl Queue {
                     self.floor = entry.time;
                 }
                 self.last = place;
+                self.alone = self.ready().count() == 1;
+                self.forget_turn(yields.filter(|yields| *yields != place));
                 Decision::Run(place)
             }
             (None, Some(until)) => Decision::Sleep { until },
             (None, None) => Decision::Nothing,
+        }
+    }
+
+    /// Whether the one at `place` was ready at the last decision.
+    #[must_use]
+    pub fn is_ready(&self, place: usize) -> bool {
+        self.entries
+            .get(place)
+            .is_some_and(|entry| entry.state != State::Idle)
+    }
+
+    fn ready(&self) -> impl Iterator<Item = &Entry> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.state != State::Idle)
+    }
+
+    /// The turn that one has given away is gone: it cannot save it up.
+    fn forget_turn(&mut self, giver: Option<usize>) {
+        let floor = self.floor;
+        if let Some(entry) = giver.and_then(|place| self.entries.get_mut(place))
+            && entry.state != State::Idle
+            && entry.time.wrapping_sub(floor).cast_signed() < 0
+        {
+            entry.time = floor;
         }
     }
 
@@ -172,6 +202,10 @@ impl Queue {
         let had = ticks.saturating_mul(UNIT_WEIGHT).saturating_add(entry.rest);
         entry.time = entry.time.wrapping_add((had / weight).min(LONGEST_TURN));
         entry.rest = had % weight;
+        // Nobody else wanted it: whoever comes next begins where this one is.
+        if self.alone && self.last == place {
+            self.floor = entry.time;
+        }
     }
 
     /// The one at `place` has nothing to do before another one has been on: that one goes first at the

@@ -177,6 +177,10 @@ impl Platform for FakePlatform {
         penstock_arch::regs::Processor::Power9
     }
 
+    fn ring_if_aboard(partition: GuestId, server: u32) {
+        Self::ring(partition, server);
+    }
+
     fn purr() -> u64 {
         0x1234
     }

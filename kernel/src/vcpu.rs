@@ -126,6 +126,7 @@ impl<'p, P: Platform> Vcpu<'p, P> {
         fresh.msr = Msr::GUEST_START.bits();
         fresh.gpr[3] = start.r3;
         self.ctx = fresh;
+        self.times.begin();
         self.lpcr = self.partition.processors.lpcr();
         self.parked = ParkedState::new(P::processor(), P::timebase());
     }

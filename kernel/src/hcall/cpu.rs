@@ -104,6 +104,12 @@ pub(super) extern "C" fn h_prod<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     vcpu.answer(HcallStatus::SUCCESS)
 }
 
+fn ring_if_aboard<P: Platform>(vcpu: &Vcpu<P>, number: u64) {
+    if let Ok(server) = u32::try_from(number) {
+        P::ring_if_aboard(vcpu.partition.id, server);
+    }
+}
+
 pub(super) fn ring<P: Platform>(vcpu: &Vcpu<P>, number: u64) {
     if let Ok(server) = u32::try_from(number) {
         P::ring(vcpu.partition.id, server);
@@ -227,7 +233,7 @@ fn change_lpcr<P: Platform>(vcpu: &mut Vcpu<P>, clear: Lpcr, set: Lpcr) -> Hcall
     P::set_lpcr(vcpu.hardware_lpcr());
     for (number, processor) in (0..).zip(processors.all()) {
         if number != u64::from(vcpu.server) && processor.activity() != Activity::Stopped {
-            ring(vcpu, number);
+            ring_if_aboard(vcpu, number);
         }
     }
     HcallStatus::SUCCESS

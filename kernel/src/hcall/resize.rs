@@ -19,10 +19,15 @@ pub(super) extern "C" fn h_resize_hpt_prepare<P: Platform>(vcpu: &mut Vcpu<P>) -
 }
 
 pub(super) extern "C" fn h_resize_hpt_commit<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
-    if vcpu.partition.vcpus > 1 {
-        return LightExit::RESIZE;
+    if vcpu.partition.vcpus == 1 {
+        return commit(vcpu);
     }
-    commit(vcpu)
+    let [_, _, _, _, flags, shift, ..] = vcpu.ctx.gpr;
+    // What is refused anyway takes nobody's time.
+    match vcpu.partition.mmu.check_resize_commit(flags, shift) {
+        Ok(()) => LightExit::RESIZE,
+        Err(status) => vcpu.answer(status),
+    }
 }
 
 /// Serves H_RESIZE_HPT_COMMIT, whose registers are in the context. All virtual processors of the

@@ -317,6 +317,14 @@ impl Platform for Hardware {
         super::partition_table::set(lpid, pate);
     }
 
+    fn ring_if_aboard(partition: GuestId, server: u32) {
+        if let Some(seat) = seat::of_partition(partition).get(server as usize)
+            && seat.is_aboard()
+        {
+            seat.ring();
+        }
+    }
+
     fn purr() -> u64 {
         spr::read::<{ sprn::PURR }>()
     }

@@ -197,8 +197,11 @@ impl Runner {
             return;
         };
         seat.add_time(ticks);
-        let family = seat::of(seat.place).iter();
-        let parts = family.filter(|seat| seat.is_for(self.me)).count().max(1);
+        let family = seat::numbers_of(seat.place);
+        let parts = family
+            .filter(|number| self.queue.is_ready(*number))
+            .count()
+            .max(1);
         let ticks = ticks.saturating_mul(parts as u64);
         self.queue.charge(place, ticks, seat.weight);
     }
@@ -490,13 +493,17 @@ impl Runner {
                 false
             }
             Next::Stop => {
+                let mut last = false;
                 self.park_with(place, |seat, seated| {
                     seated.away = None;
-                    if seated.occupant.with(|vcpu| vcpu.stop()) == Some(Stopped::Last) {
+                    last = seated.occupant.with(|vcpu| vcpu.stop()) == Some(Stopped::Last);
+                    if last {
                         seat.report(seated, Next::End(End::PoweredOff));
                     }
                 });
-                seat::announce();
+                if last {
+                    seat::announce();
+                }
                 false
             }
             Next::Control | Next::Resize | Next::Restart | Next::Pause(_) | Next::End(_) => {

@@ -22,7 +22,7 @@ use crate::smp::{Boarding, Hold};
 use crate::vcpu::Vcpu;
 use alloc::vec::Vec;
 use core::ops::Range;
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use penstock_arch::spr;
 use penstock_arch::switch::FirstEntry;
 use spin::{Mutex, Once};
@@ -237,6 +237,13 @@ impl Seat {
         self.runs.load(Ordering::Acquire)
             && self.home.load(Ordering::Relaxed) == me.number
             && !self.hold.is_held()
+    }
+
+    /// Whether a thread has it aboard, to be asked after something was left for it to find. Who comes
+    /// aboard later finds that.
+    pub fn is_aboard(&self) -> bool {
+        fence(Ordering::SeqCst);
+        !self.hold.is_ashore()
     }
 
     /// Whether somebody waits for it to come ashore.

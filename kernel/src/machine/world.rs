@@ -460,9 +460,25 @@ impl World {
     pub fn end(&mut self, place: usize, end: End) -> Result<(), String> {
         self.hold(place)?;
         seat::of(place).iter().for_each(|seat| seat.set_runs(false));
+        let end = match end {
+            // One of its virtual processors has switched it off while an error stopped another one.
+            End::PoweredOff if self.has_failed(place) => End::Failed,
+            _ => end,
+        };
         self.end_held(place, end);
         self.let_go(place);
         Ok(())
+    }
+
+    /// Whether an error has stopped a virtual processor of the partition at `place`, which is held.
+    fn has_failed(&self, place: usize) -> bool {
+        let mut failed = false;
+        if let Some(guest) = self.slots.get(place).and_then(|slot| slot.guest.as_ref()) {
+            guest
+                .occupied
+                .for_each(|vcpu| failed |= vcpu.stopped.is_some());
+        }
+        failed
     }
 
     fn end_held(&mut self, place: usize, end: End) {

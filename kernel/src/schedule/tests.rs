@@ -279,3 +279,42 @@ proptest! {
         prop_assert!(had as f64 <= due + 2.0, "{had} turns of {awake}, {due} due");
     }
 }
+
+#[test]
+fn turns_that_were_given_away_are_not_saved_up() {
+    let mut queue = Queue::new(2);
+    let weights = [100; 2];
+    for _ in 0..1000 {
+        let place = turn(&mut queue, &weights, &[Ready; 2]);
+        if place == 0 {
+            queue.yields(0);
+        }
+    }
+    let turns: Vec<usize> = (0..20)
+        .map(|_| turn(&mut queue, &weights, &[Ready; 2]))
+        .collect();
+    let first = turns.iter().filter(|place| **place == 0).count();
+    assert!((9..=11).contains(&first), "{turns:?}");
+    // One that always gives its turn away runs where nobody else can.
+    queue.yields(0);
+    assert_eq!(turn(&mut queue, &weights, &[Ready, Absent]), 0);
+}
+
+#[test]
+fn time_that_nobody_else_wanted_is_not_held_against_one() {
+    let mut queue = Queue::new(2);
+    let weights = [1, 10_000];
+    for _ in 0..100 {
+        assert_eq!(turn(&mut queue, &weights, &[Ready, Absent]), 0);
+    }
+    assert_eq!(
+        among(&mut queue, &[Waits { until: 1 }, Absent]),
+        Decision::Sleep { until: 1 }
+    );
+    // The other one comes, and this one is back a moment later: it has a turn within the first two.
+    let a = turn(&mut queue, &weights, &[Absent, Ready]);
+    let b = turn(&mut queue, &weights, &[Ready, Ready]);
+    let c = turn(&mut queue, &weights, &[Ready, Ready]);
+    assert_eq!(a, 1);
+    assert!(b == 0 || c == 0, "{b} {c}");
+}

@@ -212,6 +212,23 @@ impl<P> Resize<P> {
         }
     }
 
+    /// Whether a commit would exchange the tables, unless two bolted entries meet.
+    ///
+    /// # Errors
+    /// What to answer instead.
+    pub fn check_commit(&self, flags: u64, shift: u64) -> Result<(), HcallStatus> {
+        if self.limit.is_none() {
+            return Err(HcallStatus::AUTHORITY);
+        }
+        if flags != 0 || !self.is_for(shift) {
+            return Err(HcallStatus::CLOSED);
+        }
+        match &self.pending {
+            Some(pending) if pending.progress == Progress::Done => Ok(()),
+            _ => Err(HcallStatus::BUSY),
+        }
+    }
+
     /// H_RESIZE_HPT_COMMIT; what became of the entries.
     ///
     /// # Errors
@@ -222,14 +239,8 @@ impl<P> Resize<P> {
         flags: u64,
         shift: u64,
     ) -> Result<Rehashed, HcallStatus> {
-        if self.limit.is_none() {
-            return Err(HcallStatus::AUTHORITY);
-        }
-        if flags != 0 || !self.is_for(shift) {
-            return Err(HcallStatus::CLOSED);
-        }
-        let ready = |pending: &mut Prepared<P>| pending.progress == Progress::Done;
-        let Some(mut pending) = self.pending.take_if(ready) else {
+        self.check_commit(flags, shift)?;
+        let Some(mut pending) = self.pending.take() else {
             return Err(HcallStatus::BUSY);
         };
         tables.hold();

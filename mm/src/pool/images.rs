@@ -256,9 +256,16 @@ impl Share {
         inner.set_place(place, Place::Nowhere);
         inner.resident -= 1;
         inner.count_mapped(self, -1);
-        inner.promised -= u64::from(account.used < account.guaranteed);
+        let keeps_promise = account.used < account.guaranteed;
+        inner.promised -= u64::from(keeps_promise);
         if let Some(account) = inner.accounts.get_mut(self.account.0) {
             account.used += 1;
+        }
+        // What is not promised any more is there for others.
+        let call = inner.returned_call.filter(|_| keeps_promise);
+        drop(inner);
+        if let Some(call) = call {
+            call();
         }
         true
     }

@@ -71,6 +71,14 @@ impl<M: Machine> HashMmu<M> {
         self.resize.lock().commit(&mut tables, flags, shift)
     }
 
+    /// Whether [`Self::h_resize_hpt_commit`] would do more than to answer.
+    ///
+    /// # Errors
+    /// What it would answer.
+    pub fn check_resize_commit(&self, flags: u64, shift: u64) -> Result<(), HcallStatus> {
+        self.resize.lock().check_commit(flags, shift)
+    }
+
     /// How often the table was resized since the partition was made.
     pub fn resize_counts(&self) -> ResizeCounts {
         self.resize.lock().counts()
