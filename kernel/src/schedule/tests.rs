@@ -285,9 +285,14 @@ fn turns_that_were_given_away_are_not_saved_up() {
     let mut queue = Queue::new(2);
     let weights = [100; 2];
     for _ in 0..1000 {
-        let place = turn(&mut queue, &weights, &[Ready; 2]);
-        if place == 0 {
-            queue.yields(0);
+        match among(&mut queue, &[Ready; 2]) {
+            // It is there for a moment.
+            Decision::Run(0) => {
+                queue.charge(0, 1, 100);
+                queue.yields(0);
+            }
+            Decision::Run(place) => queue.charge(place, TURN, 100),
+            decision => panic!("{decision:?}"),
         }
     }
     let turns: Vec<usize> = (0..20)
