@@ -556,7 +556,7 @@ threads_debian_case() {
 		"k: kernel { data = /incbin/(\"$kernel\"); }; i: initrd { data = /incbin/(\"$INITRD\"); };" \
 		"one:pinned = <0>; $properties" "two:pinned = <1>; $properties"
 	boot_to_end "$1" --smp 2 --partitions "$FILES/debian.dts"
-	expect_count "$log" '^penstock-guest: userspace up, ' 2
+	expect_count "$log" 'userspace up, Linux ' 2
 	expect_line "$log" '^kernel: two: on thread 1, pinned$'
 	expect_line "$log" '^kernel: two: shut off$'
 }
@@ -622,7 +622,7 @@ partitions_shared_debian_case() {
 		"k: kernel { data = /incbin/(\"$kernel\"); }; i: initrd { data = /incbin/(\"$INITRD\"); };" \
 		"one:$properties" "two:$properties"
 	boot_to_end "$1" --partitions "$FILES/debian.dts"
-	expect_count "$log" '^penstock-guest: userspace up, ' 2
+	expect_count "$log" 'userspace up, Linux ' 2
 	expect_line "$log" '^kernel: one: shut off$'
 	expect_line "$log" '^kernel: two: shut off$'
 	expect_count "$log" 'paused' 0
@@ -639,7 +639,7 @@ partitions_debian_case() {
 		"k: kernel { data = /incbin/(\"$kernel\"); }; i: initrd { data = /incbin/(\"$INITRD\"); };" \
 		"one:$properties" "two:$properties"
 	boot_to_end "$1" --partitions "$FILES/debian.dts"
-	expect_count "$log" '^penstock-guest: userspace up, ' 2
+	expect_count "$log" 'userspace up, Linux ' 2
 	expect_line "$log" '^kernel: one: shut off$'
 	expect_line "$log" '^kernel: two: shut off$'
 }

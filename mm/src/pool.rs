@@ -8,7 +8,7 @@
 //! afterwards: so one partition's greed is never another's shortage below what that was promised.
 //!
 //! Images, what several partitions start from, lie in frames of the pool too, as long as anybody maps
-//! them: see [`images`](self::images).
+//! them: see `pool/images.rs`.
 //!
 //! A frame that a partition gives back may be another's a moment later. So it is taken only with the
 //! proof that no processor has a translation to it any more, [`Flushed`].
