@@ -13,6 +13,10 @@ use penstock_arch::spr;
 /// How often the console is looked after, in parts of a second.
 pub const SERVICE_HZ: u64 = TURN_HZ;
 
+/// The same while the boot thread runs a virtual processor that has it for itself, and is to be
+/// interrupted as seldom as can be.
+const DEDICATED_SERVICE_HZ: u64 = 10;
+
 /// How long the monitor waits for a key after the last guest powered itself off.
 pub const GRACE_SECONDS: u64 = 10;
 
@@ -37,13 +41,18 @@ pub fn run_others(machine: &'static Machine, thread: &'static Thread) -> ! {
 
 /// Runs the guests until the machine is powered off. On the boot thread.
 pub fn run(mut world: World, mut operator: Operator) -> ! {
-    let service_ticks = world.machine.info.cpu.timebase_hz / SERVICE_HZ;
+    let hz = world.machine.info.cpu.timebase_hz;
     let mut next_service = 0;
     loop {
         let now = spr::timebase();
         if now >= next_service {
             service(&mut world, &mut operator);
-            next_service = now + service_ticks;
+            let rate = if world.runner.is_dedicated() {
+                DEDICATED_SERVICE_HZ
+            } else {
+                SERVICE_HZ
+            };
+            next_service = now + hz / rate;
         }
         world.serve_reports();
         world.runner.step(next_service);

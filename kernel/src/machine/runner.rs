@@ -18,6 +18,7 @@ use super::start::Machine;
 use super::thread::{NO_PARTITION, Thread};
 use crate::exit::GuestExit;
 use crate::inject::{self, Vector};
+use crate::partition::Dispatching;
 use crate::platform::Platform;
 use crate::processor::{Activity, Processor, Stopped};
 use crate::schedule::{self, Decision, Queue, Readiness};
@@ -368,6 +369,17 @@ impl Runner {
             self.unload_with(last);
             switch::park(&self.thread);
         }
+    }
+
+    /// Whether who is on the thread has it for itself.
+    pub fn is_dedicated(&self) -> bool {
+        let seat = self.loaded.and_then(|place| seat::all().get(place));
+        seat.is_some_and(|seat| {
+            let inside = seat.inside();
+            inside.as_ref().is_some_and(|seated| {
+                seated.occupant.partition().dispatching == Dispatching::Dedicated
+            })
+        })
     }
 
     /// Takes whoever is on the thread off it, so that the thread has no interrupt context.
