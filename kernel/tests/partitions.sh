@@ -485,7 +485,7 @@ threads_monitor_case() {
 	expect_line "$console" '^error: no thread 7$'
 	expect_count "$console" '^[1-9][0-9]* events$' 3
 	for i in start pause resume end 'board CPU 0' 'alight CPU 0' 'enter 0x[0-9a-f]+ LPCR 0x[0-9a-f]+' \
-		'exit virtualization at 0x[0-9a-f]+'; do
+		'exit (virtualization|hypervisor-decrementer) at 0x[0-9a-f]+'; do
 		expect_line "$console" "^[0-9]+\\.[0-9]{9} +[01] two +$i\$"
 	done
 	expect_line "$console" '^[0-9]+\.[0-9]{9} +0 - +kick thread 1$'
