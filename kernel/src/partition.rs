@@ -5,7 +5,7 @@
 //! virtual processors run is atomic (page table, rings, interrupt presenters) or behind a lock.
 //! Lock order: a seat on a thread (`machine/seat.rs`), the virtual processor in it
 //! ([`crate::occupied`]), a session of the control interface and `control`, which calls only try,
-//! then `streams`, then `rtas`, then the census of `processors`, then the areas of one of them, then
+//! then `streams`, then `rtas`, then the count of `processors`, then the areas of one of them, then
 //! `complaints`, then the console's multiplexer (inside the log).
 //! Other threads read the partition while its virtual processors run.
 

@@ -96,17 +96,12 @@ pub struct Processor {
     pub areas: Mutex<VcpuAreas>,
 }
 
-/// Which of them count.
-#[derive(Debug)]
-struct Census {
-    started: u32,
-}
-
 /// The virtual processors of a partition, by number.
 #[derive(Debug)]
 pub struct Processors {
     list: Box<[Processor]>,
-    census: Mutex<Census>,
+    /// How many are started. Held by whoever starts, stops or joins, so that two of them agree on it.
+    started: Mutex<u32>,
     /// The LPCR that all of them run with, VPM1 aside.
     lpcr: AtomicU64,
 }
@@ -231,7 +226,7 @@ impl Processors {
             list: (0..count)
                 .map(|number| Processor::new(first(number), dispatching))
                 .collect(),
-            census: Mutex::new(Census { started: 1 }),
+            started: Mutex::new(1),
             lpcr: AtomicU64::new(Lpcr::GUEST.bits()),
         }
     }
@@ -246,7 +241,7 @@ impl Processors {
 
     /// Changes bits of it. Each of them takes it over when it enters its guest next.
     pub fn change_lpcr(&self, clear: Lpcr, set: Lpcr) -> Lpcr {
-        let _census = self.census.lock();
+        let _started = self.started.lock();
         let lpcr = (self.lpcr() - clear) | set;
         self.lpcr.store(lpcr.bits(), Ordering::Relaxed);
         lpcr
@@ -267,8 +262,8 @@ impl Processors {
 
     /// As at the start of the partition. None of them is on a thread.
     pub fn start_over(&self) {
-        let mut census = self.census.lock();
-        *census = Census { started: 1 };
+        let mut started = self.started.lock();
+        *started = 1;
         self.lpcr.store(Lpcr::GUEST.bits(), Ordering::Relaxed);
         for (number, processor) in self.list.iter().enumerate() {
             let activity = if number == 0 {
@@ -286,11 +281,11 @@ impl Processors {
     /// # Errors
     /// It is not stopped.
     pub fn start(&self, processor: &Processor, start: Start) -> Result<(), NotStopped> {
-        let mut census = self.census.lock();
+        let mut started = self.started.lock();
         if processor.activity() != Activity::Stopped {
             return Err(NotStopped);
         }
-        census.started += 1;
+        *started += 1;
         processor.forget(Activity::Stopped);
         processor.entry.store(start.entry.get(), Ordering::Relaxed);
         processor.r3.store(start.r3, Ordering::Relaxed);
@@ -300,11 +295,11 @@ impl Processors {
 
     /// By its thread: a virtual processor that is on no thread any more has stopped itself.
     pub fn stop(&self, processor: &Processor) -> Stopped {
-        let mut census = self.census.lock();
-        census.started = census.started.saturating_sub(1);
+        let mut started = self.started.lock();
+        *started = started.saturating_sub(1);
         let _ = processor.areas.lock().release_all(Dispatch::Waiting);
         processor.forget(Activity::Stopped);
-        match census.started {
+        match *started {
             0 => Stopped::Last,
             _ => Stopped::One,
         }
@@ -312,7 +307,7 @@ impl Processors {
 
     /// H_JOIN, by its thread.
     pub fn join(&self, processor: &Processor) -> Join {
-        let _census = self.census.lock();
+        let _started = self.started.lock();
         let goes_on = |other: &Processor| match other.activity() {
             Activity::Stopped => false,
             // One that was told to go on has not left yet.
@@ -332,7 +327,7 @@ impl Processors {
     /// H_CONFER to itself, by its thread: it waits for a prod, also where no other one is left to give
     /// it one.
     pub fn confer_to_itself(&self, processor: &Processor) -> Join {
-        let _census = self.census.lock();
+        let _started = self.started.lock();
         Self::begin_join(processor)
     }
 
@@ -350,23 +345,22 @@ impl Processors {
 
     /// By its thread: a virtual processor that has joined goes on.
     pub fn leave_join(&self, processor: &Processor) {
-        let _census = self.census.lock();
+        let _started = self.started.lock();
         processor.wake();
     }
 
     /// Whether a virtual processor is the only one that is started.
     #[must_use]
     pub fn is_last(&self, processor: &Processor) -> bool {
-        let census = self.census.lock();
-        processor.activity() != Activity::Stopped && census.started <= 1
+        let started = self.started.lock();
+        processor.activity() != Activity::Stopped && *started <= 1
     }
 
     /// A tool has set what a virtual processor is at, which is on no thread and will not be meanwhile.
     pub fn set_activity(&self, processor: &Processor, activity: Activity) {
-        let started = |activity| u32::from(activity != Activity::Stopped);
-        let mut census = self.census.lock();
-        census.started =
-            (census.started + started(activity)).saturating_sub(started(processor.activity()));
+        let counts = |activity| u32::from(activity != Activity::Stopped);
+        let mut started = self.started.lock();
+        *started = (*started + counts(activity)).saturating_sub(counts(processor.activity()));
         processor.forget(activity);
         if matches!(activity, Activity::Ceded | Activity::Joined) {
             let _ = processor.waiting.begin(|| false);

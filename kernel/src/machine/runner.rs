@@ -239,18 +239,21 @@ impl Runner {
         if let Some(seated) = seat.inside().as_mut() {
             let away = seated.away.take();
             seated.occupant.with(|vcpu| {
-                // A prod is what it waited for.
-                match vcpu.processor.activity() {
-                    Activity::Ceded => vcpu.processor.wake(),
-                    Activity::Joined => vcpu.partition.processors.leave_join(vcpu.processor),
-                    Activity::Stopped | Activity::Starts | Activity::Runs => {
-                        if let Some(away) = away {
-                            back_in_guest(vcpu, away);
-                        }
-                        return;
+                let waited = match vcpu.processor.activity() {
+                    Activity::Ceded => {
+                        vcpu.processor.wake();
+                        true
                     }
+                    Activity::Joined => {
+                        vcpu.partition.processors.leave_join(vcpu.processor);
+                        true
+                    }
+                    Activity::Stopped | Activity::Starts | Activity::Runs => false,
+                };
+                if waited {
+                    // A prod is what it waited for.
+                    let _ = vcpu.processor.take_prod();
                 }
-                let _ = vcpu.processor.take_prod();
                 if let Some(away) = away {
                     back_in_guest(vcpu, away);
                 }

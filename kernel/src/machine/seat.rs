@@ -3,8 +3,9 @@
 //!
 //! There is a seat for each virtual processor of each partition of the tree, known to all threads. The
 //! boot thread owns all else of a partition (its `Slot`): it fills the seats at `start`, chooses the
-//! threads, and empties the seats at the end. That thread runs the virtual processor whenever it may, and reports back what it
-//! cannot settle itself. While the boot thread works on a virtual processor it [holds](Hold) it.
+//! threads, and empties the seats at the end. A seat's thread runs the virtual processor whenever it may,
+//! and reports back what it cannot settle itself. While the boot thread works on a virtual processor it
+//! [holds](Hold) it.
 //!
 //! Lock order: the seat, the virtual processor inside, then the partition's own locks, then the
 //! console's multiplexer. A thread has its guest's seat locked while it is in the guest; so nobody else
