@@ -18,8 +18,14 @@ PASSED=0 FAILED=0 SKIPPED=0
 # A machine of a case has up to 4 GiB of memory, of which it touches less than this.
 CASE_MEMORY=$((2 * 1024 * 1024))
 
-# Inside a case. Both end it.
+# Lines of a failed case's log that the run shows at its end, each of at most so many characters.
+LAST_LINES=30 LAST_WIDTH=200
+
+# Inside a case. Both end it. What a machine that it talks to had said until then is in its log.
 fail() {
+	if [[ -n ${console:-} && -f $console && -z ${CONSOLE_SHOWN:-} ]]; then
+		cat "$console"
+	fi
 	printf 'why: %s\n' "$*"
 	exit 1
 }
@@ -237,6 +243,17 @@ tell_case() {
 		printf 'FAIL %s: %s (%d s, %s)\n' "$name" "${why:-status $status}" "$seconds" "${log#"$ROOT"/}"
 		;;
 	esac
+}
+
+# The last lines of each failed case's log: a run elsewhere may leave nothing but what it prints.
+show_failures() {
+	local case log
+	for case in "${!CASE_NAMES[@]}"; do
+		[[ ${CASE_STATES[case]} == ended && ${CASE_STATUSES[case]} != @(0|77) ]] || continue
+		log=$(log_of "${CASE_NAMES[case]}")
+		printf '%s ends with\n' "${log#"$ROOT"/}"
+		tail -n "$LAST_LINES" "$log" | tr -cd '[:print:]\n\t' | cut -c "-$LAST_WIDTH" | sed 's/^/  | /'
+	done
 }
 
 # On a terminal, the cases that run are the line below what was told.

@@ -67,6 +67,7 @@ run_tests() {
 	# Cases start what the run has built, and none where that failed.
 	export PENSTOCK_PREBUILT=1
 	run_pool
+	show_failures
 	say "tests took $((SECONDS - start)) s; logs are in ${TEST_LOGS#"$ROOT"/}"
 	printf '%d passed, %d failed, %d skipped\n' "$PASSED" "$FAILED" "$SKIPPED"
 	((FAILED == 0))

@@ -228,7 +228,7 @@ hpt_resize_case() {
 # $console.
 open_session() {
 	local machine=$2
-	console=$FILES/$1.console
+	console=$FILES/$1.console CONSOLE_SHOWN=
 	shift 2
 	[[ -f $HYPERVISOR_ELF ]] || skip "the hypervisor does not build"
 	rm -f "$FILES/input" "$console"
@@ -252,6 +252,7 @@ end_session() {
 	wait "$pid" || status=$?
 	exec 3>&-
 	cat "$console"
+	CONSOLE_SHOWN=1
 	((status == $1)) || fail "status $status instead of $1"
 }
 

@@ -17,6 +17,8 @@ ends() { sleep "$1"; }
 leaves_a_process() {
 	sleep 300 &
 	printf '%d\n' $! >"$FILES/process"
+	console=$FILES/console
+	printf 'its\33 console\n' >"$console"
 	fail "it fails: $*"
 }
 is_killed() { kill -KILL "$BASHPID"; }
@@ -54,13 +56,14 @@ pool() {
 	[[ $1 != hangs ]] || run_case hangs hangs
 	choose_cases "${2:-}"
 	PENSTOCK_JOBS=2 run_pool
+	show_failures
 	printf '%d passed, %d failed, %d skipped\n' "$PASSED" "$FAILED" "$SKIPPED"
 }
 
 # The order is that of the names, whichever ends first.
 expect_order() {
 	local told
-	told=$(pool ends | sed -E 's/ ?\(?[0-9]+ s[,)].*//')
+	told=$(pool ends | sed -E "s/ ?\(?[0-9]+ s[,)].*//; s|^${FOLDER#"$ROOT"/}/||; / Killed /d")
 	diff - <(printf '%s\n' "$told") <<-'END' || wrong "what was told differs"
 		ok slow
 		ok needs-slow
@@ -70,6 +73,11 @@ expect_order() {
 		FAIL killed: status 137
 		skip skipped: it's not here
 		FAIL error: status 1
+		logs/fails.log ends with
+		  | its console
+		  | why: it fails: a  b it's
+		logs/killed.log ends with
+		logs/error.log ends with
 		4 passed, 3 failed, 1 skipped
 	END
 	gone "$FOLDER/logs/files/fails/process"
@@ -88,7 +96,7 @@ expect_needs() {
 expect_lost() {
 	local told
 	told=$(pool lost lost)
-	[[ $told == 'FAIL lost: status 137'*'0 passed, 1 failed, 0 skipped' ]] || wrong "a lost case: $told"
+	[[ $told == 'FAIL lost: status 137'*'lost.log ends with'*'0 passed, 1 failed, 0 skipped' ]] || wrong "a lost case: $told"
 }
 
 # A run that is stopped tells what has ended, and leaves nothing behind.
