@@ -7,8 +7,6 @@
 # guest boots.
 
 PLUGIN=$TARGET_DIR/count.so
-# The first QEMU that no longer takes plugins of the interface version that ours is written for.
-PLUGIN_CEILING=11.0
 
 run_bench() {
 	if [[ $OPT_DRY_RUN == 1 ]]; then
@@ -24,23 +22,10 @@ run_bench() {
 	claim_run_dir
 	build_hypervisor || die "the hypervisor does not build"
 	build_bench_guest || die "the benchmark guest does not build"
-	build_plugin
+	build_plugin "$PLUGIN"
+	COUNTS=$RUN_DIR/counts
 	bench_operations
 	bench_debian_boot
-}
-
-# The plugin, as far as it can be had; WITHOUT_PLUGIN says why not.
-build_plugin() {
-	WITHOUT_PLUGIN=
-	if ! have cc; then
-		WITHOUT_PLUGIN="the counting plugin needs a C compiler (cc)"
-	elif version_at_least "$(qemu_version "$(command -v "$QEMU")")" "$PLUGIN_CEILING"; then
-		WITHOUT_PLUGIN="QEMU $PLUGIN_CEILING and newer refuse plugins of this interface version"
-	else
-		cc -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o "$PLUGIN" "$ROOT/kernel/tests/plugin/count.c" ||
-			die "the counting plugin does not build"
-	fi
-	COUNTS=$RUN_DIR/counts
 }
 
 # Boots what the options describe, with the console in a file; ends the script unless that ended with 0.

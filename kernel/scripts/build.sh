@@ -78,3 +78,20 @@ host_rust_objcopy() {
 
 have_checker_source() { [[ -d $ROOT/kernel/src/bin/penstock-check ]]; }
 have_checker() { have_checker_source && [[ -x $TARGET_DIR/release/penstock-check ]]; }
+
+# The first QEMU that no longer takes plugins of the interface version that ours is written for.
+PLUGIN_CEILING=11.0
+
+# build_plugin FILE: the plugin in QEMU that counts instructions, as far as it can be had; WITHOUT_PLUGIN
+# says why not.
+build_plugin() {
+	WITHOUT_PLUGIN=
+	if ! have cc; then
+		WITHOUT_PLUGIN="the counting plugin needs a C compiler (cc)"
+	elif version_at_least "$(qemu_version "$(command -v "$QEMU")")" "$PLUGIN_CEILING"; then
+		WITHOUT_PLUGIN="QEMU $PLUGIN_CEILING and newer refuse plugins of this interface version"
+	else
+		cc -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o "$1" "$ROOT/kernel/tests/plugin/count.c" ||
+			die "the counting plugin does not build"
+	fi
+}

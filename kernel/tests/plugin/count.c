@@ -16,6 +16,10 @@
  * table: "row LOOPS TLBIE TLBIEL", all that was executed inside of its timed loops. It knows them by
  * their instructions: the time base is read to r20 before a loop and to r21 after it, r14 counts down in
  * each round, and a row ends with an executed no-operation (xori 0,0,0), which compilers do not make.
+ *
+ * At each of these it also notes what every CPU has executed of the hypervisor until then, and tells it in a
+ * line "mark CPU0 CPU1 ...", so that what happens on one CPU between two marks of a guest on another is
+ * known.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,6 +42,8 @@ enum cb_flags { NO_REGISTERS = 0 };
 
 extern struct scoreboard *qemu_plugin_scoreboard_new(size_t element_size);
 extern uint64_t qemu_plugin_u64_sum(struct counter counter);
+extern uint64_t qemu_plugin_u64_get(struct counter counter, unsigned vcpu);
+extern int qemu_plugin_num_vcpus(void);
 extern void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id id, void (*callback)(plugin_id, struct plugin_tb *));
 extern size_t qemu_plugin_tb_n_insns(const struct plugin_tb *tb);
 extern struct plugin_insn *qemu_plugin_tb_get_insn(const struct plugin_tb *tb, size_t index);
@@ -81,6 +87,17 @@ static struct counter events[EVENTS];
 static uint64_t before[EVENTS], rows[MAX_ROWS][EVENTS];
 static int row;
 
+/* What each CPU had executed of the hypervisor at a mark. */
+enum { MAX_MARKS = 64, MAX_CPUS = 16 };
+static uint64_t marks[MAX_MARKS][MAX_CPUS];
+static int mark;
+
+static int cpus(void)
+{
+	int number = qemu_plugin_num_vcpus();
+	return number < MAX_CPUS ? number : MAX_CPUS;
+}
+
 static void loop_begins(unsigned vcpu, void *data)
 {
 	(void)vcpu;
@@ -97,12 +114,17 @@ static void loop_ends(unsigned vcpu, void *data)
 		rows[row][event] += qemu_plugin_u64_sum(events[event]) - before[event];
 }
 
-static void row_ends(unsigned vcpu, void *data)
+static void on_mark(unsigned vcpu, void *data)
 {
 	(void)vcpu;
 	(void)data;
 	if (row < MAX_ROWS)
 		row++;
+	if (mark == MAX_MARKS)
+		return;
+	for (int cpu = 0; cpu < cpus(); cpu++)
+		marks[mark][cpu] = qemu_plugin_u64_get(counts[HYPERVISOR], cpu);
+	mark++;
 }
 
 static void watch(int who, struct plugin_insn *insn)
@@ -122,7 +144,7 @@ static void watch(int who, struct plugin_insn *insn)
 	if (who == GUEST && word == 0x7eac42a6) /* mftb r21 */
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, loop_ends, NO_REGISTERS, NULL);
 	if (who == GUEST && word == 0x68000000) /* xnop */
-		qemu_plugin_register_vcpu_insn_exec_cb(insn, row_ends, NO_REGISTERS, NULL);
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, NO_REGISTERS, NULL);
 }
 
 static int owner(const struct plugin_insn *insn)
@@ -177,6 +199,12 @@ static void on_exit_of_qemu(plugin_id id, void *data)
 	for (int number = 0; number < row; number++)
 		fprintf(file, "row %llu %llu %llu\n", (unsigned long long)rows[number][LOOPS],
 			(unsigned long long)rows[number][TLBIE], (unsigned long long)rows[number][TLBIEL]);
+	for (int number = 0; number < mark; number++) {
+		fprintf(file, "mark");
+		for (int cpu = 0; cpu < cpus(); cpu++)
+			fprintf(file, " %llu", (unsigned long long)marks[number][cpu]);
+		fprintf(file, "\n");
+	}
 	fclose(file);
 }
 

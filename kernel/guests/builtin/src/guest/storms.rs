@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Guests that do one thing as fast as they can, so that a session sees what other partitions notice of it.
 //!
-//! A guest in exploitation mode whose command line has the word `storm` interrupts itself, once the first
-//! key has come and until the second one has; one with `narrow=COUNT` makes so many loads of 4 bytes from
+//! A guest in exploitation mode whose command line has the word `storm=SECONDS` does nothing for so long
+//! once a key has come, and after the next key interrupts itself for as long; each begins and ends with a
+//! [mark](cpu::mark). One with `narrow=COUNT` makes so many loads of 4 bytes from
 //! the page of a source, which some machines answer with a machine check, and powers off.
 
 use super::env::Env;
 use super::xive::{self, PRIORITY};
+use penstock_guest_rt::clock;
 use penstock_guest_rt::console::{println, terminal};
 use penstock_guest_rt::context::{Context, place};
 use penstock_guest_rt::cpu;
@@ -21,15 +23,15 @@ use penstock_guest_rt::suite::{Failure, expect};
 const TRIGGER: u64 = super::env::EA;
 const MANAGEMENT: u64 = TRIGGER + 0x1_0000;
 const TIMA: u64 = TRIGGER + 0x2_0000;
-/// Interrupts between two looks for a key.
+/// Rounds of interrupts between two looks at the clock.
 const GUST: u64 = 2_000;
 
 /// Does what the command line asks for; whether it did.
 pub fn storm_if_asked(env: &Env) -> bool {
     let outcome = if let Some(count) = env.word_of("narrow=") {
         narrow(env, count.parse().unwrap_or(0))
-    } else if env.word_of("storm").is_some() {
-        storm(env)
+    } else if let Some(seconds) = env.word_of("storm=") {
+        storm(env, seconds.parse().unwrap_or(0))
     } else {
         return false;
     };
@@ -70,7 +72,7 @@ fn wait_for_key() {
     while hcall::call(GET_TERM_CHAR, [terminal(), 0, 0, 0]).values[0] == 0 {}
 }
 
-fn storm(env: &Env) -> Result<(), Failure> {
+fn storm(env: &Env, seconds: u64) -> Result<(), Failure> {
     map(env)?;
     let skip = env.work.base().wrapping_neg() & 0xffff;
     let queue = env.work.part(skip, 0x1_0000);
@@ -78,9 +80,14 @@ fn storm(env: &Env) -> Result<(), Failure> {
     expect("queue", set, status::SUCCESS)?;
     let aimed = xive::set_source(2, 0, env.server, PRIORITY, 0);
     expect("source", aimed, status::SUCCESS)?;
-    println!("builtin: calm");
+    let ticks = seconds.saturating_mul(clock::FREQUENCY);
+    println!("builtin: is to be calm");
     wait_for_key();
-    println!("builtin: storms");
+    cpu::mark();
+    clock::wait_until(ticks, || false);
+    cpu::mark();
+    println!("builtin: is to storm");
+    wait_for_key();
     context(&Program::new().ld(10, 5, 0xc00).stb(7, 6, 0x11)).run();
     // Trigger, acknowledge, end, CPPR; and once more for each of the source's two bits.
     let program = Program::new()
@@ -91,15 +98,20 @@ fn storm(env: &Env) -> Result<(), Failure> {
         .stb(7, 6, 0x11)
         .bdnz(-5);
     let mut gusts = 0_u64;
-    while hcall::call(GET_TERM_CHAR, [terminal(), 0, 0, 0]).values[0] == 0 {
+    let mut outcome = Ok(());
+    cpu::mark();
+    clock::wait_until(ticks, || {
         let mut context = context(&program);
         context.ctr = GUST;
         context.run();
-        expect("vector", context.vector, vector::PROGRAM)?;
+        outcome = expect("vector", context.vector, vector::PROGRAM);
         gusts += 1;
-    }
+        outcome.is_err()
+    });
+    cpu::mark();
     println!("builtin: {} interrupts sent", 2 * gusts * GUST);
-    Ok(())
+    wait_for_key();
+    outcome
 }
 
 fn narrow(env: &Env, count: u64) -> Result<(), Failure> {
