@@ -67,6 +67,23 @@ impl TlbieRb {
         }
     }
 
+    /// The bits in which the operands of pages with this encoding may differ that lie in one naturally
+    /// aligned block of 2^`pages_log2` base pages; `None` where an operand does not have all address
+    /// bits above the base page. Of the address, the 14 most significant bits are in no operand.
+    #[inline]
+    #[must_use]
+    pub const fn inside_block(encoding: PageEncoding, pages_log2: u32) -> Option<u64> {
+        let base = encoding.base();
+        if base.bytes() != encoding.actual().bytes() {
+            return None;
+        }
+        let inside = (1 << pages_log2) - 1;
+        Some(match base {
+            PageSize::P4K => inside << base.shift(),
+            base => (inside << base.shift()) | ((inside << (base.shift() - 12)) & 0xfe),
+        })
+    }
+
     /// The register's value.
     #[inline]
     #[must_use]
@@ -228,6 +245,34 @@ mod tests {
                         by_the_book(vsid, ea, segment, encoding),
                         "{vsid:#x} {ea:#x} {segment:?} {encoding:?} {secondary} {order}"
                     );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pages_of_a_block_differ_inside_it_alone() {
+        for encoding in PageEncoding::ALL {
+            let base = encoding.base();
+            let Some(inside) = TlbieRb::inside_block(encoding, 3) else {
+                assert_ne!(base, encoding.actual());
+                continue;
+            };
+            let operand = |page: u64, secondary| {
+                let segment = SegmentSize::S1T;
+                let (v, r, i) = entry(0x5, page << base.shift(), segment, encoding, secondary, 20);
+                TlbieRb::of(v, r, i).unwrap().get()
+            };
+            for page in [0x38, 0x1238] {
+                for number in 0..8 {
+                    let difference = operand(page, false) ^ operand(page | number, true);
+                    assert_eq!(difference & !inside, 0, "{encoding:?} {number}");
+                    assert_eq!(difference == 0, number == 0, "{encoding:?} {number}");
+                }
+                // Each address bit above the block shows.
+                for bit in 3..40 - base.shift() {
+                    let difference = operand(page, false) ^ operand(page ^ 1 << bit, false);
+                    assert_ne!(difference & !inside, 0, "{encoding:?} {bit}");
                 }
             }
         }

@@ -24,7 +24,7 @@ use super::guard::{Batch, HpteGuard, Quiesced};
 use crate::page_ops::Machine;
 use crate::status::HcallStatus;
 use core::cell::Cell;
-use penstock_arch::hash::{EntryPage, GuestHpteR, GuestHpteV, HpteR, HpteV};
+use penstock_arch::hash::{EntryPage, GuestHpteR, GuestHpteV, HpteR, HpteV, TlbieRb};
 
 /// Binary logarithm of the pages in a block, whatever their size.
 pub const BLOCK_PAGES_LOG2: u32 = 3;
@@ -129,10 +129,10 @@ impl<M: Machine> HashMmu<M> {
         for (number, spec) in requests.iter().enumerate() {
             let request = spec.get();
             match self.block_remove_one(request, ava, &mut anchor) {
-                Ok((guard, r)) => {
+                Ok((guard, r, rb)) => {
                     spec.set(Answer::Success.to(request));
                     if guard.v().is_valid() {
-                        batch.hide(guard, r, spec, finish_one);
+                        batch.hide_with(guard, Some(rb), spec, finish_one);
                     } else {
                         finish_one(guard.quiesce(r), spec);
                     }
@@ -149,15 +149,15 @@ impl<M: Machine> HashMmu<M> {
         status
     }
 
-    /// The entry of a request, locked, with its doubleword 1, where it may be removed. Checks come
-    /// in LoPAR's order.
+    /// The entry of a request, locked, with its doubleword 1 and what invalidates it, where it may be
+    /// removed. Checks come in LoPAR's order.
     #[inline]
     fn block_remove_one(
         &self,
         request: u64,
         ava: u64,
-        anchor: &mut Option<EntryPage>,
-    ) -> Result<(HpteGuard<'_, M>, HpteR), Answer> {
+        anchor: &mut Option<Anchor>,
+    ) -> Result<(HpteGuard<'_, M>, HpteR, TlbieRb), Answer> {
         let Ok(index) = self.index(request & PTEX) else {
             return Err(Answer::Parameter);
         };
@@ -166,12 +166,64 @@ impl<M: Machine> HashMmu<M> {
         if !v.is_present() || v.get() & HpteV::BOLTED != 0 {
             return Err(Answer::NotFound);
         }
-        let page = EntryPage::of(v, r, index).ok_or(Answer::Parameter)?;
-        if request & AVPN != 0 && !covers(ava, v.to_guest(r), page) {
-            return Err(Answer::NotFound);
+        let rb = TlbieRb::of(v, r, index).ok_or(Answer::Parameter)?;
+        match anchor {
+            Some(anchor) if anchor.has_beside(v, rb) => {
+                // Then the AVA parameter is right for both or for neither.
+                if request & AVPN != 0 && !anchor.is_covered {
+                    return Err(Answer::NotFound);
+                }
+            }
+            _ => {
+                let page = EntryPage::of(v, r, index).ok_or(Answer::Parameter)?;
+                let is_covered = covers(ava, v.to_guest(r), page);
+                if request & AVPN != 0 && !is_covered {
+                    return Err(Answer::NotFound);
+                }
+                match anchor {
+                    Some(anchor) => check_block(anchor.page, page)?,
+                    None => *anchor = Some(Anchor::new(page, v, rb, is_covered)),
+                }
+            }
         }
-        check_block(*anchor.get_or_insert(page), page)?;
-        Ok((guard, r))
+        Ok((guard, r, rb))
+    }
+}
+
+/// The first entry that may be removed.
+struct Anchor {
+    page: EntryPage,
+    /// Whether the AVA parameter is right for its block.
+    is_covered: bool,
+    v: HpteV,
+    rb: TlbieRb,
+    /// The bits of `rb` that pages of its block have in common; `None` where that does not do to
+    /// tell them.
+    common: Option<u64>,
+}
+
+impl Anchor {
+    #[inline]
+    fn new(page: EntryPage, v: HpteV, rb: TlbieRb, is_covered: bool) -> Self {
+        let inside = TlbieRb::inside_block(page.encoding(), BLOCK_PAGES_LOG2);
+        Self {
+            page,
+            is_covered,
+            v,
+            rb,
+            common: inside.map(|inside| !inside),
+        }
+    }
+
+    /// Whether an entry surely has the anchor's page and segment sizes and lies in its block: by the
+    /// operand that is needed anyway, which has all of that but the top of the address.
+    #[inline]
+    fn has_beside(&self, v: HpteV, rb: TlbieRb) -> bool {
+        const TOP: u64 = HpteV::AVPN & !(u64::MAX >> 16);
+        self.common.is_some_and(|common| {
+            let (rb, v) = (self.rb.get() ^ rb.get(), self.v.get() ^ v.get());
+            (rb & common) | (v & TOP) == 0
+        })
     }
 }
 

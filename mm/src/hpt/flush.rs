@@ -57,6 +57,22 @@ fn broadcast_single(tlb: &impl TlbMaintenance, lpid: Lpid, rb: TlbieRb) {
     batch.complete();
 }
 
+#[inline(never)]
+fn broadcast_some(tlb: &impl TlbMaintenance, lpid: Lpid, operands: impl Iterator<Item = TlbieRb>) {
+    tlb.ptesync();
+    let mut batch = Batch {
+        tlb,
+        lpid,
+        local: false,
+        broadcast: true,
+        last: None,
+    };
+    for rb in operands {
+        batch.invalidate(Some(rb));
+    }
+    batch.complete();
+}
+
 /// Invalidates one translation whose entry stays valid with R cleared: no ptesync before, for the
 /// order of that store and the tlbie does not matter. Nor does that to a thread which uses the entry
 /// for the first time just now: whether it has found R set or clear is all the same.
@@ -217,6 +233,22 @@ impl<M: Machine> HashMmu<M> {
         });
         flush_batch(self.machine(), self.lpid, counted);
         self.flushes.add(single, all);
+    }
+
+    /// The same for single ones, a few at most.
+    #[inline(always)]
+    pub(super) fn flush_some(&self, operands: impl ExactSizeIterator<Item = TlbieRb>) {
+        let (tlb, lpid) = (self.machine(), self.lpid);
+        self.flushes.add(operands.len() as u64, 0);
+        if !tlb.is_local(lpid) {
+            return broadcast_some(tlb, lpid, operands);
+        }
+        tlb.ptesync();
+        for rb in operands {
+            tlb.tlbiel(rb);
+        }
+        tlb.ptesync();
+        tlb.cp_abort();
     }
 
     /// Makes every processor forget one translation, or all where it has no operand, whose entry has

@@ -180,6 +180,15 @@ impl<'a, M: Machine> HpteGuard<'a, M> {
         Hidden { mmu, entry, v, rb }
     }
 
+    /// The same where what invalidates it is known.
+    #[inline(always)]
+    fn hide_with(self, rb: Option<TlbieRb>) -> Hidden<'a, M> {
+        let (mmu, entry, v) = self.into_parts();
+        let hidden = v.without(HpteV::VALID).with(HpteV::ABSENT | HpteV::HVLOCK);
+        entry.store_v(mmu.machine(), hidden);
+        Hidden { mmu, entry, v, rb }
+    }
+
     /// Makes an absent entry valid whose doubleword 1 says what is true, and unlocks: no processor
     /// has used it since that was stored, so there is nothing to flush.
     #[inline]
@@ -265,13 +274,13 @@ impl<'a, M: Machine> Hidden<'a, M> {
 /// be a memcpy of hundreds of bytes.
 pub(super) struct Batch<'a, M: Machine, T, const N: usize = BATCH> {
     mmu: &'a HashMmu<M>,
-    waiting: ArrayVec<Waiting<T>, N>,
+    waiting: ArrayVec<Waiting<'a, T>, N>,
 }
 
-struct Waiting<T> {
-    index: HpteIndex,
+struct Waiting<'a, T> {
+    entry: Entry<'a>,
     v: HpteV,
-    rb: Option<TlbieRb>,
+    rb: TlbieRb,
     tag: T,
 }
 
@@ -285,7 +294,8 @@ impl<'a, M: Machine, T, const N: usize> Batch<'a, M, T, N> {
     }
 
     /// Takes a valid entry, whose doubleword 1 is `r` but for R and C, and hides it. Where the
-    /// batch is full the entry is flushed by itself and given to `each`.
+    /// batch is full, or nothing invalidates the entry alone, it is flushed by itself and given to
+    /// `each`.
     #[inline]
     pub(super) fn hide(
         &mut self,
@@ -294,25 +304,23 @@ impl<'a, M: Machine, T, const N: usize> Batch<'a, M, T, N> {
         tag: T,
         each: impl FnOnce(Quiesced<'a, M>, T),
     ) {
-        let Hidden { entry, v, rb, .. } = guard.hide(r);
-        let waiting = Waiting {
-            index: entry.index,
-            v,
-            rb,
-            tag,
-        };
-        if let Err(full) = self.waiting.try_push(waiting) {
-            let Waiting { tag, .. } = full.element();
-            each(
-                Hidden {
-                    mmu: self.mmu,
-                    entry,
-                    v,
-                    rb,
-                }
-                .flush(),
-                tag,
-            );
+        let rb = TlbieRb::of(guard.v, r, guard.entry.index);
+        self.hide_with(guard, rb, tag, each);
+    }
+
+    /// The same where what invalidates the entry is known.
+    #[inline(always)]
+    pub(super) fn hide_with(
+        &mut self,
+        guard: HpteGuard<'a, M>,
+        rb: Option<TlbieRb>,
+        tag: T,
+        each: impl FnOnce(Quiesced<'a, M>, T),
+    ) {
+        let Hidden { mmu, entry, v, rb } = guard.hide_with(rb);
+        match rb {
+            Some(rb) if !self.waiting.is_full() => self.waiting.push(Waiting { entry, v, rb, tag }),
+            rb => each(Hidden { mmu, entry, v, rb }.flush(), tag),
         }
     }
 
@@ -322,14 +330,15 @@ impl<'a, M: Machine, T, const N: usize> Batch<'a, M, T, N> {
         self.waiting.is_full()
     }
 
-    /// Waits until no processor uses any of the translations, and hands the entries out.
+    /// Waits until no processor uses any of the translations, and hands the entries out, the last one
+    /// first.
     #[inline]
     pub(super) fn flush(&mut self, each: impl FnMut(Quiesced<'a, M>, T)) {
         if self.waiting.is_empty() {
             return;
         }
         self.mmu
-            .flush(self.waiting.iter().map(|waiting| waiting.rb));
+            .flush_some(self.waiting.iter().map(|waiting| waiting.rb));
         self.hand_out(each);
     }
 
@@ -345,15 +354,9 @@ impl<'a, M: Machine, T, const N: usize> Batch<'a, M, T, N> {
 
     #[inline]
     fn hand_out(&mut self, mut each: impl FnMut(Quiesced<'a, M>, T)) {
-        for Waiting { index, v, tag, .. } in self.waiting.drain(..) {
-            each(
-                Quiesced {
-                    mmu: self.mmu,
-                    entry: self.mmu.table().entry(index),
-                    v,
-                },
-                tag,
-            );
+        while let Some(Waiting { entry, v, tag, .. }) = self.waiting.pop() {
+            let mmu = self.mmu;
+            each(Quiesced { mmu, entry, v }, tag);
         }
     }
 }

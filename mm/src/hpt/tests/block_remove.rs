@@ -284,6 +284,43 @@ fn a_block_is_eight_base_pages_of_every_size() {
     }
 }
 
+/// The top of the virtual address is in no operand of tlbie, by which most pages of a block are told.
+#[test]
+fn a_block_ends_at_every_address_bit_above_it() {
+    for encoding in PageEncoding::ALL {
+        let p = partition();
+        let first = Page {
+            vsid: 0x12_3456,
+            encoding,
+            ..BLOCK
+        };
+        let at = enter(&p, first, 0);
+        for bit in 0..28 {
+            let vsid = first.vsid ^ 1 << bit;
+            let far = enter(&p, Page { vsid, ..first }, 0);
+            let (_, responses) = call(&p, 0, [REQUEST | at, REQUEST | far]);
+            let codes = responses.map(|response| response >> 56);
+            assert_eq!(codes, [0x80, 0xa8], "{encoding:?} {bit}");
+            let (status, _) = call(&p, 0, [REQUEST | far]);
+            assert_eq!(status, HcallStatus::SUCCESS);
+            assert_eq!(enter(&p, first, 0), at);
+        }
+    }
+}
+
+/// Nor does the entry that anchors a block answer for a condition that it did not have itself.
+#[test]
+fn block_remove_compares_the_avpn_where_that_is_asked() {
+    for (ava, second) in [(BLOCK.avpn(), 0x81), (BLOCK.plus(8 << 20).avpn(), 0x89)] {
+        let p = partition();
+        let entries = [0, 1, 2].map(|i| enter(&p, BLOCK.plus(i), 0));
+        let [one, two, three] = entries;
+        let (_, responses) = call(&p, ava, [REQUEST | one, AVPN | two, REQUEST | three]);
+        let codes = responses.map(|response| response >> 56);
+        assert_eq!(codes, [0x80, second, 0x80]);
+    }
+}
+
 #[test]
 fn block_remove_compares_the_avpn_but_for_the_block() {
     let p = partition();
