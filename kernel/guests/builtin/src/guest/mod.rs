@@ -10,6 +10,7 @@ mod clear_hpt;
 mod control;
 mod enter;
 mod env;
+mod exploitation;
 mod instructions;
 mod ipis;
 mod memory;
@@ -87,7 +88,7 @@ const EXPLOITATION_GROUPS: [&[Check<Env>]; 23] = [
     instructions::CHECKS,
     registers::CHECKS,
     turns::CHECKS,
-    xive::CHECKS,
+    exploitation::CHECKS,
     modes::CHECKS,
     rtas::CHECKS,
     screen::CHECKS,
