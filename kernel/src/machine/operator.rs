@@ -7,17 +7,19 @@ use super::hardware::HwMemory;
 use super::job::Jobs;
 use super::last_words::{ExitStatus, finish};
 use super::run::GRACE_SECONDS;
+use super::thread;
 use super::traced::Traced;
 use super::views;
 use super::world::World;
 use crate::bootargs::Attendance;
 use crate::console::{Focus, GuestId, Routed};
 use crate::lifecycle::{PauseReason, Verb};
-use crate::monitor::{Command, Edit, LineEditor, TraceCommand, write_help, write_list};
+use crate::monitor::{Command, Completion, Edit, LineEditor, TraceCommand, write_help, write_list};
 use crate::partition::FIRST_DEVICE_LISN;
 use crate::screen::{self, Progress};
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt::Write;
 use penstock_arch::spr;
 use penstock_mm::guest_memory::SlotId;
@@ -181,11 +183,29 @@ impl Operator {
         self.told_end = ended;
     }
 
+    /// Completes the word before the cursor.
+    fn complete(&mut self, world: &World) {
+        let names = world.slots.iter().map(|slot| slot.configuration.name);
+        let partitions: Vec<&str> = names.collect();
+        let threads = thread::all().iter().filter(|thread| thread.is_here());
+        let numbers: Vec<String> = threads.map(|thread| format!("{}", thread.number)).collect();
+        let threads: Vec<&str> = numbers.iter().map(String::as_str).collect();
+        let line = String::from(self.editor.line());
+        let completion = Completion::of(&line, &partitions, &threads);
+        let mut multiplexer = console::multiplexer().lock();
+        self.editor.complete(&completion, &mut multiplexer.text());
+    }
+
     fn type_command(&mut self, byte: u8, world: &mut World) {
         let line = {
             let mut multiplexer = console::multiplexer().lock();
             match self.editor.input(byte, &mut multiplexer.text()) {
                 Edit::Editing => return,
+                Edit::Tab => {
+                    drop(multiplexer);
+                    self.complete(world);
+                    return;
+                }
                 Edit::Cancelled => {
                     drop(multiplexer);
                     self.jobs.cancel(world);

@@ -135,7 +135,8 @@ const HPT_USAGE: &str = "hpt NAME [check|stats|dump|reload]";
 const PROVOKE_USAGE: &str = "provoke NAME backing|error";
 const DIRTY_USAGE: &str = "dirty NAME [off]";
 
-const HELP: [(&str, &str); 23] = [
+/// Usage and meaning of each command.
+pub(super) const HELP: [(&str, &str); 23] = [
     ("list", "all partitions and their state"),
     ("console [NAME]", "attach the console; ^] comes back here"),
     (

@@ -1,12 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A line of input with echo: printable ASCII, backspace, `^U`, `^W`, `^C`, and the lines before by
-//! the arrows up and down.
+//! A line of input with echo: printable ASCII, a terminal's keys, earlier lines, and Tab.
 //!
-//! No cursor movement; the escape sequences of the other arrow and function keys are
-//! swallowed whole instead of showing up as letters. Carriage return, line feed, or both as a
-//! pair, end a line.
+//! | key | what it does |
+//! |---|---|
+//! | left, `^B`; right, `^F` | moves the cursor by a character |
+//! | home, `^A`; end, `^E` | moves it to the start or the end of the line |
+//! | up, `^P`; down, `^N` | brings the line before or after back |
+//! | backspace; delete, `^D` | takes the character before or under the cursor away |
+//! | `^U`; `^W`; `^K` | takes away what is before the cursor; the word before it; what is after it |
+//! | Tab | completes the word before the cursor; a second one lists what it can become |
+//! | `^C` | throws the line away |
+//!
+//! Other escape sequences are swallowed whole instead of showing up as letters. Carriage return, line
+//! feed, or both as a pair, end a line. The cursor is moved by backspaces and by writing again what is
+//! there, so any terminal shows the line, and a log of the console has its text.
+//!
+//! It is our own because of what the crates for this do (November 2026). None of them takes a byte,
+//! says what to show, completes names that are not known before, and is safe with any input:
+//! - `noline` 0.5.1 asks the terminal for its size at each line and takes what is typed for the answer;
+//!   `ESC [ R` panics. It reads a whole line at a time, has no completion, and is under MPL-2.0.
+//! - `embedded-cli` 0.2.1 completes the first word alone, from a list that is fixed at compile time.
+//! - `ushell` 0.4.0 takes parts of function keys for text, and after a byte that is not ASCII it refuses
+//!   every line. It offers one candidate.
+//! - `editline` 0.0.24 has neither completion nor a greatest length of a line.
+//! - `menu` 0.6.1 has no cursor, history or completion, or leaves the line to `noline`.
+//! - `embassy-shell` 0.2.0 completes arguments, but is a loop of its own that runs the commands: it drops
+//!   what is typed meanwhile, and cannot show the line again after a message.
 
-use arrayvec::ArrayVec;
+mod history;
+mod text;
+
+use self::history::History;
+use self::text::Text;
+use super::completion::{Completion, write_candidates};
 use core::fmt::{self, Write};
 
 /// Shown before each line.
@@ -14,22 +40,16 @@ pub const PROMPT: &str = "penstock> ";
 /// Longest line, in bytes.
 pub const LINE_BYTES: usize = 128;
 
-/// Lines that are remembered.
-const HISTORY_LINES: usize = 16;
-
-const INTERRUPT: u8 = 0x03;
-const BACKSPACE: u8 = 0x08;
+const ESC: u8 = 0x1b;
 const LINE_FEED: u8 = b'\n';
 const RETURN: u8 = b'\r';
-const KILL_LINE: u8 = 0x15;
-const KILL_WORD: u8 = 0x17;
-const ESC: u8 = 0x1b;
-/// What ends the sequence of an arrow key.
-const ARROW_UP: u8 = b'A';
-const ARROW_DOWN: u8 = b'B';
-const DELETE: u8 = 0x7f;
-const BELL: &str = "\x07";
-const RUBOUT: &str = "\x08 \x08";
+const BELL: char = '\x07';
+const BACKSPACE: char = '\x08';
+
+/// The control character of a letter.
+const fn control(letter: u8) -> u8 {
+    letter & 0x1f
+}
 
 /// What a byte of input came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +57,8 @@ const RUBOUT: &str = "\x08 \x08";
 pub enum Edit {
     /// The line goes on.
     Editing,
+    /// Tab: [`LineEditor::complete`] is to be called with what the line can become.
+    Tab,
     /// The line is complete; [`LineEditor::line`] has it until the next byte.
     Line,
     /// `^C`: the line was thrown away. Show the prompt again.
@@ -51,22 +73,90 @@ enum State {
     /// The last byte was an escape.
     Escape,
     /// Within a control sequence, which ends with a byte from 0x40 to 0x7e.
-    Sequence,
+    Sequence {
+        /// Its first number.
+        number: u8,
+        /// What comes is not of that number any more.
+        numbered: bool,
+    },
+}
+
+/// What a key does to the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Key {
+    Left,
+    Right,
+    Home,
+    End,
+    Older,
+    Newer,
+    /// The character before the cursor.
+    RubOut,
+    /// The character under it.
+    Delete,
+    KillBefore,
+    KillWord,
+    KillAfter,
+}
+
+impl Key {
+    /// The key of a control character.
+    const fn of_control(byte: u8) -> Option<Self> {
+        const LEFT: u8 = control(b'B');
+        const RIGHT: u8 = control(b'F');
+        const HOME: u8 = control(b'A');
+        const END: u8 = control(b'E');
+        const OLDER: u8 = control(b'P');
+        const NEWER: u8 = control(b'N');
+        const RUB_OUT: u8 = control(b'H');
+        const RUB_OUT_TOO: u8 = 0x7f;
+        const DELETE: u8 = control(b'D');
+        const KILL_BEFORE: u8 = control(b'U');
+        const KILL_WORD: u8 = control(b'W');
+        const KILL_AFTER: u8 = control(b'K');
+        Some(match byte {
+            LEFT => Self::Left,
+            RIGHT => Self::Right,
+            HOME => Self::Home,
+            END => Self::End,
+            OLDER => Self::Older,
+            NEWER => Self::Newer,
+            RUB_OUT | RUB_OUT_TOO => Self::RubOut,
+            DELETE => Self::Delete,
+            KILL_BEFORE => Self::KillBefore,
+            KILL_WORD => Self::KillWord,
+            KILL_AFTER => Self::KillAfter,
+            _ => return None,
+        })
+    }
+
+    /// The key of a control sequence with this number that ends so.
+    const fn of_sequence(number: u8, end: u8) -> Option<Self> {
+        Some(match (end, number) {
+            (b'A', _) => Self::Older,
+            (b'B', _) => Self::Newer,
+            (b'C', _) => Self::Right,
+            (b'D', _) => Self::Left,
+            (b'H', _) | (b'~', 1 | 7) => Self::Home,
+            (b'F', _) | (b'~', 4 | 8) => Self::End,
+            (b'~', 3) => Self::Delete,
+            _ => return None,
+        })
+    }
 }
 
 /// One line under construction.
 #[derive(Clone, Debug)]
 pub struct LineEditor {
-    /// Printable ASCII up to `len`.
-    bytes: [u8; LINE_BYTES],
-    len: usize,
+    text: Text,
     state: State,
     /// The line was complete: the next byte starts a new one.
     complete: bool,
-    /// The last lines, oldest first.
-    history: ArrayVec<ArrayVec<u8, LINE_BYTES>, HISTORY_LINES>,
-    /// How many lines back the line was taken from; 0 is none.
-    recalled: usize,
+    /// The byte before was a Tab after which the word was still not complete.
+    tabbed: bool,
+    /// This Tab is a second one.
+    tabbed_again: bool,
+    history: History,
 }
 
 impl Default for LineEditor {
@@ -80,12 +170,12 @@ impl LineEditor {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            bytes: [0; LINE_BYTES],
-            len: 0,
+            text: Text::new(),
             state: State::Text,
             complete: false,
-            history: ArrayVec::new_const(),
-            recalled: 0,
+            tabbed: false,
+            tabbed_again: false,
+            history: History::new(),
         }
     }
 
@@ -93,139 +183,202 @@ impl LineEditor {
     /// ignored: the line counts, not its picture.
     pub fn input(&mut self, byte: u8, echo: &mut impl Write) -> Edit {
         if core::mem::take(&mut self.complete) {
-            self.len = 0;
+            self.text.clear();
         }
+        self.tabbed_again = core::mem::take(&mut self.tabbed);
         match (core::mem::replace(&mut self.state, State::Text), byte) {
             (State::Escape, b'[' | b'O') => {
-                self.state = State::Sequence;
+                self.state = State::Sequence {
+                    number: 0,
+                    numbered: false,
+                };
                 return Edit::Editing;
             }
-            (State::Sequence, 0x20..=0x3f) => {
-                self.state = State::Sequence;
+            (State::Sequence { number, numbered }, 0x20..=0x3f) => {
+                self.state = match byte {
+                    b'0'..=b'9' if !numbered => State::Sequence {
+                        number: number.saturating_mul(10).saturating_add(byte - b'0'),
+                        numbered,
+                    },
+                    _ => State::Sequence {
+                        number,
+                        numbered: true,
+                    },
+                };
                 return Edit::Editing;
             }
-            (State::Sequence, ARROW_UP) => {
-                self.recall((self.recalled + 1).min(self.history.len()), echo);
+            (State::Sequence { number, .. }, 0x40..=0x7e) => {
+                if let Some(key) = Key::of_sequence(number, byte) {
+                    self.press(key, echo);
+                }
                 return Edit::Editing;
             }
-            (State::Sequence, ARROW_DOWN) => {
-                self.recall(self.recalled.saturating_sub(1), echo);
-                return Edit::Editing;
-            }
-            (State::Escape | State::Sequence, 0x20..=0x7e) | (State::AfterReturn, LINE_FEED) => {
+            (State::Escape, 0x20..=0x7e) | (State::AfterReturn, LINE_FEED) => {
                 return Edit::Editing;
             }
             _ => {}
         }
+        const INTERRUPT: u8 = control(b'C');
         match byte {
             RETURN | LINE_FEED => {
                 if byte == RETURN {
                     self.state = State::AfterReturn;
                 }
-                let _ = echo.write_str("\n");
-                self.remember();
+                while self.text.go_right().is_some() {}
+                let _ = echo.write_char('\n');
+                self.history.remember(self.text.left());
                 self.complete = true;
                 return Edit::Line;
             }
             INTERRUPT => {
                 let _ = echo.write_str("^C\n");
-                self.len = 0;
-                self.recalled = 0;
+                self.text.clear();
+                self.history.rewind();
                 return Edit::Cancelled;
             }
-            BACKSPACE | DELETE => self.rub_out(echo),
-            KILL_LINE => {
-                while self.len > 0 {
-                    self.rub_out(echo);
-                }
-            }
-            KILL_WORD => {
-                while self.line().ends_with(' ') {
-                    self.rub_out(echo);
-                }
-                while self.len > 0 && !self.line().ends_with(' ') {
-                    self.rub_out(echo);
-                }
-            }
+            b'\t' => return Edit::Tab,
             ESC => self.state = State::Escape,
-            b' '..=b'~' => match self.bytes.get_mut(self.len) {
-                Some(end) => {
-                    *end = byte;
-                    self.len += 1;
-                    let _ = echo.write_char(char::from(byte));
+            b' '..=b'~' => self.insert(byte, echo),
+            _ => {
+                if let Some(key) = Key::of_control(byte) {
+                    self.press(key, echo);
                 }
-                None => {
-                    let _ = echo.write_str(BELL);
-                }
-            },
-            _ => {}
+            }
         }
         Edit::Editing
     }
 
-    /// Keeps the line for later, if it is not the same as the one before.
-    fn remember(&mut self) {
-        self.recalled = 0;
-        let line = self.bytes.get(..self.len).unwrap_or_default();
-        if line.is_empty() || self.history.last().is_some_and(|last| *last == *line) {
-            return;
+    /// After [`Edit::Tab`]: takes over what is sure of the word before the cursor, or at a second Tab
+    /// lists what it can become.
+    pub fn complete(&mut self, completion: &Completion<'_>, echo: &mut impl Write) {
+        for byte in completion.rest.bytes() {
+            self.insert(byte, echo);
         }
-        if self.history.is_full() {
-            let _ = self.history.pop_at(0);
-        }
-        // It has room for any line, and there is a place for it.
-        if let Ok(line) = ArrayVec::try_from(line) {
-            let _ = self.history.try_push(line);
-        }
-    }
-
-    /// Puts the line that was `back` lines ago into the place of this one, which is lost; 0 is an
-    /// empty line.
-    fn recall(&mut self, back: usize, echo: &mut impl Write) {
-        if back == self.recalled {
-            return;
-        }
-        while self.len > 0 {
-            self.rub_out(echo);
-        }
-        self.recalled = back;
-        let place = self.history.len().checked_sub(back);
-        let Some(line) = place.and_then(|place| self.history.get(place)) else {
-            return;
-        };
-        for (to, from) in self.bytes.iter_mut().zip(line) {
-            *to = *from;
-            let _ = echo.write_char(char::from(*from));
-        }
-        self.len = line.len();
-    }
-
-    fn rub_out(&mut self, echo: &mut impl Write) {
-        if let Some(len) = self.len.checked_sub(1) {
-            self.len = len;
-            let _ = echo.write_str(RUBOUT);
+        match completion.candidates.len() {
+            0 => ring(echo),
+            1 if self.text.right().next() != Some(' ') => self.insert(b' ', echo),
+            1 => {}
+            _ if completion.rest.is_empty() && self.tabbed_again => {
+                let _ = echo.write_char('\n');
+                let _ = write_candidates(echo, &completion.candidates);
+                let _ = self.redraw(echo);
+            }
+            _ => {
+                self.tabbed = true;
+                ring(echo);
+            }
         }
     }
 
-    /// The line as far as it goes.
+    fn press(&mut self, key: Key, echo: &mut impl Write) {
+        match key {
+            Key::Left => {
+                if self.text.go_left() {
+                    let _ = echo.write_char(BACKSPACE);
+                }
+            }
+            Key::Right => {
+                if let Some(passed) = self.text.go_right() {
+                    let _ = echo.write_char(passed);
+                }
+            }
+            Key::Home => {
+                while self.text.go_left() {
+                    let _ = echo.write_char(BACKSPACE);
+                }
+            }
+            Key::End => {
+                while let Some(passed) = self.text.go_right() {
+                    let _ = echo.write_char(passed);
+                }
+            }
+            Key::Older => {
+                if let Some(line) = self.history.older() {
+                    self.replace(&line, echo);
+                }
+            }
+            Key::Newer => {
+                if let Some(line) = self.history.newer() {
+                    self.replace(&line, echo);
+                }
+            }
+            Key::RubOut => self.rub_out(1, echo),
+            Key::KillBefore => self.rub_out(self.text.left().len(), echo),
+            Key::KillWord => {
+                let left = self.text.left();
+                let rest = left.trim_end_matches(' ').trim_end_matches(|c| c != ' ');
+                self.rub_out(left.len() - rest.len(), echo);
+            }
+            Key::Delete => self.delete(1, echo),
+            Key::KillAfter => self.delete(self.text.right_len(), echo),
+        }
+    }
+
+    /// Puts a printable character before the cursor.
+    fn insert(&mut self, byte: u8, echo: &mut impl Write) {
+        if self.text.insert(byte) {
+            let _ = echo.write_char(char::from(byte));
+            self.show_right(0, echo);
+        } else {
+            ring(echo);
+        }
+    }
+
+    /// Takes up to so many characters before the cursor away.
+    fn rub_out(&mut self, count: usize, echo: &mut impl Write) {
+        let mut gone = 0;
+        while gone < count && self.text.remove_left() {
+            let _ = echo.write_char(BACKSPACE);
+            gone += 1;
+        }
+        self.show_right(gone, echo);
+    }
+
+    /// Takes up to so many characters from the cursor on away.
+    fn delete(&mut self, count: usize, echo: &mut impl Write) {
+        let mut gone = 0;
+        while gone < count && self.text.remove_right() {
+            gone += 1;
+        }
+        self.show_right(gone, echo);
+    }
+
+    /// Puts another line into the place of this one, which is lost.
+    fn replace(&mut self, line: &[u8], echo: &mut impl Write) {
+        self.press(Key::End, echo);
+        self.press(Key::KillBefore, echo);
+        for byte in line {
+            self.insert(*byte, echo);
+        }
+    }
+
+    /// Writes what is right of the cursor, and blanks where more of it was before; the cursor stays
+    /// where it is.
+    fn show_right(&self, blanks: usize, echo: &mut impl Write) {
+        for c in self.text.right().chain(core::iter::repeat_n(' ', blanks)) {
+            let _ = echo.write_char(c);
+        }
+        for _ in 0..self.text.right_len() + blanks {
+            let _ = echo.write_char(BACKSPACE);
+        }
+    }
+
+    /// The line as far as the cursor. One that is complete has the cursor at its end.
     #[must_use]
     pub fn line(&self) -> &str {
-        // Only ASCII gets in, so the conversion always succeeds.
-        self.bytes
-            .get(..self.len)
-            .and_then(|line| core::str::from_utf8(line).ok())
-            .unwrap_or("")
+        self.text.left()
     }
 
     /// Throws the line away. A line feed that belongs to the carriage return before is still
     /// recognised as such.
     pub fn clear(&mut self) {
-        self.len = 0;
-        self.recalled = 0;
+        self.text.clear();
+        self.history.rewind();
         if self.state != State::AfterReturn {
             self.state = State::Text;
         }
         self.complete = false;
+        self.tabbed = false;
     }
 
     /// Shows the prompt and the line, for a cursor at the start of a line.
@@ -233,167 +386,18 @@ impl LineEditor {
     /// # Errors
     /// Those of `out`.
     pub fn redraw(&self, out: &mut impl Write) -> fmt::Result {
-        let line = if self.complete { "" } else { self.line() };
-        write!(out, "{PROMPT}{line}")
+        out.write_str(PROMPT)?;
+        if !self.complete {
+            out.write_str(self.text.left())?;
+            self.show_right(0, out);
+        }
+        Ok(())
     }
+}
+
+fn ring(echo: &mut impl Write) {
+    let _ = echo.write_char(BELL);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rtas::testing::config;
-    use alloc::string::String;
-    use alloc::vec::Vec;
-    use proptest::prelude::*;
-
-    /// All lines, and the echo.
-    fn type_in(bytes: &[u8]) -> (Vec<String>, String, LineEditor) {
-        let (mut editor, mut lines, mut echo) = (LineEditor::new(), Vec::new(), String::new());
-        for byte in bytes {
-            match editor.input(*byte, &mut echo) {
-                Edit::Line => lines.push(String::from(editor.line())),
-                Edit::Cancelled => lines.push(String::from("^C")),
-                Edit::Editing => {}
-            }
-        }
-        (lines, echo, editor)
-    }
-
-    #[test]
-    fn any_line_end_ends_one_line() {
-        assert_eq!(
-            type_in(b"a\rb\nc\r\nd\n\n\r\r").0,
-            ["a", "b", "c", "d", "", "", ""]
-        );
-    }
-
-    #[test]
-    fn clearing_between_return_and_line_feed_makes_no_empty_line() {
-        let (mut editor, mut echo) = (LineEditor::new(), String::new());
-        let _ = editor.input(b'x', &mut echo);
-        assert_eq!(editor.input(b'\r', &mut echo), Edit::Line);
-        editor.clear();
-        assert_eq!(editor.line(), "");
-        assert_eq!(editor.input(b'\n', &mut echo), Edit::Editing);
-        assert_eq!(editor.input(b'\n', &mut echo), Edit::Line);
-    }
-
-    #[test]
-    fn corrections_are_made_and_shown() {
-        let (lines, echo, _) = type_in(b"\x08lost\x7f\x08t\r");
-        assert_eq!(lines, ["lot"]);
-        assert_eq!(echo, "lost\x08 \x08\x08 \x08t\n");
-        assert_eq!(type_in(b"console two\x15list\r").0, ["list"]);
-        assert_eq!(type_in(b"console  two  \x17x\r").0, ["console  x"]);
-        assert_eq!(type_in(b"\x17\x15\r").0, [""]);
-    }
-
-    #[test]
-    fn interrupt_throws_the_line_away() {
-        let (lines, echo, _) = type_in(b"destroy a\x03list\r");
-        assert_eq!(lines, ["^C", "list"]);
-        assert_eq!(echo, "destroy a^C\nlist\n");
-    }
-
-    #[test]
-    fn arrow_and_function_keys_are_swallowed() {
-        assert_eq!(type_in(b"l\x1b[Ai\x1b[1;5Cs\x1bOPt\x1bx\r").0, ["list"]);
-        // An escape that ends in a control character does not hide it.
-        assert_eq!(type_in(b"list\x1b\rlist\x1b[\r").0, ["list", "list"]);
-    }
-
-    #[test]
-    fn arrows_bring_lines_back() {
-        let (lines, echo, _) = type_in(b"list\rstats\rstats\r\r\x1b[A\x1b[A2\r\x1b[A\r");
-        // The second `stats` and the empty line are not kept.
-        assert_eq!(lines, ["list", "stats", "stats", "", "list2", "list2"]);
-        let rubbed = "\x08 \x08".repeat(5);
-        assert!(echo.ends_with(&alloc::format!("stats{rubbed}list2\nlist2\n")));
-        // Beyond the first there is nothing; below the last an empty line.
-        assert_eq!(
-            type_in(b"a\rb\r\x1b[A\x1b[A\x1b[A\x1b[A\r").0,
-            ["a", "b", "a"]
-        );
-        assert_eq!(type_in(b"a\rb\r\x1b[A\x1b[A\x1b[B\r").0, ["a", "b", "b"]);
-        assert_eq!(type_in(b"a\rx\x1bOA\x1bOB\r").0, ["a", ""]);
-        assert_eq!(
-            type_in(b"x\x1b[A\x1b[B\r").0,
-            ["x"],
-            "nothing to bring back"
-        );
-        // ^C begins at the last line again.
-        assert_eq!(
-            type_in(b"a\rb\r\x1b[A\x1b[A\x03\x1b[A\r").0,
-            ["a", "b", "^C", "b"]
-        );
-    }
-
-    #[test]
-    fn sixteen_lines_are_remembered() {
-        let mut bytes = Vec::new();
-        for number in 0..20 {
-            bytes.extend(alloc::format!("{number}\r").into_bytes());
-        }
-        bytes.extend(b"\x1b[A".repeat(30));
-        bytes.push(b'\r');
-        assert_eq!(type_in(&bytes).0.last().unwrap(), "4");
-        let longest = [&[b'x'; 128][..], b"\r\x1b[A\r"].concat();
-        assert_eq!(type_in(&longest).0[1].len(), 128);
-    }
-
-    #[test]
-    fn a_line_has_a_greatest_length() {
-        let (lines, echo, _) = type_in(&[&[b'x'; 130][..], b"\r"].concat());
-        assert_eq!(lines[0].len(), 128);
-        assert!(echo.ends_with("x\x07\x07\n"));
-    }
-
-    #[test]
-    fn bytes_that_are_not_text_are_ignored() {
-        assert_eq!(type_in(b"l\0\x01i\xff\xc3\xa4st\t\r").0, ["list"]);
-    }
-
-    #[test]
-    fn redraw_shows_what_was_typed_so_far() {
-        let (_, _, editor) = type_in(b"lis");
-        let mut out = String::new();
-        editor.redraw(&mut out).unwrap();
-        assert_eq!(out, "penstock> lis");
-        let (_, _, editor) = type_in(b"list\r");
-        let mut out = String::new();
-        editor.redraw(&mut out).unwrap();
-        assert_eq!(out, "penstock> ");
-    }
-
-    proptest! {
-        #![proptest_config(config())]
-
-        /// Any bytes: a line is short printable ASCII, and the echo, drawn on a terminal, shows
-        /// exactly it.
-        #[test]
-        fn random_bytes_never_confuse_line_and_picture(bytes in proptest::collection::vec(
-            prop_oneof![any::<u8>(), b' '..=b'~',
-                Just(BACKSPACE), Just(RETURN), Just(ESC), Just(KILL_WORD), Just(b'['),
-                Just(ARROW_UP), Just(ARROW_DOWN)], 0..400)) {
-            let (mut editor, mut drawn) = (LineEditor::new(), String::new());
-            for byte in bytes {
-                let mut echo = String::new();
-                let edit = editor.input(byte, &mut echo);
-                for c in echo.chars() {
-                    match c {
-                        '\n' => drawn.clear(),
-                        '\x07' => {}
-                        '\x08' => { prop_assert!(drawn.pop().is_some()); }
-                        _ => drawn.push(c),
-                    }
-                    prop_assert!(drawn.len() <= LINE_BYTES + 2);
-                }
-                // A rub-out is back, space, back: the model of the terminal overwrites.
-                if edit == Edit::Editing {
-                    prop_assert_eq!(&drawn, editor.line());
-                }
-                prop_assert!(editor.line().bytes().all(|b| (b' '..=b'~').contains(&b)));
-            }
-        }
-    }
-}
+mod tests;

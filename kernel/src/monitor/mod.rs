@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The monitor: a prompt on the serial line, with virsh's verbs.
 //!
-//! Three independent parts: a line editor, a parser of commands, and tables made from plain data.
+//! Independent parts: a line editor, a parser of commands, what completes their words, and tables made
+//! from plain data.
 //! What a command does is the caller's. Input is the operator's or a script's and may be any
 //! bytes: none panics, and a line has a fixed greatest length.
 
 pub mod command;
+pub mod completion;
 pub mod editor;
 pub mod irqs;
 pub mod report;
@@ -14,6 +16,7 @@ pub mod stats;
 pub use command::{
     Command, CommandError, DirtyCommand, HptCommand, TraceCommand, Trouble, write_help,
 };
+pub use completion::Completion;
 pub use editor::{Edit, LineEditor, PROMPT};
 pub use irqs::{
     IrqRow, IrqTotals, write_context, write_irq, write_irq_heading, write_irq_totals, write_queue,
