@@ -17,6 +17,7 @@ pub mod guest_dt;
 pub mod hcall;
 pub mod image;
 pub mod inject;
+pub mod irqs;
 pub mod lifecycle;
 pub mod monitor;
 pub mod occupied;

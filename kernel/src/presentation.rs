@@ -15,7 +15,7 @@ use arrayvec::ArrayVec;
 use penstock_arch::addr::{GuestReal, HostReal};
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::{GuestMemory, MemorySetupError, SlotId};
-use penstock_mm::hpt::MemoryAccess;
+use penstock_mm::hpt::{Mappings, MemoryAccess};
 use penstock_mm::page_ops::{Machine, PageOps};
 use penstock_xive::native::window::{FIRST_DEVICE, Window};
 use penstock_xive::native::{
@@ -203,6 +203,17 @@ impl Exploited {
     }
 }
 
+/// A page of the controller as a guest has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevicePage {
+    /// Where the guest finds it.
+    pub at: GuestReal,
+    /// The page of the machine behind it, if it was filled in.
+    pub host: Option<HostReal>,
+    /// The guest's entries for it.
+    pub mappings: Mappings,
+}
+
 /// A partition's memory as event queues and reporting lines lie in it.
 ///
 /// Memory of a partition stays where it is as long as the partition lives, so pinning it is no more
@@ -289,12 +300,15 @@ impl<P: Platform> Partition<P> {
         })
     }
 
-    /// Whether the page of the controller at a guest real address is there.
+    /// The page of the controller at a guest real address, as far as it is there. `None` where the
+    /// partition has no such pages.
     #[must_use]
-    pub fn has_device_page(&self, at: GuestReal) -> bool {
-        self.exploited.as_ref().is_some_and(|exploited| {
-            let found = exploited.windows.find(at);
-            found.is_some_and(|(slot, offset)| self.mmu.device_page(slot, offset).is_some())
+    pub fn device_page(&self, at: GuestReal) -> Option<DevicePage> {
+        let (slot, offset) = self.exploited.as_ref()?.windows.find(at)?;
+        Some(DevicePage {
+            at,
+            host: self.mmu.device_page(slot, offset),
+            mappings: self.mmu.device_mappings(slot, offset)?,
         })
     }
 

@@ -253,7 +253,8 @@ partitions_irqs_case() {
 	expect_count "$console" '^one: xive$' 2
 	expect_count "$console" '^two: xics$' 2
 	# The sources for its own use, the console's, and that of power events.
-	expect_count "$console" '^  0x[0-9a-f]+ +0x[0-9a-f]+ +edge .* (no|trigger|management|both)$' 20
+	# Those of the other mode are two.
+	expect_count "$console" '^  0x[0-9a-f]+ +0x[0-9a-f]+ +edge .*( 0x[0-9a-f]{16}){2}$' 24
 	expect_count "$console" '^  CPU 0: VP 0x[0-9a-f]+, on .* thread, escalation 0x[0-9a-f]+ PQ 01$' 2
 	figures=$(tr -d '\r' <"$console" | sed -n 's/^Held: \([0-9]*\) interrupt numbers, \([0-9]*\) .*/\1 \2/p' | xargs)
 	read -r _ _ sources blocks sources_after blocks_after <<<"$figures"
@@ -373,11 +374,14 @@ partitions_shutdown_case() {
 	# shellcheck disable=SC2016
 	printf 'echo t$((40+2))wo\n' >&3
 	wait_for 't42wo'
-	printf '\035suspend one\nshutdown one\nresume one\nshutdown one\nshutdown two\nconsole two\n' >&3
+	printf '\035irqs two\nsuspend one\nshutdown one\nresume one\nshutdown one\nshutdown two\nconsole two\n' >&3
 	end_session 0
 	expect_line "$console" '^kernel: one: restarts$'
 	expect_line "$console" '^error: one is paused \(by the operator\)$'
 	expect_count "$console" '^kernel: (one|two): asked to shut down$' 2
+	# What a guest works on itself, it has mapped.
+	expect_line "$console" '^    management 0x601[0-9a-f]+ -> 0x[0-9a-f]{16}, (entry|[0-9]+ entries:)( 0x[0-9a-f]+)+( \.\.\.)?$'
+	expect_line "$console" '^    thread registers 0x60302031a0000 -> 0x[0-9a-f]{16}, (entry|[0-9]+ entries:)( 0x[0-9a-f]+)+( \.\.\.)?$'
 	expect_count "$console" 'Power off requested' 2
 	expect_count "$console" 'forcing the issue' 0
 	expect_count "$console" '^kernel: (one|two): shut off$' 2

@@ -45,7 +45,7 @@ pub use fw::{FirmwareError, XiveFirmware, XiveMmio, enable};
 pub use host::HostInterrupt;
 pub use ids::{ChipId, Eisn, Girq, Lisn, ServerNumber, VpId};
 pub use presenter::{Poll, Presenter, PresenterSetup, Servers, StampedXirr, Xirr};
-pub use priority::{Cppr, Priority, XicsPriority};
+pub use priority::{Cppr, LEVELS, Priority, XicsPriority};
 pub use queue::QueueMemory;
 pub use source::{Level, Source, Sources, Trigger, Xive};
 pub use tima::Tima;

@@ -2,14 +2,17 @@
 //! The monitor's command that is being done in steps, while the guests run.
 
 use super::console;
+use super::firmware;
 use super::world::World;
 use crate::console::{Focus, GuestId};
 use crate::control::operator::{FrameStore, Job, STEP_TEXT_BYTES, Step};
-use crate::monitor::{DirtyCommand, HptCommand};
+use crate::irqs::IrqListing;
+use crate::monitor::{DirtyCommand, HptCommand, write_irq_totals};
 use crate::trace::Printer;
 use alloc::format;
 use alloc::string::String;
 use core::fmt::Write;
+use core::ops::Range;
 use penstock_arch::spr;
 use penstock_mm::real::Frames;
 
@@ -21,10 +24,18 @@ const BUSY: &str = "another command is being done (^C ends it)";
 /// What a job's memory is aligned to.
 const FRAME_ALIGN: u64 = 4096;
 
-/// At most one job: about a partition, or the printing of a trace.
+/// At most one job: about a partition, or a listing.
 pub struct Jobs {
     about: Option<(GuestId, Job<FrameStore>)>,
-    trace: Option<Printer>,
+    listing: Option<Listing>,
+}
+
+/// What is being printed.
+enum Listing {
+    /// What threads did.
+    Trace(Printer),
+    /// Interrupts of the partitions at these places, the first of which is begun.
+    Irqs(Range<usize>, IrqListing),
 }
 
 impl Jobs {
@@ -32,13 +43,13 @@ impl Jobs {
     pub const fn none() -> Self {
         Self {
             about: None,
-            trace: None,
+            listing: None,
         }
     }
 
     /// Whether something is being done.
     pub const fn any(&self) -> bool {
-        self.about.is_some() || self.trace.is_some()
+        self.about.is_some() || self.listing.is_some()
     }
 
     /// Begins a command about the page table of the partition at `place`.
@@ -70,7 +81,24 @@ impl Jobs {
         if self.any() {
             return Err(BUSY.into());
         }
-        self.trace = Some(printer);
+        self.listing = Some(Listing::Trace(printer));
+        Ok(())
+    }
+
+    /// Begins to print the interrupts of the partition at `place`, or of all, and what the machine has
+    /// given out.
+    ///
+    /// # Errors
+    /// What is in the way, for the operator.
+    pub fn irqs(&mut self, world: &World, place: Option<usize>) -> Result<(), String> {
+        if self.any() {
+            return Err(BUSY.into());
+        }
+        let places = match place {
+            Some(place) => place..place.saturating_add(1),
+            None => 0..world.slots.len(),
+        };
+        self.listing = Some(Listing::Irqs(places, IrqListing::default()));
         Ok(())
     }
 
@@ -97,12 +125,12 @@ impl Jobs {
             if !self.any() || !has_line() {
                 return false;
             }
-            if let Some(printer) = &mut self.trace {
+            if let Some(listing) = &mut self.listing {
                 // One step fills half the line.
-                if print(world, printer) == Ok(false) {
+                if print(world, listing) == Ok(false) {
                     return false;
                 }
-                self.trace = None;
+                self.listing = None;
                 return true;
             }
             let Some((id, job)) = &mut self.about else {
@@ -123,7 +151,7 @@ impl Jobs {
 
     /// Ends the command that is being done, if there is one.
     pub fn cancel(&mut self, world: &mut World) {
-        self.trace = None;
+        self.listing = None;
         let Some((id, mut job)) = self.about.take() else {
             return;
         };
@@ -141,17 +169,46 @@ fn has_line() -> bool {
     multiplexer.focus() == Focus::Monitor && multiplexer.own_room() >= STEP_TEXT_BYTES
 }
 
-/// Prints some more of a trace; whether that was the last of it.
-fn print(world: &World, printer: &mut Printer) -> Result<bool, core::fmt::Error> {
-    let hz = world.machine.info.cpu.timebase_hz;
+/// Prints some more of a listing; whether that was the last of it.
+fn print(world: &World, listing: &mut Listing) -> Result<bool, core::fmt::Error> {
+    // Not straight into the multiplexer, which messages of what is called may need.
     let mut text = String::new();
-    let is_last = printer.step(&mut text, hz, |number| {
-        let mut slots = world.slots.iter();
-        let slot = slots.find(|slot| slot.id.0 == number)?;
-        Some(slot.configuration.name)
-    });
+    let is_last = match listing {
+        Listing::Trace(printer) => {
+            let hz = world.machine.info.cpu.timebase_hz;
+            printer.step(&mut text, hz, |number| {
+                let mut slots = world.slots.iter();
+                let slot = slots.find(|slot| slot.id.0 == number)?;
+                Some(slot.configuration.name)
+            })
+        }
+        Listing::Irqs(places, irqs) => print_irqs(world, places, irqs, &mut text),
+    };
     let _ = console::multiplexer().lock().text().write_str(&text);
     is_last
+}
+
+fn print_irqs(
+    world: &World,
+    places: &mut Range<usize>,
+    irqs: &mut IrqListing,
+    out: &mut String,
+) -> Result<bool, core::fmt::Error> {
+    let place = places.clone().next();
+    let Some(slot) = place.and_then(|place| world.slots.get(place)) else {
+        write_irq_totals(out, firmware::held())?;
+        return Ok(true);
+    };
+    // One that is shut off, or has been meanwhile, has none.
+    let is_last = match &slot.guest {
+        Some(guest) => irqs.step(guest.occupied.partition(), out)?,
+        None => true,
+    };
+    if is_last {
+        places.start += 1;
+        *irqs = IrqListing::default();
+    }
+    Ok(false)
 }
 
 /// The place of a partition that is not shut off.

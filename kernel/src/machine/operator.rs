@@ -13,6 +13,7 @@ use super::views;
 use super::world::World;
 use crate::bootargs::Attendance;
 use crate::console::{Focus, GuestId, Routed};
+use crate::control::operator::STEP_TEXT_BYTES;
 use crate::lifecycle::{PauseReason, Verb};
 use crate::monitor::{Command, Completion, Edit, LineEditor, TraceCommand, write_help, write_list};
 use crate::partition::FIRST_DEVICE_LISN;
@@ -120,7 +121,11 @@ impl Operator {
                 .slot_mut(id)
                 .and_then(|slot| slot.guest.as_ref())
                 .is_none_or(|guest| guest.occupied.partition().input.room() > 0),
-            (Attendance::Unattended, Focus::Monitor) | (Attendance::Interactive, _) => true,
+            // What one line is answered finds room, whatever the one before was.
+            (Attendance::Unattended, Focus::Monitor) => {
+                console::multiplexer().lock().own_room() >= STEP_TEXT_BYTES
+            }
+            (Attendance::Interactive, _) => true,
         }
     }
 
@@ -276,7 +281,8 @@ impl Operator {
                     Some(name) => Some(find(world, Some(name), "irqs")?),
                     None => None,
                 };
-                views::irqs(world, place, &mut text)
+                self.jobs.irqs(world, place)?;
+                return Ok(Done::UnderWay);
             }
             Command::Stats(None) => views::stats(world, &mut text)?,
             Command::Stats(Some(name)) => {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the monitor's commands show of the partitions and the machine, gathered where it is.
 
-use super::firmware;
-use super::hardware::{Hardware, HwInterrupts, HwMemory};
+use super::hardware::HwMemory;
 use super::seat::{self, Seat};
 use super::slot::{Counts, Slot};
 use super::thread;
@@ -10,11 +9,9 @@ use super::world::World;
 use crate::exit::GuestExit;
 use crate::hcall;
 use crate::monitor::{
-    Count, IrqRow, MemoryRow, PartitionInfo, PartitionRow, PartitionStats, PoolPart, PoolRow,
-    StatsRow, ThreadRow, write_context, write_info, write_irq, write_irq_heading, write_irq_totals,
-    write_memmap, write_partition_stats, write_queue, write_stats,
+    Count, MemoryRow, PartitionInfo, PartitionRow, PartitionStats, PoolPart, PoolRow, StatsRow,
+    ThreadRow, write_info, write_memmap, write_partition_stats, write_stats,
 };
-use crate::partition::Partition;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -23,7 +20,6 @@ use core::fmt::Write;
 use core::sync::atomic::{AtomicU64, Ordering};
 use penstock_mm::guest_memory::{PIECE, SlotId};
 use penstock_mm::hpt::HashMmu;
-use penstock_xive::native::window::esb_pages;
 
 /// Checks a page table, and writes what it holds and what it has cost.
 pub fn hpt(mmu: &HashMmu<HwMemory>, out: &mut impl Write) -> core::fmt::Result {
@@ -261,55 +257,4 @@ pub fn stats(world: &mut World, out: &mut impl Write) -> Result<core::fmt::Resul
     });
     let hz = world.machine.info.cpu.timebase_hz;
     Ok(write_stats(out, hz, rows.into_iter(), threads))
-}
-
-/// Interrupt sources of the partition at `place`, or of all, and what the machine has given out.
-pub fn irqs(world: &World, place: Option<usize>, out: &mut impl Write) -> core::fmt::Result {
-    let slots = world.slots.iter().enumerate();
-    let wanted = slots.filter(|(number, _)| place.is_none_or(|place| place == *number));
-    for (_, slot) in wanted {
-        if let Some(guest) = &slot.guest {
-            partition_irqs(guest.occupied.partition(), out)?;
-        }
-    }
-    write_irq_totals(out, firmware::held())
-}
-
-fn partition_irqs(partition: &Partition<Hardware>, out: &mut impl Write) -> core::fmt::Result {
-    let hw = HwInterrupts;
-    write_irq_heading(out, &partition.name, partition.interrupt_mode().name())?;
-    let Some(exploited) = &partition.exploited else {
-        for source in &partition.sources {
-            let row = IrqRow {
-                source: source.view(&hw),
-                is_mapped: None,
-            };
-            write_irq(out, &row)?;
-        }
-        return partition
-            .presenters
-            .iter()
-            .try_for_each(|presenter| write_context(out, "IPI", &presenter.view(&hw)));
-    };
-    let native = exploited.native();
-    for source in native.sources() {
-        let source = source.view(&hw);
-        let (trigger, management) = esb_pages(source.lisn);
-        let is_mapped = [trigger, management].map(|at| partition.has_device_page(at));
-        let row = IrqRow {
-            source,
-            is_mapped: Some(is_mapped),
-        };
-        write_irq(out, &row)?;
-    }
-    for vcpu in native.vcpus {
-        write_context(out, "escalation", &vcpu.view(&hw))?;
-        // Not while the queues are locked.
-        let mut queues = Vec::new();
-        vcpu.for_each_queue(|queue| queues.push(queue));
-        for queue in &queues {
-            write_queue(out, queue)?;
-        }
-    }
-    Ok(())
 }

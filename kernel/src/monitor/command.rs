@@ -162,7 +162,10 @@ pub(super) const HELP: [(&str, &str); 23] = [
         "stats [NAME]",
         "exits by reason and how long they took, hypervisor calls, threads",
     ),
-    ("irqs [NAME]", "interrupt sources, and where they go"),
+    (
+        "irqs [NAME]",
+        "interrupt sources, where they go, who maps their pages",
+    ),
     (TRACE_USAGE, "what threads did last (on, off: record it)"),
     ("memmap", "who has the machine's memory"),
     (

@@ -1,20 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What `irqs` prints, from plain data.
 
+use crate::presentation::DevicePage;
 use core::fmt;
+use penstock_mm::hpt::MOST_MAPPINGS;
 use penstock_xive::esb::Pq;
 use penstock_xive::source::Trigger;
 use penstock_xive::view::{ContextView, QueueView, SourceView};
-
-/// A source, and whether the guest has its pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IrqRow {
-    /// The source.
-    pub source: SourceView,
-    /// Whether trigger and management page are in the guest's address space; `None` where they can
-    /// never be.
-    pub is_mapped: Option<[bool; 2]>,
-}
 
 /// What the machine's interrupt controller has given out, to threads and partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +27,8 @@ pub fn write_irq_heading(out: &mut impl fmt::Write, name: &str, mode: &str) -> f
     writeln!(out, "{name}: {mode}")?;
     writeln!(
         out,
-        "  {:<8} {:<9} {:<5} {:>6} {:>4} {:>10} {:>3} {:<6} {:<38} Mapped",
-        "LISN", "Source", "Kind", "Target", "Prio", "EISN", "PQ", "State", "Pages"
+        "  {:<8} {:<9} {:<5} {:>6} {:>4} {:>10} {:>3} {:<6} Pages",
+        "LISN", "Source", "Kind", "Target", "Prio", "EISN", "PQ", "State"
     )
 }
 
@@ -44,8 +36,7 @@ pub fn write_irq_heading(out: &mut impl fmt::Write, name: &str, mode: &str) -> f
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write_irq(out: &mut impl fmt::Write, row: &IrqRow) -> fmt::Result {
-    let source = &row.source;
+pub fn write_irq(out: &mut impl fmt::Write, source: &SourceView) -> fmt::Result {
     let kind = match source.trigger {
         Trigger::Edge => "edge",
         Trigger::Level => "level",
@@ -66,21 +57,46 @@ pub fn write_irq(out: &mut impl fmt::Write, row: &IrqRow) -> fmt::Result {
         (false, _) => "on",
     };
     let [trigger, management] = source.pages;
-    write!(
+    writeln!(
         out,
         " {:>#10x}  {} {state:<6} {:#018x} {:#018x}",
         source.eisn.get(),
         bits(source.pq),
         trigger.get(),
         management.get()
-    )?;
-    match row.is_mapped {
-        None => writeln!(out, " -"),
-        Some([false, false]) => writeln!(out, " no"),
-        Some([true, false]) => writeln!(out, " trigger"),
-        Some([false, true]) => writeln!(out, " management"),
-        Some([true, true]) => writeln!(out, " both"),
+    )
+}
+
+/// Writes where a page of the guest's points, and which of the guest's entries map it, some of them by
+/// their indices.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_page(out: &mut impl fmt::Write, name: &str, page: &DevicePage) -> fmt::Result {
+    write!(out, "    {name} {:#x} -> ", page.at.get())?;
+    match page.host {
+        Some(host) => write!(out, "{:#018x}", host.get())?,
+        None => write!(out, "nothing yet")?,
     }
+    let (count, named) = (page.mappings.count, &page.mappings.named);
+    match count {
+        0 => return writeln!(out, ", no entry"),
+        1 => write!(out, ", entry")?,
+        MOST_MAPPINGS => write!(out, ", {count} entries or more:")?,
+        _ => write!(out, ", {count} entries:")?,
+    }
+    for index in named {
+        write!(out, " {:#x}", index.get())?;
+    }
+    writeln!(
+        out,
+        "{}",
+        if count > named.len() as u64 {
+            " ..."
+        } else {
+            ""
+        }
+    )
 }
 
 /// Writes the interrupt context of a virtual processor; `own` is what its own source is for.
@@ -148,6 +164,8 @@ mod tests {
     use super::*;
     use alloc::string::String;
     use penstock_arch::addr::{GuestReal, HostReal};
+    use penstock_arch::hash::HpteIndex;
+    use penstock_mm::hpt::Mappings;
     use penstock_xive::{Eisn, Girq, Lisn, ServerNumber, VpId};
 
     const SOURCE: SourceView = SourceView {
@@ -164,9 +182,9 @@ mod tests {
         ],
     };
 
-    fn line(source: SourceView, is_mapped: Option<[bool; 2]>) -> String {
+    fn line(source: SourceView) -> String {
         let mut out = String::new();
-        write_irq(&mut out, &IrqRow { source, is_mapped }).unwrap();
+        write_irq(&mut out, &source).unwrap();
         out
     }
 
@@ -175,10 +193,10 @@ mod tests {
         let mut out = String::new();
         write_irq_heading(&mut out, "debian", "xive").unwrap();
         assert_eq!(
-            out + &line(SOURCE, Some([false, true])),
+            out + &line(SOURCE),
             "debian: xive\n  \
-             LISN     Source    Kind  Target Prio       EISN  PQ State  Pages                                  Mapped\n  \
-             0x1000   0x1f0014  edge       3    5 0x7fffffff  10 on     0x0006010000280000 0x0006010000290000 management\n"
+             LISN     Source    Kind  Target Prio       EISN  PQ State  Pages\n  \
+             0x1000   0x1f0014  edge       3    5 0x7fffffff  10 on     0x0006010000280000 0x0006010000290000\n"
         );
     }
 
@@ -193,18 +211,57 @@ mod tests {
             ..SOURCE
         };
         assert_eq!(
-            line(source, None),
-            "  0x0      0x1f0014  level      -    -        0x0  01 off    0x0006010000280000 0x0006010000290000 -\n"
+            line(source),
+            "  0x0      0x1f0014  level      -    -        0x0  01 off    0x0006010000280000 0x0006010000290000\n"
         );
         let masked = SourceView {
             masked: true,
             pq: Pq::Queued,
             ..SOURCE
         };
-        assert!(line(masked, Some([true, true])).contains(" 11 masked "));
-        assert!(line(masked, Some([true, true])).ends_with(" both\n"));
-        assert!(line(masked, Some([true, false])).ends_with(" trigger\n"));
-        assert!(line(masked, Some([false, false])).ends_with(" no\n"));
+        assert!(line(masked).contains(" 11 masked "));
+    }
+
+    #[test]
+    fn pages_say_where_they_point_and_who_maps_them() {
+        let page = |host, count: u64| DevicePage {
+            at: GuestReal::new(0x6_0100_0001_0000),
+            host,
+            mappings: Mappings {
+                named: (1..=count.min(4)).map(|n| HpteIndex::new(n << 4)).collect(),
+                count,
+            },
+        };
+        let there = Some(HostReal::new(0x6_0100_0029_0000));
+        for (name, page, expected) in [
+            ("trigger", page(there, 0), "0x0006010000290000, no entry"),
+            ("management", page(None, 1), "nothing yet, entry 0x10"),
+            (
+                "trigger",
+                page(there, 2),
+                "0x0006010000290000, 2 entries: 0x10 0x20",
+            ),
+            (
+                "trigger",
+                page(there, 4),
+                "0x0006010000290000, 4 entries: 0x10 0x20 0x30 0x40",
+            ),
+            (
+                "trigger",
+                page(there, 5),
+                "0x0006010000290000, 5 entries: 0x10 0x20 0x30 0x40 ...",
+            ),
+            (
+                "trigger",
+                page(there, MOST_MAPPINGS),
+                "0x0006010000290000, 256 entries or more: 0x10 0x20 0x30 0x40 ...",
+            ),
+        ] {
+            let mut out = String::new();
+            write_page(&mut out, name, &page).unwrap();
+            let expected = alloc::format!("    {name} 0x6010000010000 -> {expected}\n");
+            assert_eq!(out, expected);
+        }
     }
 
     #[test]

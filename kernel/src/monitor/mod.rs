@@ -18,9 +18,7 @@ pub use command::{
 };
 pub use completion::Completion;
 pub use editor::{Edit, LineEditor, PROMPT};
-pub use irqs::{
-    IrqRow, IrqTotals, write_context, write_irq, write_irq_heading, write_irq_totals, write_queue,
-};
+pub use irqs::{IrqTotals, write_irq_totals};
 pub use report::{
     Count, MemoryRow, PartitionInfo, PartitionRow, PoolPart, PoolRow, write_info, write_list,
     write_memmap,

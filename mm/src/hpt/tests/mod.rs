@@ -8,6 +8,7 @@ mod bulk_remove;
 mod calls;
 mod clear_hpt;
 mod faults;
+mod mappings;
 mod model;
 mod order;
 mod page_init;
