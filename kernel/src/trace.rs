@@ -6,12 +6,13 @@
 //! hypervisor calls and storage faults: those are counted, and the last calls are in their own log
 //! ([`penstock_arch::hcall_log`]).
 
+use crate::config::MAX_PARTITIONS;
 use crate::exit::GuestExit;
 use crate::vpa::DispatchReason;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 /// What happened. The two arguments of each are in brackets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,54 +181,91 @@ fn slot(number: u64) -> usize {
     usize::try_from(number % RECORDS as u64).unwrap_or(0)
 }
 
-/// Which events a thread records.
+/// Which events a thread records: those of some partitions, and those of none of them. One thread
+/// changes it, and any may ask.
 #[derive(Debug, Default)]
-pub struct Filter(AtomicU32);
+pub struct Filter {
+    /// Any are recorded.
+    on: AtomicBool,
+    /// A bit for each number of a partition, bit 0 of the first word for 0.
+    wanted: [AtomicU64; 2],
+}
 
-/// What of a thread's events is wanted.
+/// Numbers that a filter knows. Others are never recorded.
+const NUMBERS: u32 = 2 * u64::BITS;
+
+const _: () = assert!(MAX_PARTITIONS < NUMBERS as usize);
+
+/// Whose events are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// None.
-    Nothing,
-    /// All.
-    All,
+pub enum Whose {
+    /// Everybody's.
+    Everybody,
     /// Those of the partition with this number.
     Partition(u16),
 }
 
-impl Filter {
-    const NOTHING: u32 = 0;
-    const ALL: u32 = 1;
-    const FIRST_PARTITION: u32 = 2;
+impl Whose {
+    /// As the words of a filter have them.
+    const fn words(self) -> [u64; 2] {
+        match self {
+            Self::Everybody => [u64::MAX; 2],
+            Self::Partition(number) if (number as u32) < NUMBERS => {
+                let bits = 1_u128 << number;
+                #[expect(clippy::cast_possible_truncation, reason = "the halves of it")]
+                let words = [bits as u64, (bits >> 64) as u64];
+                words
+            }
+            Self::Partition(_) => [0; 2],
+        }
+    }
+}
 
+impl Filter {
     /// Nothing is recorded.
     #[must_use]
     pub const fn new() -> Self {
-        Self(AtomicU32::new(Self::NOTHING))
+        Self {
+            on: AtomicBool::new(false),
+            wanted: [const { AtomicU64::new(0) }; 2],
+        }
     }
 
-    /// Changes it.
-    pub fn set(&self, wanted: Wanted) {
-        let value = match wanted {
-            Wanted::Nothing => Self::NOTHING,
-            Wanted::All => Self::ALL,
-            Wanted::Partition(number) => Self::FIRST_PARTITION + u32::from(number),
-        };
-        self.0.store(value, Ordering::Release);
+    /// From now on these are recorded too.
+    pub fn record(&self, whose: Whose) {
+        for (wanted, bits) in self.wanted.iter().zip(whose.words()) {
+            wanted.fetch_or(bits, Ordering::Release);
+        }
+        self.update();
+    }
+
+    /// From now on these are not; the others are as before.
+    pub fn ignore(&self, whose: Whose) {
+        for (wanted, bits) in self.wanted.iter().zip(whose.words()) {
+            wanted.fetch_and(!bits, Ordering::Release);
+        }
+        self.update();
+    }
+
+    fn update(&self) {
+        let mut words = self.wanted.iter();
+        let any = words.any(|word| word.load(Ordering::Relaxed) != 0);
+        self.on.store(any, Ordering::Release);
     }
 
     /// Whether anything is recorded.
     #[inline]
     #[must_use]
     pub fn is_on(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != Self::NOTHING
+        self.on.load(Ordering::Relaxed)
     }
 
     /// Whether the events of this partition are, 0 for those of none.
     #[must_use]
     pub fn wants(&self, partition: u16) -> bool {
-        let value = self.0.load(Ordering::Acquire);
-        value == Self::ALL || value == Self::FIRST_PARTITION + u32::from(partition)
+        let bits = Whose::Partition(partition).words();
+        let mut words = self.wanted.iter().zip(bits);
+        words.any(|(wanted, bit)| wanted.load(Ordering::Acquire) & bit != 0)
     }
 }
 

@@ -501,11 +501,17 @@ threads_monitor_case() {
 	expect_count "$console" '^ (one|two) +[1-9][0-9]* +[1-9][0-9]* +[0-9]+ +[0-9]+\.[0-9]{3}$' 10
 	expect_count "$console" '^ [01] +0x[0-9a-f]+ +[1-9][0-9]* +[1-9][0-9]* +[0-9]+ +[0-9]+ +[0-9]+ +[0-9]+\.[0-9]{3}$' 10
 	expect_count "$console" '^two: [0-9]+\.[0-9]{3} s in the guest$' 5
-	# What is recorded is printed in steps, in the order of time, until it is switched off.
-	printf 'trace off\ntrace two\ntrace 1\ntrace 0\ntrace 7\ntrace nobody\n' >&3
+	# What is recorded is printed in steps, in the order of time, until it is switched off: first of one
+	# partition, while others are recorded as before, then of all.
+	printf 'trace two off\nsuspend one\nsuspend two\nresume two\nresume one\ntrace\ntrace off\nsuspend one\nresume one\ntrace one\n' >&3
+	wait_for '^[1-9][0-9]* events' 2
+	expect_count "$console" '^[0-9]+\.[0-9]{9} +[01] one +pause$' 2
+	figures=$(tr -d '\r' <"$console" | sed -n '/ one  *pause$/,/ one  *resume$/p;/ one  *resume$/q')
+	! grep -q ' two ' <<<"$figures" || fail "recorded after 'trace two off': $figures"
+	printf 'trace two\ntrace 1\ntrace 0\ntrace 7\ntrace nobody\n' >&3
 	wait_for 'error: no partition nobody'
 	expect_line "$console" '^error: no thread 7$'
-	expect_count "$console" '^[1-9][0-9]* events$' 3
+	expect_count "$console" '^[1-9][0-9]* events$' 5
 	for i in start pause resume end 'board CPU 0' 'alight CPU 0' 'enter 0x[0-9a-f]+ LPCR 0x[0-9a-f]+' \
 		'exit (virtualization|hypervisor-decrementer) at 0x[0-9a-f]+'; do
 		expect_line "$console" "^[0-9]+\\.[0-9]{9} +[01] two +$i\$"

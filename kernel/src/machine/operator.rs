@@ -269,11 +269,14 @@ impl Operator {
             }
             Command::Trace(of, command) => {
                 let of = Traced::named(world, of)?;
-                if command == TraceCommand::Show {
-                    self.jobs.trace(of.printer()?)?;
-                    return Ok(Done::UnderWay);
+                match command {
+                    TraceCommand::Show => {
+                        self.jobs.trace(of.printer()?)?;
+                        return Ok(Done::UnderWay);
+                    }
+                    TraceCommand::On => of.start()?,
+                    TraceCommand::Off => of.stop(),
                 }
-                of.switch(command)?;
                 Ok(())
             }
             Command::Irqs(name) => {

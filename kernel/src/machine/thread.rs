@@ -10,7 +10,7 @@
 
 use super::hardware::HwInterrupts;
 use crate::smp::{self, Bell, Presence};
-use crate::trace::{Filter, Kind, Record, Ring, Wanted};
+use crate::trace::{Filter, Kind, Record, Ring, Whose};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::UnsafeCell;
@@ -187,16 +187,21 @@ impl Thread {
         });
     }
 
-    /// Changes which of its events are recorded; false if there is no memory for them.
-    pub fn set_tracing(&self, wanted: Wanted) -> bool {
-        if wanted != Wanted::Nothing && self.trace.get().is_none() {
+    /// Has these of its events recorded too; false if there is no memory for them.
+    pub fn start_tracing(&self, whose: Whose) -> bool {
+        if self.trace.get().is_none() {
             match Ring::new() {
                 Some(ring) => self.trace.call_once(|| ring),
                 None => return false,
             };
         }
-        self.tracing.set(wanted);
+        self.tracing.record(whose);
         true
+    }
+
+    /// Has these of its events recorded no more.
+    pub fn stop_tracing(&self, whose: Whose) {
+        self.tracing.ignore(whose);
     }
 
     /// What it has recorded, once somebody wanted that.

@@ -3,8 +3,7 @@
 
 use super::thread::{self, Thread};
 use super::world::World;
-use crate::monitor::TraceCommand;
-use crate::trace::{Printer, Wanted};
+use crate::trace::{Printer, Whose};
 use alloc::format;
 use alloc::string::String;
 
@@ -49,22 +48,30 @@ impl Traced {
         })
     }
 
-    /// Has events recorded, or not.
+    const fn whose(self) -> Whose {
+        match self {
+            Self::All | Self::Thread(_) => Whose::Everybody,
+            Self::Partition(number) => Whose::Partition(number),
+        }
+    }
+
+    /// Has their events recorded too.
     ///
     /// # Errors
     /// There is no memory for them.
-    pub fn switch(self, command: TraceCommand) -> Result<(), String> {
-        let wanted = match (command, self) {
-            (TraceCommand::Show | TraceCommand::Off, _) => Wanted::Nothing,
-            (TraceCommand::On, Self::Partition(number)) => Wanted::Partition(number),
-            (TraceCommand::On, Self::All | Self::Thread(_)) => Wanted::All,
-        };
-        for thread in self.threads() {
-            if !thread.set_tracing(wanted) {
-                return Err(String::from("not enough memory for this"));
-            }
+    pub fn start(self) -> Result<(), String> {
+        let whose = self.whose();
+        if self.threads().all(|thread| thread.start_tracing(whose)) {
+            Ok(())
+        } else {
+            Err(String::from("not enough memory for this"))
         }
-        Ok(())
+    }
+
+    /// Has their events recorded no more; others still are.
+    pub fn stop(self) {
+        let whose = self.whose();
+        self.threads().for_each(|thread| thread.stop_tracing(whose));
     }
 
     /// What was recorded of them.

@@ -80,9 +80,9 @@ pub enum DirtyCommand {
 pub enum TraceCommand {
     /// Print it.
     Show,
-    /// Record from now on.
+    /// Record it too from now on.
     On,
-    /// Record no more.
+    /// Record it no more, and what else is recorded as before.
     Off,
 }
 
@@ -166,7 +166,10 @@ pub(super) const HELP: [(&str, &str); 23] = [
         "irqs [NAME]",
         "interrupt sources, where they go, who maps their pages",
     ),
-    (TRACE_USAGE, "what threads did last (on, off: record it)"),
+    (
+        TRACE_USAGE,
+        "what threads did last (on, off: record this too, or no more)",
+    ),
     ("memmap", "who has the machine's memory"),
     (
         "screenshot NAME",

@@ -95,16 +95,43 @@ fn a_filter_lets_through_what_is_wanted() {
     let filter = Filter::new();
     let wants = || [0, 1, 2].map(|partition| filter.wants(partition));
     assert_eq!((filter.is_on(), wants()), (false, [false, false, false]));
-    filter.set(Wanted::All);
+    filter.record(Whose::Everybody);
     assert_eq!((filter.is_on(), wants()), (true, [true, true, true]));
-    filter.set(Wanted::Partition(1));
-    assert_eq!((filter.is_on(), wants()), (true, [false, true, false]));
-    filter.set(Wanted::Partition(0));
-    assert_eq!(wants(), [true, false, false]);
-    filter.set(Wanted::Partition(u16::MAX));
-    assert!(filter.wants(u16::MAX));
-    filter.set(Wanted::Nothing);
+    filter.ignore(Whose::Everybody);
     assert_eq!((filter.is_on(), wants()), (false, [false, false, false]));
+}
+
+#[test]
+fn a_filter_forgets_one_partition_and_keeps_the_others() {
+    let filter = Filter::new();
+    let last = u16::try_from(MAX_PARTITIONS).unwrap();
+    let wants = || [0, 1, 2, last].map(|partition| filter.wants(partition));
+    filter.record(Whose::Partition(1));
+    assert_eq!(wants(), [false, true, false, false]);
+    filter.record(Whose::Partition(last));
+    assert_eq!(wants(), [false, true, false, true]);
+    filter.ignore(Whose::Partition(1));
+    assert_eq!(
+        (filter.is_on(), wants()),
+        (true, [false, false, false, true])
+    );
+    filter.ignore(Whose::Partition(2));
+    assert!(filter.is_on() && filter.wants(last));
+    filter.ignore(Whose::Partition(last));
+    assert_eq!((filter.is_on(), wants()), (false, [false; 4]));
+    // Of everybody's, those of one are left out, and come again.
+    filter.record(Whose::Everybody);
+    filter.ignore(Whose::Partition(2));
+    assert_eq!(wants(), [true, true, false, true]);
+    filter.record(Whose::Partition(2));
+    assert_eq!(wants(), [true; 4]);
+    // No partition has such a number.
+    for number in [128, u16::MAX] {
+        filter.record(Whose::Partition(number));
+        assert!(!filter.wants(number));
+        filter.ignore(Whose::Partition(number));
+    }
+    assert_eq!(wants(), [true; 4]);
 }
 
 #[test]
