@@ -8,7 +8,7 @@
 //! page has something behind it, that is filled in when the guest asks for its address, or at the
 //! first touch of a guest that did not ask ([`Partition::fill_device_page`]).
 
-use crate::partition::Partition;
+use crate::partition::{EPOW_LISN, Partition};
 use crate::platform::Platform;
 use alloc::boxed::Box;
 use arrayvec::ArrayVec;
@@ -263,6 +263,27 @@ impl<P: Platform> Partition<P> {
                 if let Some(source) = exploited.native().source(lisn) {
                     source.raise(mmio);
                 }
+            }
+        }
+    }
+
+    /// Tells the guest by an interrupt that RTAS has an event for it, if it has not asked for it already
+    /// (LoPAR, Event Sources). `false`: the guest works on the controller itself, and has not turned the
+    /// source on yet. The event waits for it; this is to be called again later.
+    #[must_use]
+    pub fn announce_event<M: XiveMmio>(&self, mmio: &M) -> bool {
+        if !self.rtas.lock().events.any() {
+            return true;
+        }
+        match &self.exploited {
+            None => {
+                // One that is masked remembers it.
+                self.sources().trigger(mmio, EPOW_LISN);
+                true
+            }
+            Some(exploited) => {
+                let source = exploited.native().source(EPOW_LISN);
+                source.is_none_or(|source| source.raise_if_heard(mmio))
             }
         }
     }

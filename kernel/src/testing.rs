@@ -9,7 +9,7 @@ use crate::console::{GuestId, InputRing, OutputRing};
 use crate::control::{ControlPort, Streams};
 use crate::hcall::UndefinedFlags;
 use crate::partition::{
-    Clock, CpuCharacteristics, Dispatching, FIRST_DEVICE_LISN, Partition, Watchpoints,
+    Clock, CpuCharacteristics, Dispatching, EPOW_LISN, FIRST_DEVICE_LISN, Partition, Watchpoints,
     complaint_budget,
 };
 use crate::platform::{GuestRegister, HDSISR_CANARY, Platform, StorageFaultRegisters};
@@ -582,7 +582,7 @@ fn exploited(xive: &'static FakeXive, vcpus: u32, windows: Windows) -> Exploited
         ipis: (0..own_sources(vcpus))
             .map(|lisn| source(Lisn::new(lisn)))
             .collect(),
-        devices: Box::new([source(FIRST_DEVICE_LISN)]),
+        devices: Box::new([source(FIRST_DEVICE_LISN), source(EPOW_LISN)]),
         vcpus: (0..vcpus).map(vcpu).collect(),
         state: NativeState::new(TIMA_OS_PAGE),
         windows,

@@ -27,6 +27,7 @@ partition_cases() {
 	run_case "partitions-shared-debian-${TEST_MACHINES[-1]}" partitions_shared_debian_case "${TEST_MACHINES[-1]}"
 	run_case "partitions-debian-${TEST_MACHINES[0]}" partitions_debian_case "${TEST_MACHINES[0]}"
 	CORES=2 run_case "partitions-shutdown-${TEST_MACHINES[0]}" partitions_shutdown_case "${TEST_MACHINES[0]}"
+	run_case "partitions-shutdown-early-${TEST_MACHINES[-1]}" partitions_shutdown_early_case "${TEST_MACHINES[-1]}"
 	run_case "partitions-busy-${TEST_MACHINES[-1]}" partitions_busy_case "${TEST_MACHINES[-1]}"
 }
 
@@ -385,6 +386,29 @@ partitions_shutdown_case() {
 	expect_count "$console" 'Power off requested' 2
 	expect_count "$console" 'forcing the issue' 0
 	expect_count "$console" '^kernel: (one|two): shut off$' 2
+}
+
+# A guest that works on the interrupt controller itself is asked to shut down before it has turned on what
+# tells it so. It hears of it when it has.
+partitions_shutdown_early_case() {
+	local kernel
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	kernel=$(guest_kernel debian13-64k)
+	write_partitions "$FILES/early.dts" \
+		"k: kernel { data = /incbin/(\"$kernel\"); }; i: initrd { data = /incbin/(\"$INITRD\"); };" \
+		"one:memory = <0 0x20000000>; kernel = <&k>; initrd = <&i>; bootargs = \"console=hvc0\"; interrupt-mode = \"xive\";"
+	open_session "partitions-shutdown-early-$1" "$1" --partitions "$FILES/early.dts"
+	# Firmware has read what comes earlier.
+	wait_for '^kernel: one: starts '
+	printf '\035' >&3
+	wait_for 'penstock> '
+	printf 'shutdown one\nirqs\nconsole one\n' >&3
+	end_session 0
+	# The source was off then, and aimed at nobody.
+	expect_line "$console" '^  0x1001 +0x[0-9a-f]+ +edge +- +- +0x1001 +01 off '
+	expect_count "$console" '^kernel: one: asked to shut down$' 1
+	expect_line "$console" 'Power off requested|reboot: Power down'
+	expect_line "$console" '^kernel: one: shut off$'
 }
 
 # Two Debian guests of two virtual processors each, under stress on two threads for half an hour, or

@@ -59,12 +59,13 @@ pub fn run(mut world: World, mut operator: Operator) -> ! {
     }
 }
 
-/// Looks after the console, and after the hypervisor itself.
+/// Looks after the console, guests that have not heard of an event, and the hypervisor itself.
 fn service(world: &mut World, operator: &mut Operator) {
     if world.runner.take_slept() {
         penstock_boot::opal::call::poll_events();
     }
     operator.service(world);
+    world.announce_events();
     world.runner.check();
     // No partition is left. Where the last guest powered itself off, which most often is how a run is
     // meant to end, the monitor waits a while for a key; after anything else, until it is told to

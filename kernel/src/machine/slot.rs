@@ -85,6 +85,8 @@ pub struct Slot {
     pub held: bool,
     /// Whose its state is.
     pub session: Mutex<Session>,
+    /// RTAS has an event for its guest of which it could not be told yet.
+    pub unannounced: bool,
     /// The time base when it was last started.
     pub started: u64,
     /// The time base when it ended; `None` while it is running or paused.
@@ -105,6 +107,7 @@ impl Slot {
             bytes_in: 0,
             held: false,
             session: Mutex::new(Session::new()),
+            unannounced: false,
             started: now,
             ended: Some(now),
             last_run: None,

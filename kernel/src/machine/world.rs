@@ -23,7 +23,7 @@ use crate::exit::GuestExit;
 use crate::hcall;
 use crate::lifecycle::{PartitionState, PauseReason, Verb};
 use crate::monitor::Trouble;
-use crate::partition::{EPOW_LISN, complaint_budget};
+use crate::partition::{Partition, complaint_budget};
 use crate::post_mortem::write_post_mortem;
 use crate::smp::{self, Load};
 use crate::trace::Kind;
@@ -427,14 +427,36 @@ impl World {
     }
 
     /// Asks the guest of the partition at `place` to shut down. What it does then is its own affair.
-    pub fn ask_to_shut_down(&self, place: usize) {
-        let Some(guest) = self.slots.get(place).and_then(|slot| slot.guest.as_ref()) else {
+    pub fn ask_to_shut_down(&mut self, place: usize) {
+        let Some(slot) = self.slots.get_mut(place) else {
+            return;
+        };
+        let Some(guest) = &slot.guest else {
             return;
         };
         let partition = guest.occupied.partition();
         partition.rtas.lock().events.request_shutdown();
+        slot.unannounced = true;
         log::info!("{}: asked to shut down", partition.name);
-        self.raise(place, EPOW_LISN);
+        self.announce_events();
+    }
+
+    /// Tells guests of events that wait for them, who could not be told before.
+    pub fn announce_events(&mut self) {
+        for (place, slot) in self.slots.iter_mut().enumerate() {
+            if !core::mem::take(&mut slot.unannounced) {
+                continue;
+            }
+            let Some(guest) = &slot.guest else {
+                continue;
+            };
+            let partition = guest.occupied.partition();
+            if partition.announce_event(&HwInterrupts) {
+                ring_who_waits(place, partition);
+            } else {
+                slot.unannounced = true;
+            }
+        }
     }
 
     /// An event of one of the devices of the partition at `place`.
@@ -444,12 +466,7 @@ impl World {
         };
         let partition = guest.occupied.partition();
         partition.raise(&HwInterrupts, lisn);
-        // Where one waits and is not aboard, its thread must look.
-        for (seat, processor) in seat::of(place).iter().zip(partition.processors.all()) {
-            if processor.is_waiting() {
-                seat.ring();
-            }
-        }
+        ring_who_waits(place, partition);
     }
 
     /// Stops the partition at `place`. It keeps what it has only if it failed. Where it was the
@@ -594,6 +611,16 @@ impl World {
         self.slots
             .get(place)
             .is_some_and(|slot| slot.state.allows(verb))
+    }
+}
+
+/// After an interrupt for a partition: where a virtual processor waits and is not aboard, its thread must
+/// look.
+fn ring_who_waits(place: usize, partition: &Partition<Hardware>) {
+    for (seat, processor) in seat::of(place).iter().zip(partition.processors.all()) {
+        if processor.is_waiting() {
+            seat.ring();
+        }
     }
 }
 

@@ -43,6 +43,12 @@ impl Events {
         self.shutdown = true;
     }
 
+    /// Whether there is anything that the guest has not asked for yet.
+    #[must_use]
+    pub const fn any(&self) -> bool {
+        self.shutdown
+    }
+
     /// The guest starts over, and knows of nothing.
     pub fn forget(&mut self) {
         *self = Self::default();
@@ -170,8 +176,10 @@ mod tests {
     fn an_event_is_handed_out_once_and_only_to_who_asks_for_it() {
         let (mut events, mut memory) = (Events::default(), FakeMemory::new());
         assert_eq!(events.check_exception(EPOW, None, &mut memory), 1);
+        assert!(!events.any());
         events.request_shutdown();
         events.request_shutdown();
+        assert!(events.any());
         for (place, other) in [(0, 0x200), (2, 0xb800_0000)] {
             let mut inputs = EPOW;
             inputs[place] = other;
@@ -180,6 +188,7 @@ mod tests {
         assert!(memory.writes.is_empty());
         assert_eq!(events.check_exception(EPOW, leap_day(), &mut memory), 0);
         assert_eq!(memory.writes, [(0x4000, LOG_BYTES)]);
+        assert!(!events.any());
         assert_eq!(memory.bytes[0x4000..0x4074], shutdown_log(leap_day())[..]);
         assert_eq!(events.check_exception(EPOW, None, &mut memory), 1);
     }

@@ -204,6 +204,22 @@ impl NativeSource {
         }
     }
 
+    /// Raises an event as [`Self::raise`] does, if it comes into a queue of the guest's. `false`: the
+    /// source is off, aimed at nobody or masked, so that the event would be lost, or is. The guest may
+    /// change that by a store of which nobody hears.
+    #[must_use]
+    pub fn raise_if_heard<M: XiveMmio>(&self, mmio: &M) -> bool {
+        // Nobody aims it elsewhere meanwhile.
+        let state = self.state.lock();
+        if self.trigger != Trigger::Edge || state.aim.is_none() || state.masked {
+            return false;
+        }
+        self.raise(mmio);
+        // Another page, so nothing else keeps the store before the load.
+        mmio.sync();
+        self.esb.get(mmio) != Pq::Off
+    }
+
     /// The device sets its level. Nothing happens if the source is edge-sensitive.
     pub fn set_level<M: XiveMmio>(&self, mmio: &M, level: Level) {
         if self.trigger == Trigger::Level {

@@ -338,6 +338,35 @@ fn devices_raise_their_edges() {
 }
 
 #[test]
+fn an_event_that_would_be_lost_is_said_to_be() {
+    let p = Partition::booted(POWER9, 1);
+    let source = &p.devices[0];
+    // It goes nowhere, then it is off.
+    assert!(!source.raise_if_heard(p.hw));
+    p.aim(EDGE, 0, 6, 0x31).unwrap();
+    assert!(!source.raise_if_heard(p.hw));
+    assert_eq!(source.pq(p.hw), Pq::Off);
+    // On, but aimed at nobody any more, or masked.
+    p.esb(EDGE, 0xc00);
+    p.aim(EDGE, 0, 0xff, 0).unwrap();
+    assert!(!source.raise_if_heard(p.hw));
+    assert_eq!(source.pq(p.hw), Pq::Reset);
+    let masked = [3, EDGE, 0, 6, 0x31];
+    p.native().set_source_config(p.hw, masked).unwrap();
+    assert!(!source.raise_if_heard(p.hw));
+    assert_eq!(source.pq(p.hw), Pq::Reset);
+    p.aim(EDGE, 0, 6, 0x31).unwrap();
+    assert_eq!(p.entry(queue_at(0, 6), 0), EqEntry(0));
+    assert!(source.raise_if_heard(p.hw));
+    assert_eq!(p.entry(queue_at(0, 6), 0), EqEntry(0x8000_0031));
+    // One more while that is served comes after it.
+    assert!(source.raise_if_heard(p.hw));
+    assert_eq!(source.pq(p.hw), Pq::Queued);
+    // A level has its own way.
+    assert!(!p.devices[1].raise_if_heard(p.hw));
+}
+
+#[test]
 fn sync_waits_for_source_and_queue() {
     use crate::fw::FirmwareError;
     let p = Partition::booted(POWER9, 1);
