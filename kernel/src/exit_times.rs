@@ -109,6 +109,14 @@ impl ExitTimes {
         };
     }
 
+    /// Its partition was paused from one time to the other, which is no exit's time either.
+    pub fn paused(&mut self, from: u64, to: u64) {
+        if let Place::Out { since, .. } = &mut self.place {
+            let later = since.saturating_add(to.saturating_sub(from));
+            *since = later.min(to).max(*since);
+        }
+    }
+
     /// It starts over: what it was at before is no exit's time.
     pub fn begin(&mut self) {
         self.place = Place::Nowhere;
@@ -194,6 +202,35 @@ mod tests {
             ],
             "the exit that lasts still is not counted yet"
         );
+    }
+
+    #[test]
+    fn a_pause_is_no_part_of_the_exit_that_it_falls_into() {
+        let cede = |times: &ExitTimes| {
+            let (_, cede) = times.by_reason().next().unwrap();
+            (cede.count(), cede.total, cede.longest)
+        };
+        let mut times = ExitTimes::default();
+        // Before it was ever in its guest there is no exit.
+        times.paused(0, 500);
+        times.enter(1000);
+        times.leave(GuestExit::Cede, 1100);
+        times.paused(1150, 9_001_150);
+        times.paused(9_001_160, 9_001_170);
+        times.enter(9_001_200);
+        assert_eq!(cede(&times), (1, 90, 90));
+        assert_eq!(times.in_guest(), 100);
+        // The next exit is not touched by that.
+        times.leave(GuestExit::Cede, 9_001_210);
+        times.enter(9_001_217);
+        assert_eq!(cede(&times), (2, 97, 90));
+        // No exit began in the future, whatever is said.
+        times.leave(GuestExit::Cede, 9_002_000);
+        times.paused(0, 9_002_010);
+        times.paused(9_002_010, 3);
+        times.enter(9_002_011);
+        assert_eq!(cede(&times).0, 3);
+        assert!(cede(&times).2 < 9000, "{:?}", cede(&times));
     }
 
     #[test]

@@ -550,6 +550,15 @@ threads_monitor_case() {
 	expect_line "$console" '^  (virtualization|hypervisor-decrementer) +[1-9][0-9]* +[0-9]+\.[0-9]{3} +[0-9]+ (us|ms|s) +[0-9]+ (us|ms|s)$'
 	figures=$(tr -d '\r' <"$console" | sed -n 's/^kernel: two: gave its memory back: //p' | sort -u)
 	[[ $(wc -l <<<"$figures") == 1 ]] || fail "not the same memory each time: $figures"
+	# A pause is not the time of the exit that it falls into.
+	printf 'suspend two\n' >&3
+	wait_for 'kernel: two: paused' 7
+	sleep 6
+	printf 'resume two\nstats two\nlist\n' >&3
+	wait_for '^two: [0-9.]* s in the guest' 6
+	wait_for '^ 2 *two *running'
+	figures=$(tr -d '\r' <"$console" | grep -aE '^  (virtualization|hypervisor-decrementer) ' | tail -n 2)
+	! grep -qE ' ([6-9]|[0-9]{2,}) s$' <<<"$figures" || fail "a pause is in the exits' times: $figures"
 	printf '\035x' >&3
 	wait_for 'kernel: one: gave its memory back'
 	printf 'x' >&3

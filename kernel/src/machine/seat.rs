@@ -36,6 +36,8 @@ pub struct Seated {
     pub first_entry: FirstEntry,
     /// Set while it is running, but not in the guest.
     pub away: Option<Away>,
+    /// When its partition was paused, if it is.
+    paused: Option<u64>,
     /// What its last exit asks the boot thread for.
     report: Option<Next>,
 }
@@ -334,6 +336,7 @@ impl Seat {
             occupant: Passenger { occupant, server },
             first_entry: FirstEntry::Yes,
             away: None,
+            paused: None,
             report: None,
         });
     }
@@ -343,6 +346,7 @@ impl Seat {
         if let Some(seated) = self.inside().as_mut() {
             seated.first_entry = FirstEntry::Yes;
             seated.away = None;
+            seated.paused = None;
             seated.report = None;
         }
     }
@@ -353,12 +357,21 @@ impl Seat {
         *self.inside() = None;
     }
 
-    /// By the boot thread, which holds it: whether it may run, should it have nothing to report.
+    /// By the boot thread, which holds it: whether it may run, should it have nothing to report. While it
+    /// may not, no time passes for the exit that it is at.
     pub fn set_runs(&self, runs: bool) {
-        let inside = self.inside();
-        let free = inside
-            .as_ref()
-            .is_some_and(|seated| seated.report.is_none());
+        let mut inside = self.inside();
+        let Some(seated) = inside.as_mut() else {
+            self.runs.store(false, Ordering::Release);
+            return;
+        };
+        let now = spr::timebase();
+        if !runs {
+            seated.paused.get_or_insert(now);
+        } else if let Some(since) = seated.paused.take() {
+            seated.occupant.with(|vcpu| vcpu.times.paused(since, now));
+        }
+        let free = seated.report.is_none();
         self.runs.store(runs && free, Ordering::Release);
     }
 }
