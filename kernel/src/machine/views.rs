@@ -190,7 +190,9 @@ fn stats_row<'a>(name: &'a str, counts: &Counts) -> StatsRow<'a> {
     }
 }
 
-/// What the partition at `place` did since it was last started; `None` if it never was.
+/// What the partition at `place` did since it was last started; `None` if it never was. It is held for
+/// that: the counts are part of each virtual processor, which its thread has for itself all the while.
+/// Elsewhere each hypervisor call would have to load their address first.
 ///
 /// # Errors
 /// Its thread does not answer.
