@@ -10,6 +10,10 @@
 //!
 //! Where nobody can run, the thread sleeps until the first of their decrementers expires; what wakes
 //! one earlier, an interrupt or the operator, is looked for at each tick.
+//!
+//! Between threads the same times decide who moves: see [`balance`].
+
+pub mod balance;
 
 use crate::config::DEFAULT_WEIGHT;
 use alloc::vec::Vec;
@@ -79,6 +83,10 @@ pub struct Queue {
     last: usize,
     /// Who lets the others go first, once.
     yields: Option<usize>,
+    /// Who has that one's turn.
+    heir: Option<usize>,
+    /// When the first of those that wait can run.
+    first: Option<u64>,
     /// The one that runs was the only one that was ready.
     alone: bool,
 }
@@ -92,6 +100,8 @@ impl Queue {
             floor: 0,
             last: usize::MAX,
             yields: None,
+            heir: None,
+            first: None,
             alone: false,
         }
     }
@@ -103,11 +113,39 @@ impl Queue {
         }
     }
 
-    /// Decides who has the next turn.
+    /// Decides who has the next turn: [`Self::look`] and [`Self::choose`].
     pub fn decide(&mut self, readiness: impl FnMut(usize) -> Readiness) -> Decision {
-        let first = self.look(readiness);
+        self.look(readiness);
+        self.choose()
+    }
+
+    /// Asks all what they would do.
+    pub fn look(&mut self, mut readiness: impl FnMut(usize) -> Readiness) {
+        self.first = None;
+        for (place, entry) in self.entries.iter_mut().enumerate() {
+            entry.state = match readiness(place) {
+                Readiness::Ready if entry.state == State::Idle => State::Woken,
+                Readiness::Ready => State::Ready,
+                Readiness::Waits { until } => {
+                    self.first = Some(self.first.map_or(until, |first| first.min(until)));
+                    State::Idle
+                }
+                Readiness::Absent => State::Idle,
+            };
+        }
         self.settle();
+    }
+
+    /// Decides who has the next turn, of those that were ready at the last look.
+    pub fn choose(&mut self) -> Decision {
         let yields = self.yields.take();
+        let heir = self.heir.take().filter(|heir| self.is_ready(*heir));
+        if let (Some(giver), Some(heir)) = (yields, heir) {
+            self.pass_turn(giver, heir);
+            self.alone = false;
+            self.last = heir;
+            return Decision::Run(heir);
+        }
         let count = self.entries.len();
         // Places count up from the one behind the last; of equals the first one runs.
         let next = (1..=count)
@@ -118,18 +156,33 @@ impl Queue {
                 let ahead = entry.time.wrapping_sub(self.floor).cast_signed();
                 (yields == Some(*place), ahead, entry.state != State::Woken)
             });
-        match (next, first) {
+        match (next, self.first) {
             (Some((place, entry)), _) => {
                 if entry.time.wrapping_sub(self.floor).cast_signed() > 0 {
                     self.floor = entry.time;
                 }
                 self.last = place;
                 self.alone = self.ready().count() == 1;
-                self.forget_turn(yields.filter(|yields| *yields != place));
+                self.forget_turn(yields.filter(|yields| *yields != place), self.floor);
                 Decision::Run(place)
             }
             (None, Some(until)) => Decision::Sleep { until },
             (None, None) => Decision::Nothing,
+        }
+    }
+
+    /// The rest of a turn goes to `heir`, who is ready, before its time: it has it on its own account. The
+    /// giver has had its turn, and comes after all that waited.
+    fn pass_turn(&mut self, giver: usize, heir: usize) {
+        let others = self.entries.iter().enumerate().filter(|(place, entry)| {
+            *place != giver && *place != heir && entry.state != State::Idle
+        });
+        let floor = self.floor;
+        let first = others
+            .map(|(_, entry)| entry.time.wrapping_sub(floor).cast_signed())
+            .min();
+        if let Some(first) = first {
+            self.forget_turn(Some(giver), floor.wrapping_add(first.cast_unsigned()));
         }
     }
 
@@ -148,31 +201,13 @@ impl Queue {
     }
 
     /// The turn that one has given away is gone: it cannot save it up.
-    fn forget_turn(&mut self, giver: Option<usize>) {
-        let floor = self.floor;
+    fn forget_turn(&mut self, giver: Option<usize>, floor: u64) {
         if let Some(entry) = giver.and_then(|place| self.entries.get_mut(place))
             && entry.state != State::Idle
             && entry.time.wrapping_sub(floor).cast_signed() < 0
         {
             entry.time = floor;
         }
-    }
-
-    /// Asks all what they would do, and returns when the first of those that wait can run.
-    fn look(&mut self, mut readiness: impl FnMut(usize) -> Readiness) -> Option<u64> {
-        let mut first: Option<u64> = None;
-        for (place, entry) in self.entries.iter_mut().enumerate() {
-            entry.state = match readiness(place) {
-                Readiness::Ready if entry.state == State::Idle => State::Woken,
-                Readiness::Ready => State::Ready,
-                Readiness::Waits { until } => {
-                    first = Some(first.map_or(until, |first| first.min(until)));
-                    State::Idle
-                }
-                Readiness::Absent => State::Idle,
-            };
-        }
-        first
     }
 
     /// Brings the floor up to the first of those that have been ready, and those that have woken up to
@@ -212,6 +247,12 @@ impl Queue {
     /// next decision.
     pub fn yields(&mut self, place: usize) {
         self.yields = Some(place);
+    }
+
+    /// The same, and if the one at `heir` is ready then, it is the one that goes first.
+    pub fn yields_to(&mut self, place: usize, heir: usize) {
+        self.yields = Some(place);
+        self.heir = Some(heir).filter(|heir| *heir != place);
     }
 }
 

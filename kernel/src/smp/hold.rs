@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Keeping a virtual processor off its thread, while another thread works on it.
 //!
-//! A virtual processor has one thread that runs it: it goes aboard, which puts its registers into the
-//! machine, and stays aboard across exits. Who wants it off says so, rings that thread's
+//! A virtual processor has one thread at a time that runs it ([`Home`](super::Home)): it goes aboard, which
+//! puts its registers into the machine, and stays aboard across exits. Who wants it off says so, rings that thread's
 //! [bell](super::Bell), and waits until it is ashore; it does not come aboard again before all who
 //! hold it have let go.
 //!
@@ -43,7 +43,8 @@ impl Hold {
         }
     }
 
-    /// By a thread that does not have it aboard, before it touches it. `thread` is its name, not 0.
+    /// By a thread that does not have it aboard, before it touches it: its home, or one that is to be. `thread`
+    /// is its name, not 0.
     pub fn board(&self, thread: u32) -> Boarding {
         let entered =
             self.aboard

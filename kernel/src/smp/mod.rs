@@ -6,6 +6,7 @@
 //!
 //! - [`Bell`]: does a thread that sleeps or is in a guest learn of what was left for it?
 //! - [`Hold`]: is a virtual processor off its thread, when another thread works on it?
+//! - [`Home`]: is a virtual processor woken that goes to another thread at that moment?
 //! - [`TlbScope`]: must an invalidation of translations reach other threads?
 //! - [`Presence`]: who is in which guest, and with which LPCR\[VPM1\] (design decision 14)?
 //!
@@ -13,13 +14,15 @@
 
 mod bell;
 mod hold;
+mod home;
 mod placement;
 mod presence;
 mod tlb_scope;
 
 pub use bell::{Bell, Ring};
 pub use hold::{Boarding, Hold};
-pub use placement::{Load, place};
+pub use home::{Home, Offer};
+pub use placement::{Load, fewest_pinned, place};
 pub use presence::Presence;
 pub use tlb_scope::TlbScope;
 
@@ -28,5 +31,5 @@ pub const THREAD_BYTES: u64 = 128 << 10;
 
 /// What the protocols are made of; loom's own in the interleaving tests.
 mod sync {
-    pub(super) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+    pub(super) use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 }

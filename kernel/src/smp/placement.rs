@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Which thread runs a partition that its tree does not pin.
+//! Which threads run partitions that their tree does not pin.
 
 /// What a thread has already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +24,16 @@ pub fn place(threads: impl Iterator<Item = Load>) -> Option<usize> {
         .map(|(number, _)| number)
 }
 
+/// How many are pinned to those threads that run who is not pinned: the fewest that any has. They share
+/// such virtual processors among themselves. `None` where no thread is there.
+#[must_use]
+pub fn fewest_pinned(threads: impl Iterator<Item = Load>) -> Option<u32> {
+    threads
+        .filter(|load| load.is_there)
+        .map(|load| load.pinned)
+        .min()
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -46,6 +56,15 @@ mod tests {
         assert_eq!(place(&[thread(0, 7), thread(1, 0)]), Some(0));
         assert_eq!(place(&[thread(1, 1), thread(1, 0)]), Some(1));
         assert_eq!(place(&[thread(1, 0), thread(2, 0)]), Some(0));
+    }
+
+    #[test]
+    fn those_that_nobody_is_pinned_to_share_the_others() {
+        let fewest = |loads: &[Load]| fewest_pinned(loads.iter().copied());
+        assert_eq!(fewest(&[thread(0, 7), thread(1, 0)]), Some(0));
+        assert_eq!(fewest(&[thread(2, 7), thread(1, 0)]), Some(1));
+        assert_eq!(fewest(&[Load::default(), thread(3, 0)]), Some(3));
+        assert_eq!(fewest(&[Load::default()]), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! Every interleaving of a few threads, under loom: `RUSTFLAGS='--cfg loom' cargo test -p
 //! penstock-kernel --release --target-dir target/loom --test interleavings`.
 //!
-//! `bell.rs`, `hold.rs`, `presence.rs` and `tlb_scope.rs` are the crate's own, compiled here once more over loom's
+//! `bell.rs`, `hold.rs`, `home.rs`, `presence.rs` and `tlb_scope.rs` are the crate's own, compiled here once more over loom's
 //! atomics. What they guard is a model: relaxed words, so that what the protocols do not order shows
 //! as a stale value, and an interrupt line that stays up until it is taken.
 #![cfg(loom)]
@@ -10,8 +10,9 @@
 #[path = "../../src/smp/bell.rs"]
 mod bell;
 #[path = "../../src/smp/hold.rs"]
-#[expect(dead_code, reason = "the models do not need all of it")]
 mod hold;
+#[path = "../../src/smp/home.rs"]
+mod home;
 #[path = "../../src/smp/presence.rs"]
 mod presence;
 #[path = "../../src/smp/tlb_scope.rs"]
@@ -20,11 +21,12 @@ mod tlb_scope;
 
 /// What the protocols are made of, here.
 mod sync {
-    pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+    pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 }
 
 use bell::{Bell, Ring};
 use hold::{Boarding, Hold};
+use home::{Home, Offer};
 use loom::sync::atomic::{AtomicU64, Ordering, fence};
 use loom::sync::{Arc, Notify};
 use loom::thread;
@@ -196,6 +198,154 @@ fn loom_hold_with_a_thread_that_comes_late() {
             runner.join().unwrap();
         }
         assert!(vcpu.run(1), "nobody holds it, and it does not come aboard");
+    });
+}
+
+/// A virtual processor that goes from thread 0 to thread 1, and the two threads.
+struct Moving {
+    hold: Hold,
+    home: Home,
+    /// What somebody has brought to it.
+    brought: AtomicU64,
+    word: AtomicU64,
+    threads: [Arc<Thread>; 2],
+}
+
+impl Moving {
+    fn new() -> Arc<Self> {
+        let moving = Self {
+            hold: Hold::new(),
+            home: Home::new(),
+            brought: AtomicU64::new(0),
+            word: AtomicU64::new(0),
+            threads: [Thread::new(), Thread::new()],
+        };
+        moving.home.offer(Offer { time: 7, slack: 1 });
+        Arc::new(moving)
+    }
+
+    /// By thread 1: makes itself the home, if it can have it.
+    fn take_over(&self) -> bool {
+        if self.hold.board(2) == Boarding::Held {
+            return false;
+        }
+        let offered = self.home.offered().is_some();
+        if offered {
+            self.home.move_to(1);
+        }
+        self.hold.alight();
+        offered
+    }
+
+    fn ring(&self) {
+        let thread = &self.threads[self.home.to_ring_at()];
+        if thread.bell.ring() == Ring::Interrupt {
+            thread.line.notify();
+        }
+    }
+
+    /// By thread `number`: aboard for a moment, if it is its home.
+    fn run(&self, number: usize) {
+        self.home.withdraw();
+        if self.hold.board(number as u32 + 1) == Boarding::Aboard {
+            if self.home.thread() == number {
+                let before = self.word.load(Ordering::Relaxed);
+                assert_eq!(before, 0, "another thread has it too");
+                self.word.store(1, Ordering::Relaxed);
+                assert_eq!(self.word.load(Ordering::Relaxed), 1);
+                self.word.store(0, Ordering::Relaxed);
+            }
+            self.hold.alight();
+        }
+    }
+}
+
+/// Something is brought to a virtual processor while it goes to another thread, which then has nothing to
+/// do and sleeps. Where the new home misses it, it is rung for.
+#[test]
+fn loom_home_woken_while_it_moves() {
+    check("home, woken while it moves", 3, || {
+        let moving = Moving::new();
+        let waker = Arc::clone(&moving);
+        let waker = thread::spawn(move || {
+            // See `Thread::leave_something`.
+            waker.brought.swap(1, Ordering::Relaxed);
+            waker.ring();
+        });
+        assert!(moving.take_over());
+        let me = &moving.threads[1];
+        loop {
+            me.bell.answer();
+            if moving.brought.swap(0, Ordering::Relaxed) == 1 {
+                break;
+            }
+            if me.bell.leave() {
+                me.line.wait();
+                me.bell.come_back();
+            }
+        }
+        waker.join().unwrap();
+    });
+}
+
+/// Somebody holds a virtual processor while it goes to another thread, which then enters its guest. It
+/// comes ashore.
+#[test]
+fn loom_home_held_while_it_moves() {
+    check("home, held while it moves", 3, || {
+        let moving = Moving::new();
+        let holder = Arc::clone(&moving);
+        let holder = thread::spawn(move || {
+            holder.hold.hold();
+            holder.ring();
+            while !holder.hold.is_ashore() {
+                thread::yield_now();
+            }
+            let before = holder.word.swap(1, Ordering::Relaxed);
+            assert_eq!(before, 0, "its thread is at it");
+            holder.word.store(0, Ordering::Relaxed);
+            holder.hold.let_go();
+            // So that it does not run for ever.
+            holder.brought.swap(1, Ordering::Relaxed);
+            holder.ring();
+        });
+        let me = &moving.threads[1];
+        if moving.take_over() && moving.hold.board(2) == Boarding::Aboard {
+            // In the guest until the ring.
+            loop {
+                me.bell.answer();
+                let is_over = moving.brought.load(Ordering::Relaxed) == 1;
+                if is_over || moving.hold.is_held() {
+                    break;
+                }
+                if me.bell.leave() {
+                    moving.word.store(1, Ordering::Relaxed);
+                    me.line.wait();
+                    moving.word.store(0, Ordering::Relaxed);
+                    me.bell.come_back();
+                }
+            }
+            moving.hold.alight();
+        }
+        holder.join().unwrap();
+    });
+}
+
+/// Its old home runs a virtual processor while another thread takes it over, and runs it then.
+#[test]
+fn loom_home_run_while_it_moves() {
+    check("home, run while it moves", 3, || {
+        let moving = Moving::new();
+        let old = Arc::clone(&moving);
+        let old = thread::spawn(move || {
+            if old.home.thread() == 0 {
+                old.run(0);
+            }
+        });
+        if moving.take_over() {
+            moving.run(1);
+        }
+        old.join().unwrap();
     });
 }
 
