@@ -260,6 +260,16 @@ impl Processors {
         self.list.get(usize::try_from(number).ok()?)
     }
 
+    /// How many of them would use a thread now, those apart whose interrupt has come a moment ago.
+    #[must_use]
+    pub fn running(&self) -> u32 {
+        let running = self
+            .list
+            .iter()
+            .filter(|processor| matches!(processor.activity(), Activity::Starts | Activity::Runs));
+        u32::try_from(running.count()).unwrap_or(u32::MAX)
+    }
+
     /// As at the start of the partition. None of them is on a thread.
     pub fn start_over(&self) {
         let mut started = self.started.lock();

@@ -50,10 +50,12 @@ pub enum Kind {
     Error = 14,
     /// It has changed its page table for another one (log2 of the bytes, H_RESIZE_HPT_COMMIT's status).
     Resize = 15,
+    /// A virtual processor came to the thread from another one, to stay (its number, the other thread's).
+    Move = 16,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 16] = [
+    const ALL: [(Self, &'static str); 17] = [
         (Self::Board, "board"),
         (Self::Alight, "alight"),
         (Self::Enter, "enter"),
@@ -70,6 +72,7 @@ impl Kind {
         (Self::End, "end"),
         (Self::Error, "error"),
         (Self::Resize, "resize"),
+        (Self::Move, "move"),
     ];
 }
 
@@ -312,6 +315,7 @@ pub fn write_record(
         Kind::Irq => writeln!(out, "{}", if a == 0 { " spurious" } else { "" }),
         Kind::Vpm => writeln!(out, " {}", if a == 0 { "off" } else { "on" }),
         Kind::Resize => writeln!(out, " order {a} status {}", b.cast_signed()),
+        Kind::Move => writeln!(out, " CPU {a} from thread {b}"),
         Kind::Start | Kind::Restart | Kind::Pause | Kind::Resume | Kind::End => writeln!(out),
     }
 }

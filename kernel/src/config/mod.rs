@@ -41,8 +41,8 @@
 //! its real mode has pages of that size too. `pinned` (one cell for each virtual processor) names the
 //! hardware threads that run it, by their numbers from 0 in the order of their PIRs; without it the
 //! hypervisor chooses, and leaves threads that others are pinned to alone as long as there are others.
-//! `weight` (1 to 10000, 100 by default) says how much of a thread's time a partition has beside others
-//! of the same thread: twice the weight is twice the time, as long as both want more than they get. It
+//! `weight` (1 to 10000, 100 by default) says how much of the threads' time a partition has beside others:
+//! twice the weight is twice the time, as long as both want more than they get. It
 //! excludes `pinned`.
 //!
 //! `memory-policy = "reserved"`, the default, sets all of a partition's memory aside before it starts.

@@ -117,8 +117,7 @@ pub(super) fn ring<P: Platform>(vcpu: &Vcpu<P>, number: u64) {
 }
 
 /// LoPAR, H_CONFER: to itself, it waits for a prod; to another one, only if that has not been dispatched
-/// since; to all. Whom the cycles are for is not looked at further: whoever can run on the thread has
-/// them next.
+/// since; to all. Whom the cycles are for, [`confer_target`] tells.
 pub(super) extern "C" fn h_confer<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {
     const ALL: u64 = u64::MAX;
     let [proc_no, dispatches] = arguments(vcpu);
@@ -139,6 +138,14 @@ pub(super) extern "C" fn h_confer<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit 
     }
     let _ = vcpu.answer(HcallStatus::SUCCESS);
     LightExit::CONFER
+}
+
+/// Whom the cycles are for after an exit for H_CONFER; `None` is anybody.
+#[must_use]
+pub fn confer_target<P: Platform>(vcpu: &Vcpu<P>) -> Option<u32> {
+    let proc_no = vcpu.ctx.gpr[4];
+    let server = u32::try_from(proc_no).ok()?;
+    vcpu.partition.processors.get(proc_no).map(|_| server)
 }
 
 pub(super) extern "C" fn h_join<P: Platform>(vcpu: &mut Vcpu<P>) -> LightExit {

@@ -25,6 +25,7 @@ mod tests;
 use crate::exit::LightExit;
 use crate::platform::Platform;
 use crate::vcpu::Vcpu;
+pub use cpu::confer_target;
 use penstock_arch::regs::Msr;
 use penstock_mm::status::HcallStatus;
 pub use strict::UndefinedFlags;

@@ -11,6 +11,7 @@ use super::hardware::Hardware;
 use super::thread;
 use crate::console::{Admission, Suppressed};
 use crate::exit::GuestExit;
+use crate::hcall;
 use crate::inject::{self, Vector};
 use crate::lifecycle::PauseReason;
 use crate::rtas_memory::GuestRam;
@@ -42,8 +43,8 @@ pub enum Next {
     Cede,
     /// The virtual processor waits for a prod.
     Join,
-    /// The virtual processor lets others run.
-    Confer,
+    /// The virtual processor lets others run, and first of all this one of its partition's.
+    Confer(Option<u32>),
     /// The virtual processor stops.
     Stop,
     /// A call of the control interface.
@@ -65,7 +66,7 @@ pub fn handle(vcpu: &mut Vcpu<Hardware>, exit: GuestExit) -> Next {
         GuestExit::HypervisorDecrementer | GuestExit::Doorbell => Next::Enter,
         GuestExit::Cede => Next::Cede,
         GuestExit::Join => Next::Join,
-        GuestExit::Confer => Next::Confer,
+        GuestExit::Confer => Next::Confer(hcall::confer_target(vcpu)),
         GuestExit::StopSelf => Next::Stop,
         GuestExit::DrainConsole => Next::Drain,
         GuestExit::Control => Next::Control,

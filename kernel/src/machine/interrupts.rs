@@ -214,7 +214,7 @@ fn told(thread: &Thread) -> EscalationTarget {
 }
 
 /// Has this thread told when the virtual processor `server` is wanted, which then waits and is on no
-/// thread. The partition does not run yet.
+/// thread. It is on none now.
 ///
 /// # Errors
 /// Firmware's status.

@@ -8,6 +8,7 @@
 // from assembly.
 #![expect(unsafe_code)]
 
+mod balance;
 mod builtin;
 mod console;
 mod control;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a thread does: it runs the virtual processors that have their home on it, in turn.
+//! Who has the next turn, and for how long, is in [`turns`].
 //!
 //! At most one of them is aboard, that is, has its registers in the machine. It stays there while it
 //! sleeps or waits for the hypervisor: only another one, or somebody who [holds](super::seat) it,
@@ -13,15 +14,15 @@ use super::exits::{self, End, Next};
 use super::hardware::{Hardware, HwInterrupts, scope_of};
 use super::seat::{self, Seat, Seated};
 use super::sleep::sleep;
-use super::slot::{Away, back_in_guest, left_guest, show_expired};
+use super::slot::{back_in_guest, left_guest, show_expired};
 use super::start::Machine;
 use super::thread::{NO_PARTITION, Thread};
 use crate::exit::GuestExit;
 use crate::inject::{self, Vector};
 use crate::partition::Dispatching;
 use crate::platform::Platform;
-use crate::processor::{Activity, Processor, Stopped};
-use crate::schedule::{self, Decision, Queue, Readiness};
+use crate::processor::{Activity, Stopped};
+use crate::schedule::{Decision, Queue};
 use crate::smp::Boarding;
 use crate::trace::Kind;
 use crate::vpa::PreemptReason;
@@ -32,6 +33,11 @@ use penstock_arch::regs::{Lpcr, Srr1, sprn};
 use penstock_arch::switch::{self, FirstEntry};
 use penstock_arch::{entry, spr};
 use penstock_xive::native::OffThread;
+
+mod turns;
+
+pub use turns::readiness;
+use turns::{Found, Gift};
 
 /// Turns a second where several virtual processors share a thread.
 pub const TURN_HZ: u64 = 100;
@@ -47,49 +53,6 @@ const LONGEST_SLEEP: u64 = 1 << 48;
 /// entered, where one of them is not right.
 const CHANGING: Lpcr = Lpcr::VPM1.union(Lpcr::AIL3).union(Lpcr::ILE);
 
-/// Whether a virtual processor can come aboard at all.
-fn is_started(processor: &Processor) -> bool {
-    processor.activity() != Activity::Stopped
-}
-
-/// What a virtual processor would do with its thread, which asks. One that another one has started
-/// begins.
-fn readiness(seated: &mut Seated, is_aboard: bool) -> Option<Readiness> {
-    let now = Hardware::timebase();
-    let processor = seated.occupant.processor()?;
-    let is_called = || processor.is_prodded() || processor.is_to_reset();
-    Some(match processor.activity() {
-        Activity::Stopped => Readiness::Absent,
-        Activity::Runs => Readiness::Ready,
-        Activity::Joined if is_called() => Readiness::Ready,
-        Activity::Joined => Readiness::Waits {
-            until: u64::MAX >> 1,
-        },
-        Activity::Starts => {
-            if seated.occupant.with(|vcpu| vcpu.begin_if_started())? {
-                // Its dispatch is counted like any other.
-                seated.away = Some(Away {
-                    reason: PreemptReason::Firmware,
-                    since: now,
-                });
-            }
-            Readiness::Ready
-        }
-        Activity::Ceded => seated.occupant.with(|vcpu| {
-            let left = if is_aboard {
-                Hardware::decrementer()
-            } else {
-                vcpu.parked
-                    .decrementer_expiry
-                    .wrapping_sub(now)
-                    .cast_signed()
-            };
-            let woken = || vcpu.presenter.pending(&HwInterrupts) || is_called();
-            schedule::readiness_of(true, left, woken, now)
-        })?,
-    })
-}
-
 /// A thread at work.
 pub struct Runner {
     machine: &'static Machine,
@@ -97,6 +60,10 @@ pub struct Runner {
     thread: HwThread,
     loaded: Option<usize>,
     queue: Queue,
+    /// What the last decision has found.
+    found: Found,
+    /// Where a turn goes that one has given to another one.
+    gift: Option<Gift>,
     /// The thread has slept since somebody asked.
     slept: bool,
 }
@@ -119,6 +86,8 @@ impl Runner {
             thread: unsafe { HwThread::new(machine.processor) },
             loaded: None,
             queue: Queue::new(0),
+            found: Found::default(),
+            gift: None,
             slept: false,
         }
     }
@@ -133,21 +102,17 @@ impl Runner {
         self.me.answer();
         self.let_go_of_held();
         let now = spr::timebase();
-        let hz = self.machine.info.cpu.timebase_hz;
-        let share = self.is_shared();
-        let span = if share {
-            hz / TURN_HZ
-        } else {
-            BACKSTOP_SECONDS * hz
-        };
+        let (decision, span) = self.decide(now);
         let until = deadline.min(now.saturating_add(span));
-        match self.decide() {
+        match decision {
             Decision::Run(place) => {
                 self.turn(place, until);
                 self.charge(place, spr::timebase().wrapping_sub(now));
             }
             // Interrupts for one that is not aboard do not end the thread's sleep.
-            Decision::Sleep { until: first } if share => self.sleep_until(first.min(until)),
+            Decision::Sleep { until: first } if self.found.is_shared() => {
+                self.sleep_until(first.min(until));
+            }
             Decision::Sleep { until: first } => {
                 if self.loaded.is_none() {
                     self.bring_aboard_alone();
@@ -158,55 +123,6 @@ impl Runner {
         }
     }
 
-    /// Whether several virtual processors that are started have the thread for their home.
-    fn is_shared(&self) -> bool {
-        let mine = seat::all().iter().filter(|seat| seat.is_for(self.me));
-        let started = mine.filter(|seat| {
-            let inside = seat.try_inside();
-            let seated = inside.as_ref().and_then(|inside| inside.as_ref());
-            seated
-                .and_then(|seated| seated.occupant.processor())
-                .is_some_and(is_started)
-        });
-        started.count() > 1
-    }
-
-    /// Who has the thread next.
-    fn decide(&mut self) -> Decision {
-        let seats = seat::all();
-        let (me, loaded) = (self.me, self.loaded);
-        // There are none yet when a thread begins its work.
-        self.queue.have_places(seats.len());
-        self.queue.decide(|number| {
-            let Some(seat) = seats.get(number).filter(|seat| seat.is_for(me)) else {
-                return Readiness::Absent;
-            };
-            // Somebody who holds it rings when he has let go.
-            let Some(mut inside) = seat.try_inside() else {
-                return Readiness::Absent;
-            };
-            let readiness = inside
-                .as_mut()
-                .and_then(|seated| readiness(seated, loaded == Some(number)));
-            readiness.unwrap_or(Readiness::Absent)
-        })
-    }
-
-    /// Counts a turn. A partition's weight is that of all its virtual processors here together.
-    fn charge(&mut self, place: usize, ticks: u64) {
-        let Some(seat) = seat::all().get(place) else {
-            return;
-        };
-        seat.add_time(ticks);
-        let family = seat::numbers_of(seat.place);
-        let parts = family
-            .filter(|number| self.queue.is_ready(*number))
-            .count()
-            .max(1);
-        let ticks = ticks.saturating_mul(parts as u64);
-        self.queue.charge(place, ticks, seat.weight);
-    }
-
     fn turn(&mut self, place: usize, until: u64) {
         let Some(seat) = seat::all().get(place) else {
             return;
@@ -214,6 +130,8 @@ impl Runner {
         if !self.dispatch(place, seat) {
             return;
         }
+        // Who was on the thread before is off it now.
+        self.offer_others(place);
         loop {
             let left = until.wrapping_sub(spr::timebase()).cast_signed();
             if left <= 0 {
@@ -224,7 +142,7 @@ impl Runner {
             let entered = self.enter(seat);
             self.me.check_stack();
             match entered {
-                Entered::Next(next) if self.follow(place, seat, next) => {}
+                Entered::Next(next) if self.follow(place, seat, next, until) => {}
                 _ => return,
             }
         }
@@ -455,8 +373,8 @@ impl Runner {
         entered.unwrap_or(Entered::Rung)
     }
 
-    /// Does what an exit asks for; whether the guest goes on at once.
-    fn follow(&mut self, place: usize, seat: &Seat, next: Next) -> bool {
+    /// Does what an exit asks for, in a turn that lasts `until` then; whether the guest goes on at once.
+    fn follow(&mut self, place: usize, seat: &Seat, next: Next, until: u64) -> bool {
         match next {
             Next::Enter => true,
             Next::Drain => {
@@ -490,12 +408,12 @@ impl Runner {
                     None => true,
                 }
             }
-            Next::Confer => {
+            Next::Confer(target) => {
                 if let Some(seated) = seat.inside().as_mut() {
                     let reason = PreemptReason::Confer;
                     seated.away = seated.occupant.with(|vcpu| left_guest(vcpu, reason));
                 }
-                self.queue.yields(place);
+                self.give_turn(place, seat, target, until);
                 false
             }
             Next::Join => {

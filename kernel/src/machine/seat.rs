@@ -3,8 +3,8 @@
 //!
 //! There is a seat for each virtual processor of each partition of the tree, known to all threads. The
 //! boot thread owns all else of a partition (its `Slot`): it fills the seats at `start`, chooses the
-//! threads, and empties the seats at the end. A seat's thread runs the virtual processor whenever it may,
-//! and reports back what it cannot settle itself. While the boot thread works on a virtual processor it
+//! first threads, and empties the seats at the end. A seat's thread runs the virtual processor whenever it
+//! may, until another thread [takes it over](super::balance), and reports back what it cannot settle itself. While the boot thread works on a virtual processor it
 //! [holds](Hold) it.
 //!
 //! Lock order: the seat, the virtual processor inside, then the partition's own locks, then the
@@ -19,11 +19,11 @@ use super::thread::{self, Thread};
 use crate::console::GuestId;
 use crate::partition::Partition;
 use crate::processor::Processor;
-use crate::smp::{Boarding, Hold};
+use crate::smp::{Boarding, Hold, Home, Offer};
 use crate::vcpu::Vcpu;
 use alloc::vec::Vec;
 use core::ops::Range;
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use penstock_arch::spr;
 use penstock_arch::switch::FirstEntry;
 use spin::{Mutex, Once};
@@ -79,8 +79,14 @@ pub struct Seat {
     /// Ticks of its turns since its partition was started.
     time: AtomicU64,
     hold: Hold,
-    /// The number of the thread that runs it.
-    home: AtomicUsize,
+    /// The thread that runs it.
+    pub home: Home,
+    /// Its partition's tree names its thread.
+    pinned: AtomicBool,
+    /// How often it went to another thread since its partition was started.
+    moves: AtomicU64,
+    /// The time base when it last did.
+    moved_at: AtomicU64,
     /// Set while it may run: its partition is running, and has nothing to report.
     runs: AtomicBool,
     inside: Mutex<Option<Seated>>,
@@ -208,20 +214,66 @@ impl Seat {
             weight,
             time: AtomicU64::new(0),
             hold: Hold::new(),
-            home: AtomicUsize::new(0),
+            home: Home::new(),
+            pinned: AtomicBool::new(false),
+            moves: AtomicU64::new(0),
+            moved_at: AtomicU64::new(0),
             runs: AtomicBool::new(false),
             inside: Mutex::new(None),
         }
     }
 
-    /// The thread that runs it.
-    pub fn home(&self) -> Option<&'static Thread> {
-        thread::all().get(self.home.load(Ordering::Relaxed))
+    /// The number of the thread that runs it.
+    pub fn home_number(&self) -> usize {
+        self.home.thread()
     }
 
-    /// The number of that thread.
-    pub fn home_number(&self) -> usize {
-        self.home.load(Ordering::Relaxed)
+    /// Whether no thread is named for it.
+    pub fn is_unpinned(&self) -> bool {
+        !self.pinned.load(Ordering::Relaxed)
+    }
+
+    /// How often it went to another thread since its partition was started.
+    pub fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Relaxed)
+    }
+
+    /// The time base when it last did.
+    pub fn moved_at(&self) -> u64 {
+        self.moved_at.load(Ordering::Relaxed)
+    }
+
+    /// By a thread that has it aboard, without its being in the machine: whether another thread may have
+    /// it.
+    pub fn may_move(&self) -> bool {
+        self.is_unpinned() && self.runs.load(Ordering::Acquire)
+    }
+
+    /// The same, with the seat locked: this thread runs it from now on.
+    pub fn move_to(&self, thread: &Thread) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
+        self.moved_at.store(spr::timebase(), Ordering::Relaxed);
+        self.home.move_to(thread.number);
+    }
+
+    /// By its thread, `me`: it waits for a turn, and others may have it.
+    pub fn offer(&self, me: &Thread, offer: Offer) {
+        // As long as it is locked nobody else becomes its thread.
+        let inside = self.try_inside();
+        if inside.is_some() && self.home_number() == me.number {
+            self.home.offer(offer);
+            return;
+        }
+        drop(inside);
+        self.ring_at_new_home(me);
+    }
+
+    /// By one who was its thread, `me`, and has had it locked: the thread that it has now may have
+    /// looked at that moment.
+    pub fn ring_at_new_home(&self, me: &Thread) {
+        if self.home_number() != me.number {
+            self.ring();
+        }
     }
 
     /// By its thread: it had a turn of so many ticks.
@@ -237,9 +289,7 @@ impl Seat {
     /// Whether the calling thread, `me`, may run it now. To be asked again once it is aboard: only
     /// then the answer holds.
     pub fn is_for(&self, me: &Thread) -> bool {
-        self.runs.load(Ordering::Acquire)
-            && self.home.load(Ordering::Relaxed) == me.number
-            && !self.hold.is_held()
+        self.runs.load(Ordering::Acquire) && self.home.thread() == me.number && !self.hold.is_held()
     }
 
     /// Whether a thread has it aboard, to be asked after something was left for it to find. Who comes
@@ -320,16 +370,19 @@ impl Seat {
         self.ring();
     }
 
-    /// Has its thread look at it.
+    /// Has its thread look at it, after something was left for it.
     pub fn ring(&self) {
-        if let Some(home) = self.home() {
+        if let Some(home) = thread::all().get(self.home.to_ring_at()) {
             home.ring();
         }
     }
 
-    /// By the boot thread, which holds it: puts in a virtual processor that runs on this thread.
-    pub fn fill(&self, occupant: Occupant, home: usize) {
-        self.home.store(home, Ordering::Relaxed);
+    /// By the boot thread, which holds it: puts in a virtual processor that runs on this thread, where it
+    /// stays if it is `pinned`.
+    pub fn fill(&self, occupant: Occupant, home: usize, pinned: bool) {
+        self.home.move_to(home);
+        self.pinned.store(pinned, Ordering::Relaxed);
+        self.moves.store(0, Ordering::Relaxed);
         self.time.store(0, Ordering::Relaxed);
         let server = self.server;
         *self.inside() = Some(Seated {

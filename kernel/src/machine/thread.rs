@@ -14,11 +14,12 @@ use crate::trace::{Filter, Kind, Record, Ring, Whose};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use penstock_arch::context::{GuestContext, ThreadStacks};
 use penstock_arch::{entry, spr};
 use penstock_boot::bootinfo::{BootInfo, HostRange};
 use penstock_xive::HostInterrupt;
+use penstock_xive::native::rest::Waiting;
 use spin::Once;
 
 /// One hardware thread.
@@ -41,6 +42,12 @@ pub struct Thread {
     /// Which guest it is in.
     pub presence: Presence,
     interrupt: Once<HostInterrupt>,
+    /// It runs virtual processors that are not pinned, and there are other threads that do.
+    balances: AtomicBool,
+    /// Several virtual processors that are started have it for their home.
+    shared: AtomicBool,
+    /// It finds nobody to run, and is to be told of those who wait elsewhere.
+    pub seeks: Waiting,
     /// How often it has left a guest.
     pub exits: AtomicU64,
     /// How often it has looked because somebody rang.
@@ -153,6 +160,9 @@ impl Thread {
             bell: Bell::new(),
             presence: Presence::new(),
             interrupt: Once::new(),
+            balances: AtomicBool::new(false),
+            shared: AtomicBool::new(false),
+            seeks: Waiting::new(),
             exits: AtomicU64::new(0),
             answers: AtomicU64::new(0),
             interrupts: AtomicU64::new(0),
@@ -262,6 +272,30 @@ impl Thread {
     /// Whether it runs guests.
     pub fn is_here(&self) -> bool {
         self.arrival() == Arrival::Here
+    }
+
+    /// Whether it runs virtual processors that are not pinned, and there are other threads that do.
+    pub fn balances(&self) -> bool {
+        self.balances.load(Ordering::Relaxed)
+    }
+
+    /// Says whether it does.
+    pub fn set_balances(&self, balances: bool) {
+        self.balances.store(balances, Ordering::Relaxed);
+    }
+
+    /// Whether several virtual processors that are started have it for their home.
+    pub fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Relaxed)
+    }
+
+    /// By the thread itself: says whether that is so. Whether that is news.
+    pub fn set_shared(&self, shared: bool) -> bool {
+        let is_news = self.is_shared() != shared;
+        if is_news {
+            self.shared.store(shared, Ordering::Relaxed);
+        }
+        is_news
     }
 
     /// Goes on from one state to another; false if it was not in the first.

@@ -222,6 +222,25 @@ impl World {
             .collect()
     }
 
+    /// Says to the threads which of them run virtual processors that are not pinned.
+    fn choose_balancing(&self) {
+        let loads: Vec<Load> = thread::all()
+            .iter()
+            .map(|thread| self.load_of(thread))
+            .collect();
+        let fewest = smp::fewest_pinned(loads.iter().copied());
+        let takes_part = |load: &Load| load.is_there && Some(load.pinned) == fewest;
+        let several = loads.iter().filter(|load| takes_part(load)).count() > 1;
+        for (thread, load) in thread::all().iter().zip(&loads) {
+            let balances = several && takes_part(load);
+            if thread.balances() != balances {
+                thread.set_balances(balances);
+                // It says from now on when it is idle.
+                thread.ring();
+            }
+        }
+    }
+
     /// What a thread has already.
     fn load_of(&self, thread: &Thread) -> Load {
         let pinned = self
@@ -248,6 +267,7 @@ impl World {
     /// # Errors
     /// Why it cannot be made.
     pub fn start(&mut self, place: usize) -> Result<(), CreateError> {
+        self.choose_balancing();
         let homes = self.choose_threads(place)?;
         let Some(slot) = self.slots.get_mut(place) else {
             return Ok(());
@@ -267,7 +287,8 @@ impl World {
                 // Then it is looked for at the end of each turn.
                 log::warn!("{}: escalation: {error}", slot.configuration.name);
             }
-            seat.fill(guest.occupied.clone(), *home);
+            let pinned = !slot.configuration.pinned.is_empty();
+            seat.fill(guest.occupied.clone(), *home, pinned);
         }
         slot.guest = Some(guest);
         slot.state = PartitionState::Running;

@@ -163,6 +163,7 @@ fn each_kind_has_its_line() {
         (Kind::End, [0, 0], "end"),
         (Kind::Error, [exit, 0x10], "error cede at 0x10"),
         (Kind::Resize, [24, u64::MAX], "resize order 24 status -1"),
+        (Kind::Move, [5, 3], "move CPU 5 from thread 3"),
     ] {
         let mut line = String::new();
         write_record(&mut line, HZ, Some("debian"), &record(kind, arguments)).unwrap();

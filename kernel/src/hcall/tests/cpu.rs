@@ -281,6 +281,7 @@ fn cycles_are_conferred_to_who_was_not_dispatched_since() {
         rig.call_exit(CONFER, &[u64::MAX, 0], H_SUCCESS, []),
         LightExit::CONFER
     );
+    assert_eq!(crate::hcall::confer_target(&rig.vcpu), None);
     rig.call(CONFER, &[3, 1], H_PARAMETER, []);
     // It runs, as its even count says.
     rig.call(CONFER, &[1, 0], H_SUCCESS, []);
@@ -291,6 +292,7 @@ fn cycles_are_conferred_to_who_was_not_dispatched_since() {
         rig.call_exit(CONFER, &[1, 1], H_SUCCESS, []),
         LightExit::CONFER
     );
+    assert_eq!(crate::hcall::confer_target(&rig.vcpu), Some(1));
     rig.call(CONFER, &[1, 3], H_SUCCESS, []);
     // To itself: until it is prodded.
     assert_eq!(
