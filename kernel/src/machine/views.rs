@@ -10,7 +10,7 @@ use crate::exit::GuestExit;
 use crate::hcall;
 use crate::monitor::{
     Count, MemoryRow, PartitionInfo, PartitionRow, PartitionStats, PoolPart, PoolRow, StatsRow,
-    ThreadRow, write_info, write_memmap, write_partition_stats, write_stats,
+    ThreadRow, VcpuRow, write_info, write_memmap, write_partition_stats, write_stats,
 };
 use alloc::boxed::Box;
 use alloc::format;
@@ -122,6 +122,7 @@ pub fn info(slot: &Slot, world: &World, out: &mut impl Write) -> core::fmt::Resu
             vcpus: slot.configuration.vcpus,
             weight: slot.configuration.weight,
             cpu_time_ms: cpu_time.saturating_mul(1000) / hz,
+            places: &places(slot, hz),
             memory_bytes: slot.configuration.memory_bytes,
             backed_bytes: mmu.map_or(0, |mmu| mmu.memory().backed_bytes()),
             working_set_bytes: mmu.and_then(|mmu| mmu.take_used_bytes(SlotId::MEMORY)),
@@ -138,6 +139,21 @@ pub fn info(slot: &Slot, world: &World, out: &mut impl Write) -> core::fmt::Resu
             hcalls: &lists.hcalls,
         },
     )
+}
+
+/// Where the virtual processors of the partition in this slot run, if it has any.
+fn places(slot: &Slot, hz: u64) -> Vec<VcpuRow> {
+    let seats = slot.guest.as_ref().map(|_| seat::of_partition(slot.id));
+    seats
+        .unwrap_or_default()
+        .iter()
+        .map(|seat| VcpuRow {
+            server: seat.server,
+            thread: seat.home_number(),
+            moves: seat.moves(),
+            cpu_time_ms: seat.time().saturating_mul(1000) / hz.max(1),
+        })
+        .collect()
 }
 
 /// Counts with their names.
@@ -218,15 +234,20 @@ pub fn partition_stats(
         .get(place)
         .map_or("", |slot| slot.configuration.name);
     let counts = counts.ok_or_else(|| format!("{name} has never run"))?;
+    let hz = world.machine.info.cpu.timebase_hz;
+    let places = world
+        .slots
+        .get(place)
+        .map_or_else(Vec::new, |slot| places(slot, hz));
     let lists = Lists::of(&counts);
     let stats = PartitionStats {
         row: stats_row(name, &counts),
+        places: &places,
         times: &counts.times,
         exits: &lists.exits,
         faults: &lists.faults,
         hcalls: &lists.hcalls,
     };
-    let hz = world.machine.info.cpu.timebase_hz;
     Ok(write_partition_stats(out, hz, &stats))
 }
 

@@ -10,6 +10,7 @@ pub mod command;
 pub mod completion;
 pub mod editor;
 pub mod irqs;
+pub mod places;
 pub mod report;
 pub mod stats;
 
@@ -19,6 +20,7 @@ pub use command::{
 pub use completion::Completion;
 pub use editor::{Edit, LineEditor, PROMPT};
 pub use irqs::{IrqTotals, write_irq_totals};
+pub use places::VcpuRow;
 pub use report::{
     Count, MemoryRow, PartitionInfo, PartitionRow, PoolPart, PoolRow, write_info, write_list,
     write_memmap,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What `list` and `dominfo` print, from plain data.
 
+use super::places::{VcpuRow, write_places};
 use crate::lifecycle::PartitionState;
 use core::fmt;
 
@@ -46,6 +47,8 @@ pub struct PartitionInfo<'a> {
     pub row: PartitionRow<'a>,
     /// Number of vCPUs.
     pub vcpus: u32,
+    /// Where they run, while the partition has any.
+    pub places: &'a [VcpuRow],
     /// How much of a thread's time it has beside others.
     pub weight: u32,
     /// Time of its turns since it was last started, milliseconds of all vCPUs together.
@@ -205,6 +208,7 @@ pub fn write_info(out: &mut impl fmt::Write, info: &PartitionInfo<'_>) -> fmt::R
         let (seconds, rest) = (time / 1000, time % 1000);
         property(out, name, format_args!("{seconds}.{rest:03} s"))?;
     }
+    write_places(out, info.places)?;
     property(
         out,
         "Memory",
@@ -260,7 +264,11 @@ pub fn write_info(out: &mut impl fmt::Write, info: &PartitionInfo<'_>) -> fmt::R
     counts(out, "Hypervisor calls", info.hcalls)
 }
 
-fn property(out: &mut impl fmt::Write, name: &str, value: fmt::Arguments<'_>) -> fmt::Result {
+pub(super) fn property(
+    out: &mut impl fmt::Write,
+    name: &str,
+    value: fmt::Arguments<'_>,
+) -> fmt::Result {
     writeln!(
         out,
         "{name}:{:1$}{value}",
@@ -321,6 +329,12 @@ mod tests {
         let info = PartitionInfo {
             row: DEBIAN,
             vcpus: 1,
+            places: &[VcpuRow {
+                server: 0,
+                thread: 1,
+                moves: 12,
+                cpu_time_ms: 1_002,
+            }],
             weight: 250,
             cpu_time_ms: 1_002,
             memory_bytes: 512 << 20,
@@ -367,6 +381,7 @@ mod tests {
              Weight:         250\n\
              CPU time:       1.002 s\n\
              Uptime:         61.007 s\n\
+             CPU 0:          thread 1, 1.002 s, moved 12 times\n\
              Memory:         524288 KiB\n\
              Backed memory:  64 KiB\n\
              Working set:    192 KiB since the last look\n\
@@ -445,6 +460,12 @@ mod tests {
                 state: PartitionState::Failed,
             },
             vcpus: u32::MAX,
+            places: &[VcpuRow {
+                server: usize::MAX,
+                thread: usize::MAX,
+                moves: u64::MAX,
+                cpu_time_ms: u64::MAX,
+            }],
             weight: u32::MAX,
             cpu_time_ms: u64::MAX,
             memory_bytes: u64::MAX,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What `stats` prints, from plain data.
 
+use super::places::{VcpuRow, write_places};
 use super::report::Count;
 use crate::exit_times::{ExitTimes, Histogram};
 use alloc::format;
@@ -47,6 +48,8 @@ pub struct ThreadRow {
 pub struct PartitionStats<'a> {
     /// Name and sums.
     pub row: StatsRow<'a>,
+    /// Where its virtual processors run.
+    pub places: &'a [VcpuRow],
     /// How long each exit took.
     pub times: &'a ExitTimes,
     /// Exits by reason.
@@ -132,6 +135,7 @@ pub fn write_partition_stats(
         in_guest,
     } = stats.row;
     writeln!(out, "{name}: {} s in the guest", Seconds(in_guest, hz))?;
+    write_places(out, stats.places)?;
     writeln!(out, "Exits: {exits}")?;
     if exits > 0 {
         writeln!(
@@ -285,6 +289,20 @@ mod tests {
                 faults: 2,
                 in_guest: HZ,
             },
+            places: &[
+                VcpuRow {
+                    server: 0,
+                    thread: 3,
+                    moves: 0,
+                    cpu_time_ms: 999,
+                },
+                VcpuRow {
+                    server: 63,
+                    thread: 0,
+                    moves: 7,
+                    cpu_time_ms: 12_034,
+                },
+            ],
             times: &times,
             exits: &[count("cede", 8), count("reboot", 0), count("control", 1)],
             faults: &[count("repaired", 2), count("reflected", 0)],
@@ -295,6 +313,8 @@ mod tests {
         assert_eq!(
             out,
             "debian: 1.000 s in the guest\n\
+             CPU 0:          thread 3, 0.999 s, moved 0 times\n\
+             CPU 63:         thread 0, 12.034 s, moved 7 times\n\
              Exits: 9\n                                  \
              count      total s       mean    longest\n  \
              cede                                8        1.012     126 ms        1 s\n    \
