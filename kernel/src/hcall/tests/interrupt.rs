@@ -3,7 +3,9 @@
 
 use super::*;
 use crate::platform::Platform;
-use crate::testing::{FakePlatform, set_timebase};
+use crate::processor::Start;
+use crate::testing::{FakePlatform, RigOptions, set_timebase, take_rings};
+use penstock_arch::addr::GuestReal;
 use penstock_xive::Level;
 
 const EOI: u64 = 0x64;
@@ -34,6 +36,32 @@ fn an_ipi_goes_round() {
     assert!(!pending(&rig) && !rig.xive.line());
     rig.call(XIRR, &[0xff], H_SUCCESS, [0xff00_0000]);
     rig.call(IPOLL, &[0], H_SUCCESS, [0xff00_0000, 0xff]);
+}
+
+/// One that waits on its thread the hardware wakes; one that waits off it, the thread where it lives.
+#[test]
+fn who_waits_off_its_thread_is_rung_for_at_an_ipi() {
+    let mut rig = Rig::with(RigOptions {
+        vcpus: 2,
+        ..RigOptions::default()
+    });
+    let id = rig.vcpu.partition.id;
+    let one = rig.vcpu.partition.processors.get(1).unwrap();
+    let start = Start {
+        entry: GuestReal::new(0x100),
+        r3: 0,
+    };
+    let processors = &rig.vcpu.partition.processors;
+    processors.start(one, start).unwrap();
+    assert!(rig.other(1).begin_if_started());
+    take_rings();
+    rig.call(IPI, &[1, 4], H_SUCCESS, []);
+    assert!(take_rings().is_empty(), "it looks by itself");
+    assert!(one.wait(|| false));
+    rig.call(IPI, &[1, 4], H_SUCCESS, []);
+    assert_eq!(take_rings(), [(id, 1)]);
+    rig.call(IPI, &[0, 4], H_SUCCESS, []);
+    assert!(take_rings().is_empty());
 }
 
 #[test]
