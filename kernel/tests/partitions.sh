@@ -13,6 +13,8 @@ partition_cases() {
 		CORES=2 run_case "threads-selftest-$machine" threads_selftest_case "$machine"
 		CORES=2 run_case "threads-builtin-$machine" threads_builtin_case "$machine"
 		CORES=2 run_case "threads-monitor-$machine" threads_monitor_case "$machine"
+		CORES=2 run_case "threads-balance-$machine" threads_balance_case "$machine"
+		CORES=2 run_case "threads-moving-$machine" threads_moving_case "$machine"
 		run_case "partitions-shared-$machine" partitions_shared_case "$machine"
 		CORES=2 run_case "xive-ipis-$machine" xive_ipis_case "$machine"
 		run_case "xive-narrow-$machine" xive_narrow_case "$machine"
@@ -606,6 +608,73 @@ partitions_weights_case() {
 	printf 'one had %d ms of %d\n' "$((10#$one))" "$total"
 	((10#$one * 4 * 100 >= total * 95 && 10#$one * 4 * 100 <= total * 105)) ||
 		fail "the weight of 50 of 200 had $((10#$one)) ms of $total"
+}
+
+# Three guests of two processors each on two threads, so that they move all the time, some of them with the
+# interrupt controller in their own hands: each passes all its checks.
+threads_moving_case() {
+	local log
+	log=$(console_of "threads-moving-$1")
+	VCPUS=2 builtin_partitions "$FILES/three.dts" 'one::interrupt-mode = "xive";' two: 'three::interrupt-mode = "xive";'
+	boot_to_end "$1" --smp 2 --partitions "$FILES/three.dts"
+	expect_count "$log" '^builtin: [0-9]+ passed, 0 failed$' 3
+	expect_count "$log" '^kernel: (one|two|three): restarts$' 3
+	expect_count "$log" 'escalation' 0
+}
+
+# times_of PROPERTY COUNT: of the last COUNT "dominfo", that time in milliseconds.
+times_of() {
+	tr -d '\r' <"$console" | sed -n "s/^$1: *\\([0-9]*\\)\\.\\([0-9]*\\) s\$/\\1\\2/p" | tail -n "$2" | sed 's/^0*\(.\)/\1/'
+}
+
+# watch COUNT NAME...: what these partitions have of 20 s or so: a line "MS UPTIME" of each. COUNT "dominfo"
+# came before.
+watch() {
+	local round count=$1 name before=() after=()
+	shift
+	for round in 1 2; do
+		((round == 1)) || sleep 20
+		for name in "$@"; do
+			printf 'dominfo %s\n' "$name" >&3
+			((++count))
+			wait_for '^Hypervisor calls: ' "$count"
+		done
+		before=("${after[@]}")
+		mapfile -t after < <(times_of 'CPU time' $#; times_of Uptime $#)
+	done
+	for ((round = 0; round < $#; round++)); do
+		printf '%d %d\n' $((after[round] - before[round])) $((after[round + $#] - before[round + $#]))
+	done
+}
+
+# Three guests that do nothing but spin have two thirds of a thread each, by the hypervisor's own account,
+# within a tenth. When one of them ends the others have a thread each: one that waited has moved.
+threads_balance_case() {
+	local had uptime
+	builtin_partitions "$FILES/three.dts" one:spin two:spin three:spin
+	open_session "threads-balance-$1" "$1" --smp 2 --partitions "$FILES/three.dts"
+	wait_for 'builtin: spins'
+	printf '\035' >&3
+	wait_for 'penstock> '
+	printf 'trace on\n' >&3
+	sleep 2
+	watch 0 one two three | tee "$FILES/shared"
+	while read -r had uptime; do
+		((had * 3 * 10 > uptime * 2 * 9 && had * 3 * 10 < uptime * 2 * 11)) ||
+			fail "one of three had $had ms of two threads in $uptime ms"
+	done <"$FILES/shared"
+	printf 'trace off\ntrace\nstats one\ndestroy two\n' >&3
+	wait_for 'kernel: two: gave its memory back'
+	sleep 1
+	watch 7 one three | tee "$FILES/alone"
+	while read -r had uptime; do
+		((had * 10 > uptime * 9)) || fail "one of two had $had ms of two threads in $uptime ms"
+	done <"$FILES/alone"
+	printf 'destroy one\ndestroy three\n' >&3
+	end_session 130
+	[[ $(wc -l <"$FILES/shared") == 3 && $(wc -l <"$FILES/alone") == 2 ]] || fail 'not all have a CPU time'
+	expect_line "$console" '^[0-9]+\.[0-9]{9} +[01] (one|two|three) +move CPU 0 from thread [01]$'
+	expect_line "$console" '^CPU 0: +thread [01], [0-9]+\.[0-9]{3} s, moved [1-9][0-9]* times$'
 }
 
 # Two Debian guests on a thread each, to user space and off.
