@@ -12,6 +12,8 @@ FILES=$INPUTS
 
 # shellcheck source=kernel/scripts/pool.sh
 source "$ROOT/kernel/scripts/pool.sh"
+# shellcheck source=kernel/scripts/newest-qemu.sh
+source "$ROOT/kernel/scripts/newest-qemu.sh"
 
 # The options of this test run, for each run-qemu.sh that a case starts.
 machine_options() {
@@ -39,12 +41,13 @@ setup_for_tests() {
 			say "not every Debian kernel can be had here"
 		fi
 	fi
+	[[ $(print_cases) != *newest-* ]] || setup_newest_qemu
 }
 
 run_tests() {
 	local cases start=$SECONDS
 	machine_options
-	for cases in host usage boot partitions control; do
+	for cases in host usage boot partitions control newest; do
 		# shellcheck source=/dev/null
 		source "$ROOT/kernel/tests/$cases.sh"
 	done
