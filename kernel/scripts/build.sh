@@ -79,19 +79,34 @@ host_rust_objcopy() {
 have_checker_source() { [[ -d $ROOT/kernel/src/bin/penstock-check ]]; }
 have_checker() { have_checker_source && [[ -x $TARGET_DIR/release/penstock-check ]]; }
 
-# The first QEMU that no longer takes plugins of the interface version that ours is written for.
-PLUGIN_CEILING=11.0
+# The versions of the plugin interface that ours can be built for.
+PLUGIN_INTERFACES=(4 7)
 
-# build_plugin FILE: the plugin in QEMU that counts instructions, as far as it can be had; WITHOUT_PLUGIN
-# says why not.
+# build_plugin FILE: the plugin that counts instructions, for the QEMU that runs; WITHOUT_PLUGIN says why there
+# is none. A QEMU takes some versions of the interface and does not say which, so it is asked.
 build_plugin() {
+	local interface qemu=${PENSTOCK_QEMU:-$QEMU}
 	WITHOUT_PLUGIN=
 	if ! have cc; then
 		WITHOUT_PLUGIN="the counting plugin needs a C compiler (cc)"
-	elif version_at_least "$(qemu_version "$(command -v "$QEMU")")" "$PLUGIN_CEILING"; then
-		WITHOUT_PLUGIN="QEMU $PLUGIN_CEILING and newer refuse plugins of this interface version"
-	else
-		cc -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o "$1" "$ROOT/kernel/tests/plugin/count.c" ||
-			die "the counting plugin does not build"
+		return
 	fi
+	for interface in "${PLUGIN_INTERFACES[@]}"; do
+		cc -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -DPLUGIN_INTERFACE="$interface" \
+			-o "$1" "$ROOT/kernel/tests/plugin/count.c" || die "the counting plugin does not build"
+		if WITHOUT_PLUGIN=$(try_plugin "$qemu" "$1"); then
+			WITHOUT_PLUGIN=
+			return
+		fi
+	done
+	WITHOUT_PLUGIN="QEMU does not take the counting plugin: ${WITHOUT_PLUGIN##*: }"
+}
+
+# try_plugin QEMU FILE: fails where QEMU does not take the plugin, and prints what it says. There is no
+# machine to boot.
+try_plugin() {
+	{
+		printf 'quit\n' | timeout 60 "$1" -M none -nodefaults -display none -monitor stdio \
+			-plugin "${2//,/,,},out=/dev/null" >/dev/null
+	} 2>&1
 }

@@ -46,7 +46,7 @@ How it is run
 SIZE is a number of bytes, or with K, M or G (1024). ADDR is a SIZE or a 0x number.
 PENSTOCK_APPEND in the environment adds words for the hypervisor, as in penstock.log=debug;
 PENSTOCK_QEMU names another QEMU than the first qemu-system-ppc64 on PATH;
-PENSTOCK_QEMU_NEWEST names one of the next release for a case of test --all;
+PENSTOCK_QEMU_NEWEST names one for the newest-* cases of test --all (default: Debian's newest, fetched);
 PENSTOCK_JOBS sets how many cases of test run at a time (default: one for each processor);
 PENSTOCK_CASES sets how many random cases the tests try; PENSTOCK_MODEL_STEPS and
 PENSTOCK_MODEL_SCHEDULES how long the models of the page table run, PENSTOCK_MODEL_SEED from where.

@@ -12,6 +12,8 @@ FILES=$INPUTS
 
 # shellcheck source=kernel/scripts/pool.sh
 source "$ROOT/kernel/scripts/pool.sh"
+# shellcheck source=kernel/scripts/newest-qemu.sh
+source "$ROOT/kernel/scripts/newest-qemu.sh"
 
 # The options of this test run, for each run-qemu.sh that a case starts.
 machine_options() {
@@ -26,6 +28,7 @@ machine_options() {
 # Set-up for tests: also what a boot of the default guest does not need.
 setup_for_tests() {
 	setup_qemu
+	[[ $(print_cases) != *newest-* ]] || setup_newest_qemu
 	setup_rust
 	setup_tool dtc device-tree-compiler
 	# What only some cases need: without it they are skipped, by name.
@@ -44,7 +47,7 @@ setup_for_tests() {
 run_tests() {
 	local cases start=$SECONDS
 	machine_options
-	for cases in host usage boot partitions control; do
+	for cases in host usage boot partitions control newest; do
 		# shellcheck source=/dev/null
 		source "$ROOT/kernel/tests/$cases.sh"
 	done

@@ -53,7 +53,7 @@ long_cases() {
 		run_case "partitions-restart-50-$machine" partitions_restart_case "$machine" 50
 	done
 	CORES=2 run_case "partitions-soak-${TEST_MACHINES[0]}" partitions_soak_case "${TEST_MACHINES[0]}"
-	run_case newest-qemu newest_qemu_case
+	newest_cases
 }
 
 # boot_to_end MACHINE OPTIONS...: boots, expects status 0. The console is the case's log.
@@ -77,7 +77,8 @@ expect_line() {
 	tr -d '\r' <"$1" | grep -Ea "$2" >/dev/null || fail "the console has no line like: $2"
 }
 
-console_of() { printf '%s\n' "$TEST_LOGS/$1.log"; }
+# The console of the case of that name, or where newest.sh runs it once more, of that one.
+console_of() { printf '%s\n' "$TEST_LOGS/${CONSOLE_PREFIX:-}$1.log"; }
 
 # The built-in guest's summary; its failed checks are named in the log, as FAIL lines.
 expect_builtin() {
@@ -340,12 +341,4 @@ framebuffer_shot() {
 	# Typed too early after it, a key would still be the monitor's.
 	sleep 1
 	printf 'x' >&3
-}
-
-# PENSTOCK_QEMU_NEWEST names a QEMU of the next major release to run the built-in guest with.
-newest_qemu_case() {
-	[[ -n ${PENSTOCK_QEMU_NEWEST:-} ]] || skip "PENSTOCK_QEMU_NEWEST does not name a newer QEMU"
-	export PENSTOCK_QEMU=$PENSTOCK_QEMU_NEWEST
-	boot_to_end "${TEST_MACHINES[0]}" --builtin
-	expect_builtin "$(console_of newest-qemu)"
 }

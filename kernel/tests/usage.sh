@@ -11,6 +11,8 @@ usage_cases() {
 	tree_cases
 	run_case usage-qemu-7.2 old_qemu_case
 	run_case usage-qemu-missing refused 'PENSTOCK_QEMU: no such program' env PENSTOCK_QEMU=no-such-qemu
+	run_case usage-qemu-newest-missing refused 'PENSTOCK_QEMU_NEWEST: no such program' \
+		env PENSTOCK_QEMU_NEWEST=no-such-qemu test --all --case 'newest-*'
 	run_case dry-run dry_run_case
 	run_case dry-run-quoting dry_run_quoting_case
 }

@@ -8,6 +8,10 @@
 //! event queue are never read. So any number of triggers may become one interrupt, and one may
 //! come for nothing.
 //!
+//! Between that ring and the OS's is the pool's, in which a hypervisor can have interrupts of its own.
+//! Nothing is aimed at ours, but the rings are a hierarchy, and an OS ring below one that is not valid
+//! is not sure to work: so each thread has a pool VP too, as under Linux, whose host makes the same.
+//!
 //! Order: who wants attention stores what for, then triggers. The thread first ends the event at the
 //! source, then looks. A trigger before that end is covered by the look, a later one interrupts anew.
 //!
@@ -17,11 +21,11 @@ use penstock_arch::addr::HostReal;
 
 use crate::error::SetupError;
 use crate::esb::{EsbPair, Pq};
-use crate::fw::{IrqConfig, QueueFlags, XiveFirmware, XiveMmio, settled};
+use crate::fw::{FirmwareError, IrqConfig, QueueFlags, VpFlags, XiveFirmware, XiveMmio, settled};
 use crate::ids::{ChipId, Eisn, Girq, VpId};
 use crate::presenter::allocate_source;
 use crate::priority::{Cppr, Priority};
-use crate::tima::offset;
+use crate::tima::{Tima, offset};
 
 /// log2 of the bytes of the event queue.
 const QUEUE_SIZE_LOG2: u32 = 12;
@@ -36,14 +40,16 @@ pub struct HostInterrupt {
     page: HostReal,
     ipi: EsbPair,
     girq: Girq,
+    /// The CAM word of the thread's pool VP.
+    pool: u32,
 }
 
 impl HostInterrupt {
     /// Bytes of the event queue's memory, also its alignment.
     pub const QUEUE_BYTES: u64 = 1 << QUEUE_SIZE_LOG2;
 
-    /// Gives the thread with this PIR an event queue, and a source aimed at it. To be called by any
-    /// thread, once for each.
+    /// Gives the thread with this PIR an event queue, a source aimed at it, and this VP, which nobody
+    /// else may have, for its pool ring. To be called by any thread, once for each.
     ///
     /// # Errors
     /// [`SetupError::UnalignedQueues`], [`SetupError::UnsuitableSource`] or the status of the call
@@ -55,6 +61,7 @@ impl HostInterrupt {
         chip: Option<ChipId>,
         page: HostReal,
         queue: HostReal,
+        pool: VpId,
     ) -> Result<Self, SetupError> {
         if queue.get() == 0 || !queue.is_aligned(Self::QUEUE_BYTES) {
             return Err(SetupError::UnalignedQueues);
@@ -64,6 +71,9 @@ impl HostInterrupt {
         settled(fw, || {
             fw.set_queue_info(vp, PRIORITY, queue, QUEUE_SIZE_LOG2, flags)
         })?;
+        settled(fw, || fw.set_vp_info(pool, VpFlags::ENABLED, None))?;
+        let pool = settled(fw, || fw.get_vp_info(pool))?.cam;
+        let pool = u32::try_from(pool).map_err(|_| FirmwareError::INTERNAL_ERROR)?;
         let (girq, ipi) = allocate_source(fw, chip)?;
         let config = IrqConfig {
             vp,
@@ -75,13 +85,25 @@ impl HostInterrupt {
             return Err(error.into());
         }
         let _ = ipi.set(mmio, Pq::Reset);
-        Ok(Self { page, ipi, girq })
+        Ok(Self {
+            page,
+            ipi,
+            girq,
+            pool,
+        })
     }
 
     /// The source's number.
     #[must_use]
     pub const fn girq(&self) -> Girq {
         self.girq
+    }
+
+    /// Fills the pool ring of the calling thread, which must be the one that this is for, and lets
+    /// interrupts through to it. To be called once, before any OS ring is pushed there.
+    pub fn begin<M: XiveMmio>(&self, mmio: &M) {
+        Tima::new(self.page).push_pool(mmio, self.pool);
+        self.accept(mmio);
     }
 
     /// Lets interrupts through to the calling thread, which must be the one that this is for.
@@ -141,14 +163,20 @@ mod tests {
             assert_eq!(page, PAGE);
             self.ring.borrow_mut().push((at, u64::from(value)));
         }
-        fn store32(&self, _: HostReal, at: u64, _: u32) {
-            panic!("unknown 4-byte store: {at:#x}");
+        fn store32(&self, page: HostReal, at: u64, value: u32) {
+            assert_eq!(page, PAGE);
+            self.ring.borrow_mut().push((at, u64::from(value)));
         }
         fn store64(&self, page: HostReal, at: u64, value: u64) {
             self.xive.store64(page, at, value);
         }
         fn order_io(&self) {}
         fn sync(&self) {}
+    }
+
+    fn set_up(hw: &Recorder, pir: u32, queue: HostReal) -> Result<HostInterrupt, SetupError> {
+        let pool = hw.xive.alloc_vp_block(0).unwrap();
+        HostInterrupt::set_up(&hw.xive, hw, pir, None, PAGE, queue, pool)
     }
 
     fn recorder(pir: u32) -> Recorder {
@@ -164,7 +192,7 @@ mod tests {
     #[test]
     fn triggers_before_the_end_are_one_interrupt_and_a_later_one_is_another() {
         let hw = recorder(4);
-        let host = HostInterrupt::set_up(&hw.xive, &hw, 4, None, PAGE, QUEUE).unwrap();
+        let host = set_up(&hw, 4, QUEUE).unwrap();
         let girq = host.girq();
         assert_eq!(hw.xive.pq(girq), Pq::Reset);
         host.trigger(&hw);
@@ -183,7 +211,7 @@ mod tests {
     #[test]
     fn an_interrupt_that_is_gone_is_no_interrupt() {
         let mut hw = recorder(0);
-        let host = HostInterrupt::set_up(&hw.xive, &hw, 0, None, PAGE, QUEUE).unwrap();
+        let host = set_up(&hw, 0, QUEUE).unwrap();
         hw.pending = 0x00ff;
         assert!(!host.acknowledge(&hw));
     }
@@ -193,9 +221,22 @@ mod tests {
         let hw = recorder(0);
         let odd = HostReal::new(0x10_0800);
         assert!(matches!(
-            HostInterrupt::set_up(&hw.xive, &hw, 0, None, PAGE, odd),
+            set_up(&hw, 0, odd),
             Err(SetupError::UnalignedQueues)
         ));
         assert_eq!(hw.xive.allocated().0, 0);
+    }
+
+    #[test]
+    fn the_pool_ring_is_filled_before_interrupts_are_let_through() {
+        let hw = recorder(4);
+        let host = set_up(&hw, 4, QUEUE).unwrap();
+        hw.ring.borrow_mut().clear();
+        host.begin(&hw);
+        // Firmware's first VP has CAM 0.
+        assert_eq!(
+            *hw.ring.borrow(),
+            [(0x20, 0xff), (0x28, 0x8000_0000), (0x31, 0xff)]
+        );
     }
 }

@@ -15,6 +15,8 @@
 //!   answers an acknowledge with a priority that the CPPR does not let through;
 //! - QEMU's POWER10 leaves the pending bits in the ring after a pull, so that they would go to the
 //!   next VP pushed, and from there into its saved state.
+//! - QEMU's POWER10 from 10.2 on takes an OS ring for valid only where the pool ring is too, and
+//!   otherwise does not look at a push whether anything waits for the VP;
 //! - A push on a valid ring is ignored by QEMU 10.2, a CPPR store on an invalid one is fatal there:
 //!   never do either.
 
@@ -33,6 +35,8 @@ pub mod offset {
     pub const OS_WORD2: u64 = 0x18;
     /// Pool ring, words 0 and 1 (8 bytes).
     pub const POOL_RING: u64 = 0x20;
+    /// Pool ring, word 2 (4 bytes): valid bit and CAM line. A store pushes the VP.
+    pub const POOL_WORD2: u64 = 0x28;
     /// Physical ring, words 0 and 1 (8 bytes).
     pub const PHYS_RING: u64 = 0x30;
     /// Physical ring, CPPR (1 byte).
@@ -47,7 +51,7 @@ pub mod offset {
     pub const ACK_HV: u64 = 0x830;
 }
 
-/// Word 2 of the OS ring: the VP is valid.
+/// Word 2 of the OS and the pool ring: the VP is valid.
 pub const VALID: u32 = 0x8000_0000;
 /// Word 2 of the OS ring: the hardware saves and restores the ring itself (POWER10).
 pub const SAVE_RESTORE: u32 = 0x4000_0000;
@@ -210,6 +214,17 @@ impl Tima {
         let _ = mmio.load32(self.page, offset::PULL_OS);
         mmio.order_io();
         self.os_ring(mmio).to_restore()
+    }
+
+    /// Makes the pool VP with this CAM word valid on the calling thread, which must have none.
+    ///
+    /// No group interrupt is looked for, since LSMFB, the only byte of word 0 that the hypervisor's
+    /// page lets through, has the least favoured priority.
+    pub fn push_pool<M: XiveMmio>(self, mmio: &M, cam: u32) {
+        mmio.store32(self.page, offset::POOL_RING, 0xff);
+        mmio.order_io();
+        mmio.store32(self.page, offset::POOL_WORD2, cam | VALID);
+        mmio.order_io();
     }
 
     /// Clears the OS ring of a thread that has no VP, so that the next one inherits nothing.

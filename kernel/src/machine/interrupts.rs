@@ -13,6 +13,7 @@ use crate::partition::{FIRST_DEVICE_LISN, Partition};
 use crate::presentation::{DEVICE_SOURCES, Exploited, Windows, own_sources};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use penstock_boot::bootinfo::BootInfo;
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::page_ops::PageOps;
 use penstock_mm::real::Frames;
@@ -58,6 +59,24 @@ fn frame(frames: &mut FrameAllocator, memory: HwMemory, bytes: u64) -> Option<Fr
     Some(taken)
 }
 
+/// At least so many virtual processors of the interrupt controller.
+///
+/// # Errors
+/// The status of the firmware call that failed.
+pub fn allocate_vps(
+    info: &BootInfo,
+    memory: HwMemory,
+    frames: &mut FrameAllocator,
+    count: u32,
+) -> Result<VpBlock, FirmwareError> {
+    let chips = info.xive.provision_chips.iter();
+    let chips: Vec<ChipId> = chips.map(|chip| ChipId::new(*chip)).collect();
+    // What is donated stays the firmware's, and serves later blocks too.
+    let mut donate = |_chip| frame(frames, memory, 64 << 10).map(|frames| frames.base());
+    let order = count.next_power_of_two().ilog2();
+    VpBlock::allocate(&Opal, &chips, &mut donate, order)
+}
+
 /// Interrupts for a partition of `vcpus` virtual processors: in exploitation mode with the windows
 /// of its pages, otherwise by XICS calls.
 ///
@@ -68,14 +87,8 @@ pub fn set_up(
     vcpus: u32,
     windows: Option<Windows>,
 ) -> Result<Interrupts, CreateError> {
-    let provision_chips = &resources.machine.info.xive.provision_chips;
-    let chips: Vec<ChipId> = provision_chips.iter().map(|c| ChipId::new(*c)).collect();
-    let memory = resources.memory;
-    let frames = &mut resources.frames;
-    // What is donated stays the firmware's, and serves later partitions too.
-    let mut donate = |_chip| frame(frames, memory, 64 << 10).map(|frames| frames.base());
-    let order = vcpus.next_power_of_two().ilog2();
-    let block = VpBlock::allocate(&Opal, &chips, &mut donate, order)
+    let info = resources.machine.info;
+    let block = allocate_vps(info, resources.memory, &mut resources.frames, vcpus)
         .map_err(|error| alloc::format!("XIVE virtual processors: {error}"))?;
     let mut parts = Parts {
         ground: Ground {

@@ -10,6 +10,7 @@
 
 use super::firmware::Opal;
 use super::hardware::{HwInterrupts, HwMemory};
+use super::interrupts;
 use super::run;
 use super::start::{Machine, set_up_thread};
 use super::thread::{self, Arrival, EMERGENCY_STACK, Thread};
@@ -23,7 +24,7 @@ use penstock_boot::bootinfo::HostRange;
 use penstock_boot::secondary::{self, SecondaryStart};
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::page_ops::PageOps;
-use penstock_xive::{ChipId, HostInterrupt};
+use penstock_xive::{ChipId, FirmwareError, HostInterrupt, VpBlock, VpId};
 
 /// Bytes of a thread's stack.
 const STACK: u64 = 64 << 10;
@@ -48,8 +49,11 @@ pub fn start_all(machine: &'static Machine, memory: HwMemory, frames: &mut Frame
     MACHINE.call_once(|| machine);
     let me = thread::this();
     let mut list = Vec::new();
-    for thread in thread::all() {
-        let start = match prepare(machine, memory, frames, thread) {
+    let count = u32::try_from(thread::all().len()).unwrap_or(u32::MAX);
+    // They stay with the threads as long as the machine runs.
+    let pools = interrupts::allocate_vps(machine.info, memory, frames, count);
+    for (index, thread) in (0..).zip(thread::all()) {
+        let start = match prepare(machine, memory, frames, thread, pool_vp(&pools, index)) {
             Ok(start) => start,
             Err(error) => {
                 log::error!("thread {} (PIR {:#x}): {error}", thread.number, thread.pir);
@@ -108,12 +112,19 @@ pub fn start_all(machine: &'static Machine, memory: HwMemory, frames: &mut Frame
     );
 }
 
+/// The virtual processor of a thread's pool ring.
+fn pool_vp(pools: &Result<VpBlock, FirmwareError>, index: u32) -> Result<VpId, FirmwareError> {
+    let block = pools.as_ref().map_err(|error| *error)?;
+    block.vp(index).ok_or(FirmwareError::RESOURCE)
+}
+
 /// Memory and interrupt of one thread.
 fn prepare(
     machine: &Machine,
     memory: HwMemory,
     frames: &mut FrameAllocator,
     thread: &'static Thread,
+    pool: Result<VpId, FirmwareError>,
 ) -> Result<SecondaryStart, alloc::string::String> {
     let fail = |error: &dyn core::fmt::Display| alloc::format!("left out: {error}");
     let block = frames
@@ -139,7 +150,9 @@ fn prepare(
         .and_then(|core| core.chip)
         .map(ChipId::new);
     let page = machine.info.xive.tima.hypervisor.start();
-    let interrupt = HostInterrupt::set_up(&Opal, &HwInterrupts, thread.pir, chip, page, queue)
+    let pool = pool.map_err(|error| alloc::format!("left out: pool VP: {error}"))?;
+    let pir = thread.pir;
+    let interrupt = HostInterrupt::set_up(&Opal, &HwInterrupts, pir, chip, page, queue, pool)
         .map_err(|error| fail(&error))?;
     thread.set_interrupt(interrupt);
     Ok(SecondaryStart {

@@ -310,10 +310,10 @@ impl Thread {
         self.interrupt.call_once(|| interrupt);
     }
 
-    /// Lets interrupts through. By the thread itself.
+    /// Lets interrupts through from now on. By the thread itself, once, before it runs any guest.
     pub fn accept_interrupts(&self) {
         if let Some(interrupt) = self.interrupt.get() {
-            interrupt.accept(&HwInterrupts);
+            interrupt.begin(&HwInterrupts);
         }
     }
 

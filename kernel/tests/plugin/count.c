@@ -3,7 +3,8 @@
  * A QEMU plugin that counts whose instructions a machine executes: the firmware's, the hypervisor's
  * or the guest's, by the real address that each instruction lies at. (An effective address does not
  * tell: guests use the same ones.) Built without QEMU's header, which no distribution packages: what
- * of the plugin interface is used is declared here. Interface version 4: QEMU 9.1 and the 10 series.
+ * of the plugin interface is used is declared here. PLUGIN_INTERFACE is its version: 4 for QEMU 9.1 and
+ * the 10 series; from 7 on, QEMU 11, callbacks have an argument of the plugin's in place of its number.
  *
  * -plugin count.so,out=FILE writes lines "WHO COUNT":
  *   firmware    before the hypervisor's first instruction
@@ -44,7 +45,13 @@ extern struct scoreboard *qemu_plugin_scoreboard_new(size_t element_size);
 extern uint64_t qemu_plugin_u64_sum(struct counter counter);
 extern uint64_t qemu_plugin_u64_get(struct counter counter, unsigned vcpu);
 extern int qemu_plugin_num_vcpus(void);
+#if PLUGIN_INTERFACE < 7
 extern void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id id, void (*callback)(plugin_id, struct plugin_tb *));
+extern void qemu_plugin_register_atexit_cb(plugin_id id, void (*callback)(plugin_id, void *), void *data);
+#else
+extern void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id id, void (*callback)(struct plugin_tb *, void *), void *data);
+extern void qemu_plugin_register_atexit_cb(plugin_id id, void (*callback)(void *), void *data);
+#endif
 extern size_t qemu_plugin_tb_n_insns(const struct plugin_tb *tb);
 extern struct plugin_insn *qemu_plugin_tb_get_insn(const struct plugin_tb *tb, size_t index);
 extern uint64_t qemu_plugin_insn_vaddr(const struct plugin_insn *insn);
@@ -54,9 +61,8 @@ extern void qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(struct plugin_in
 extern size_t qemu_plugin_insn_data(const struct plugin_insn *insn, void *to, size_t length);
 extern void qemu_plugin_register_vcpu_insn_exec_cb(struct plugin_insn *insn, void (*callback)(unsigned, void *),
 						   enum cb_flags flags, void *data);
-extern void qemu_plugin_register_atexit_cb(plugin_id id, void (*callback)(plugin_id, void *), void *data);
 
-__attribute__((visibility("default"))) int qemu_plugin_version = 4;
+__attribute__((visibility("default"))) int qemu_plugin_version = PLUGIN_INTERFACE;
 
 enum { FIRMWARE, HYPERVISOR, GUEST, OWNERS };
 static struct counter counts[OWNERS];
@@ -166,9 +172,8 @@ static int owner(const struct plugin_insn *insn)
 }
 
 /* A block is translated just before it runs for the first time: the moment to note a beginning. */
-static void on_translation(plugin_id id, struct plugin_tb *tb)
+static void count_block(struct plugin_tb *tb)
 {
-	(void)id;
 	for (size_t i = 0; i < qemu_plugin_tb_n_insns(tb); i++) {
 		struct plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
 		int who = owner(insn);
@@ -184,10 +189,8 @@ static void on_translation(plugin_id id, struct plugin_tb *tb)
 	}
 }
 
-static void on_exit_of_qemu(plugin_id id, void *data)
+static void write_counts(void)
 {
-	(void)id;
-	(void)data;
 	FILE *file = fopen(out, "w");
 	if (!file)
 		return;
@@ -208,6 +211,33 @@ static void on_exit_of_qemu(plugin_id id, void *data)
 	fclose(file);
 }
 
+#if PLUGIN_INTERFACE < 7
+static void on_translation(plugin_id id, struct plugin_tb *tb)
+{
+	(void)id;
+	count_block(tb);
+}
+
+static void on_exit_of_qemu(plugin_id id, void *data)
+{
+	(void)id;
+	(void)data;
+	write_counts();
+}
+#else
+static void on_translation(struct plugin_tb *tb, void *data)
+{
+	(void)data;
+	count_block(tb);
+}
+
+static void on_exit_of_qemu(void *data)
+{
+	(void)data;
+	write_counts();
+}
+#endif
+
 __attribute__((visibility("default"))) int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv)
 {
 	(void)info;
@@ -219,7 +249,11 @@ __attribute__((visibility("default"))) int qemu_plugin_install(plugin_id id, con
 		counts[who] = (struct counter){qemu_plugin_scoreboard_new(sizeof(uint64_t)), 0};
 	for (int event = 0; event < EVENTS; event++)
 		events[event] = (struct counter){qemu_plugin_scoreboard_new(sizeof(uint64_t)), 0};
+#if PLUGIN_INTERFACE < 7
 	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
+#else
+	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation, NULL);
+#endif
 	qemu_plugin_register_atexit_cb(id, on_exit_of_qemu, NULL);
 	return 0;
 }

@@ -12,7 +12,14 @@ impl FakeXive {
     fn tima_offset(&self, page: HostReal, at: u64) -> u64 {
         self.access();
         assert!(is_tima(page), "narrow access outside the TIMA");
-        let hypervisors = matches!(at, offset::PULL_OS | offset::OS_WORD2 | offset::ACK_HV);
+        let hypervisors = matches!(
+            at,
+            offset::PULL_OS
+                | offset::OS_WORD2
+                | offset::POOL_WORD2
+                | offset::PHYS_CPPR
+                | offset::ACK_HV
+        );
         assert!(
             page == TIMA_PAGE || !hypervisors,
             "an operating system has no right to {at:#x}"
@@ -85,7 +92,9 @@ impl Model {
             ring.nsr = 0;
         }
         ring.ipb |= std::mem::take(&mut nvt.ipb);
-        ring.update();
+        if ring.pool || !quirks.needs_pool {
+            ring.update();
+        }
     }
 }
 
@@ -176,6 +185,9 @@ impl XiveMmio for FakeXive {
 
     fn store8(&self, page: HostReal, at: u64, value: u8) {
         let at = self.tima_offset(page, at);
+        if at == offset::PHYS_CPPR {
+            return;
+        }
         let model = &mut *self.model.borrow_mut();
         let quirks = model.quirks;
         let ring = &mut model.rings[self.thread.get()];
@@ -195,12 +207,16 @@ impl XiveMmio for FakeXive {
     }
 
     fn store32(&self, page: HostReal, at: u64, value: u32) {
-        assert_eq!(
-            self.tima_offset(page, at),
-            offset::OS_WORD2,
-            "unknown 4-byte store"
-        );
-        self.model.borrow_mut().push(self.thread.get(), value);
+        match self.tima_offset(page, at) {
+            offset::OS_WORD2 => self.model.borrow_mut().push(self.thread.get(), value),
+            offset::POOL_RING => {}
+            offset::POOL_WORD2 => {
+                let ring = &mut self.model.borrow_mut().rings[self.thread.get()];
+                assert!(ring.vp.is_none() && !ring.pool, "push on a valid ring");
+                ring.pool = value & VALID != 0;
+            }
+            _ => panic!("unknown 4-byte store: {at:#x}"),
+        }
     }
 
     fn store64(&self, page: HostReal, at: u64, value: u64) {

@@ -48,6 +48,8 @@ pub struct Quirks {
     pub save_restore: bool,
     /// QEMU's POWER10: the pending bits stay in the ring after a pull, for the next one pushed.
     pub leaves_ipb_on_pull: bool,
+    /// QEMU's POWER10 from 10.2 on: a push presents what waited only where the pool ring is valid.
+    pub needs_pool: bool,
 }
 
 /// One call that goes wrong once.
@@ -120,6 +122,8 @@ struct Ring {
     age: u8,
     pipr: u8,
     line: bool,
+    /// Whether the thread's pool ring is valid.
+    pool: bool,
 }
 
 impl Ring {
@@ -269,6 +273,17 @@ impl FakeXive {
             self.planned.set(None);
             self.model.borrow_mut().event(girq);
         }
+    }
+
+    /// Fills the pool ring of each thread, as [`HostInterrupt`](crate::HostInterrupt) does.
+    pub fn fill_pool_rings(&self) {
+        let now = self.thread.get();
+        let threads = self.model.borrow().rings.len();
+        for thread in 0..threads {
+            self.run_on(thread);
+            self.tima().push_pool(self, 0);
+        }
+        self.run_on(now);
     }
 
     /// The virtual processor that firmware gives a thread.

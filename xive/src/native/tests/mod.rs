@@ -39,6 +39,7 @@ const POWER9: Quirks = Quirks {
     keeps_line_on_cppr_drop: false,
     save_restore: false,
     leaves_ipb_on_pull: false,
+    needs_pool: false,
 };
 const QEMU_10_0_POWER9: Quirks = Quirks {
     keeps_line_on_cppr_drop: true,
@@ -52,8 +53,21 @@ const QEMU_10_0_POWER10: Quirks = Quirks {
     keeps_line_on_cppr_drop: true,
     save_restore: true,
     leaves_ipb_on_pull: true,
+    ..POWER9
 };
-const ALL_QUIRKS: [Quirks; 4] = [POWER9, QEMU_10_0_POWER9, POWER10, QEMU_10_0_POWER10];
+const QEMU_10_2_POWER10: Quirks = Quirks {
+    save_restore: true,
+    leaves_ipb_on_pull: true,
+    needs_pool: true,
+    ..POWER9
+};
+const ALL_QUIRKS: [Quirks; 5] = [
+    POWER9,
+    QEMU_10_0_POWER9,
+    POWER10,
+    QEMU_10_0_POWER10,
+    QEMU_10_2_POWER10,
+];
 
 /// The partition's memory, which counts what is pinned.
 struct Memory {
@@ -120,6 +134,7 @@ fn setup_of(hw: &FakeXive, block: &VpBlock, server: u32) -> NativeSetup {
 impl Partition {
     fn new(quirks: Quirks, vcpus: u32) -> Self {
         let hw: &'static FakeXive = Box::leak(Box::new(FakeXive::new(vcpus as usize, quirks)));
+        hw.fill_pool_rings();
         let block = VpBlock::allocate(hw, &[], &mut no_frames, 2).unwrap();
         let vp = block.vp(0).unwrap();
         let source = |lisn, trigger| {

@@ -21,6 +21,7 @@ const POWER9: Quirks = Quirks {
     keeps_line_on_cppr_drop: false,
     save_restore: false,
     leaves_ipb_on_pull: false,
+    needs_pool: false,
 };
 const QEMU_10_0_POWER9: Quirks = Quirks {
     keeps_line_on_cppr_drop: true,
@@ -29,10 +30,12 @@ const QEMU_10_0_POWER9: Quirks = Quirks {
 const QEMU_10_2_POWER10: Quirks = Quirks {
     save_restore: true,
     leaves_ipb_on_pull: true,
+    needs_pool: true,
     ..POWER9
 };
 const QEMU_10_0_POWER10: Quirks = Quirks {
     keeps_line_on_cppr_drop: true,
+    needs_pool: false,
     ..QEMU_10_2_POWER10
 };
 const ALL_QUIRKS: [Quirks; 4] = [
@@ -72,6 +75,7 @@ impl Partition {
     /// As many threads as vCPUs, and `edges` edge-sensitive sources before the level-sensitive one.
     fn new(quirks: Quirks, vcpus: u32, edges: u32) -> Self {
         let hw = FakeXive::new(vcpus as usize, quirks);
+        hw.fill_pool_rings();
         let block = VpBlock::allocate(&hw, &[], &mut no_frames, 2).unwrap();
         let vp = |server| block.vp(server).unwrap();
         let servers = (0..vcpus)
