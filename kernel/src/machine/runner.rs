@@ -42,12 +42,9 @@ use turns::{Found, Gift};
 /// Turns a second where several virtual processors share a thread.
 pub const TURN_HZ: u64 = 100;
 
-/// How long a thread that has one virtual processor leaves it alone at most, in seconds. Who wants the
-/// thread's attention interrupts it; this is for the case that an interrupt is lost.
+/// How long a thread that has one virtual processor leaves it alone at most, or sleeps, in seconds. Who
+/// wants the thread's attention interrupts it; this is for the case that an interrupt is lost.
 const BACKSTOP_SECONDS: u64 = 1;
-
-/// The longest sleep in ticks: well within the decrementer, whose sign counts.
-const LONGEST_SLEEP: u64 = 1 << 48;
 
 /// Bits of LPCR that others change of a guest that is not on a full exit: LPCR is written before it is
 /// entered, where one of them is not right.
@@ -454,14 +451,18 @@ impl Runner {
             return;
         }
         let before = spr::timebase();
-        sleep(left.unsigned_abs().min(LONGEST_SLEEP));
+        let backstop = BACKSTOP_SECONDS * self.machine.info.cpu.timebase_hz;
+        sleep(left.unsigned_abs().min(backstop));
         self.me.bell.come_back();
         self.me.sleeps.fetch_add(1, Ordering::Relaxed);
         let asleep = spr::timebase().wrapping_sub(before);
         self.me.asleep.fetch_add(asleep, Ordering::Relaxed);
         self.me.trace(NO_PARTITION, Kind::Sleep, [asleep, 0]);
         // What is not taken in hypervisor state ends each stop at once, until it is served.
-        self.me.acknowledge();
+        let was_interrupted = self.me.acknowledge();
+        if !was_interrupted && asleep >= backstop && self.me.bell.is_rung() {
+            self.me.complain_of_silence();
+        }
         self.slept = true;
     }
 

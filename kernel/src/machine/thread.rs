@@ -48,6 +48,8 @@ pub struct Thread {
     shared: AtomicBool,
     /// It finds nobody to run, and is to be told of those who wait elsewhere.
     pub seeks: Waiting,
+    /// That an interrupt was lost has been told.
+    silence: AtomicBool,
     /// How often it has left a guest.
     pub exits: AtomicU64,
     /// How often it has looked because somebody rang.
@@ -163,6 +165,7 @@ impl Thread {
             balances: AtomicBool::new(false),
             shared: AtomicBool::new(false),
             seeks: Waiting::new(),
+            silence: AtomicBool::new(false),
             exits: AtomicU64::new(0),
             answers: AtomicU64::new(0),
             interrupts: AtomicU64::new(0),
@@ -318,8 +321,9 @@ impl Thread {
     }
 
     /// Takes the interrupts that have come. By the thread itself, before it looks what they were for.
-    pub fn acknowledge(&self) {
-        if let Some(interrupt) = self.interrupt.get() {
+    /// Whether there was any.
+    pub fn acknowledge(&self) -> bool {
+        self.interrupt.get().is_some_and(|interrupt| {
             let had_reason = interrupt.acknowledge(&HwInterrupts);
             self.trace(NO_PARTITION, Kind::Irq, [had_reason.into(), 0]);
             let counter = if had_reason {
@@ -328,6 +332,17 @@ impl Thread {
                 &self.spurious
             };
             counter.fetch_add(1, Ordering::Relaxed);
+            had_reason
+        })
+    }
+
+    /// Somebody has rung while it slept, and no interrupt came. Said once.
+    pub fn complain_of_silence(&self) {
+        if !self.silence.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "thread {}: rung for in its sleep, and no interrupt came; it looks once a second",
+                self.number
+            );
         }
     }
 

@@ -43,6 +43,12 @@ impl Bell {
         }
     }
 
+    /// Whether somebody has rung since the owner last answered.
+    #[must_use]
+    pub fn is_rung(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & RUNG != 0
+    }
+
     /// By the owner, who looks at everything afterwards. Whether somebody has rung.
     pub fn answer(&self) -> bool {
         self.0.fetch_and(!RUNG, Ordering::AcqRel) & RUNG != 0
@@ -72,8 +78,9 @@ mod tests {
         let bell = Bell::new();
         assert_eq!(bell.ring(), Ring::Heard);
         assert!(!bell.leave(), "it leaves although somebody has rung");
+        assert!(bell.is_rung());
         assert!(bell.answer());
-        assert!(!bell.answer());
+        assert!(!bell.is_rung() && !bell.answer());
         assert!(bell.leave());
         assert_eq!(bell.ring(), Ring::Interrupt);
         assert_eq!(bell.ring(), Ring::Heard);
