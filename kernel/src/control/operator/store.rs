@@ -79,9 +79,9 @@ impl FrameStore {
 
     fn word(&self, mut number: usize) -> Option<&AtomicU64> {
         for piece in &self.pieces {
-            match piece.get(number) {
+            match piece.cell(number) {
                 Some(word) => return Some(word),
-                None => number -= piece.len(),
+                None => number -= piece.count(),
             }
         }
         None
