@@ -129,6 +129,7 @@ mod tests {
     use penstock_mm::fake::{TestMachine, TestMemory};
 
     #[test]
+    #[cfg_attr(miri, ignore = "five megabytes, word by word")]
     fn a_stream_goes_over_several_pieces_and_its_frames_come_back() {
         let memory = TestMemory::new(16 << 20);
         let mut frames = memory.frames();
