@@ -117,6 +117,7 @@ impl HcallLog {
 mod tests {
     extern crate std;
     use super::*;
+    use crate::fake::unless_miri;
     use std::boxed::Box;
     use std::vec::Vec;
 
@@ -171,8 +172,10 @@ mod tests {
             if expected.len() > 64 {
                 expected.remove(0);
             }
-            let kept: Vec<LoggedCall> = log.calls(newest).collect();
-            assert_eq!(kept, expected, "after {n}");
+            if n % unless_miri(1, 13) == 0 {
+                let kept: Vec<LoggedCall> = log.calls(newest).collect();
+                assert_eq!(kept, expected, "after {n}");
+            }
         }
     }
 

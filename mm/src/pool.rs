@@ -298,12 +298,12 @@ impl Inner {
     }
 
     fn owner(&self, index: u32) -> Owner {
-        let word = self.owners.get(index as usize);
+        let word = self.owners.cell(index as usize);
         Owner::decode(word.map_or(0, |word| word.load(Relaxed)))
     }
 
     fn set_owner(&self, index: u32, owner: Owner) {
-        if let Some(word) = self.owners.get(index as usize) {
+        if let Some(word) = self.owners.cell(index as usize) {
             word.store(owner.encode(), Relaxed);
         }
     }

@@ -266,7 +266,7 @@ impl Slot {
     /// The head of the ring of a granule.
     #[inline]
     pub(crate) fn head(&self, offset: u64) -> Option<&AtomicU64> {
-        self.heads.get(usize::try_from(offset / GRANULE).ok()?)
+        self.heads.cell(usize::try_from(offset / GRANULE).ok()?)
     }
 
     /// The heads of all rings, each with how far into the slot its granule lies.

@@ -102,6 +102,7 @@ impl core::fmt::Debug for TlbieRb {
 mod tests {
     use super::*;
     use crate::addr::EffectiveAddr;
+    use crate::fake::unless_miri;
     use crate::hash::pteg_hash;
 
     /// Entry and index for an address, put together as a guest would, in a table of 2^`order`
@@ -231,7 +232,7 @@ mod tests {
             seed ^= seed << 17;
             seed
         };
-        for _ in 0..2000 {
+        for _ in 0..unless_miri(2000, 20) {
             for encoding in PageEncoding::ALL {
                 for segment in [SegmentSize::S256M, SegmentSize::S1T] {
                     let vsid_bits = 68 - segment.shift();

@@ -7,6 +7,7 @@
 extern crate std;
 
 use super::*;
+use penstock_arch::fake::unless_miri;
 use proptest::prelude::*;
 use std::string::ToString;
 use std::vec::Vec;
@@ -358,7 +359,7 @@ fn every_truncation_is_an_error() {
 /// A tree that says it is as short as it is, as a broken copy would.
 #[test]
 fn shorter_trees_that_admit_it_never_panic() {
-    for length in (40..TALOS_LIKE.len()).step_by(4) {
+    for length in (40..TALOS_LIKE.len()).step_by(unless_miri(4, 404)) {
         let mut tree = TALOS_LIKE[..length].to_vec();
         tree[4..8].copy_from_slice(&u32::try_from(length).unwrap().to_be_bytes());
         assert!(parse(&tree).is_err(), "{length} bytes");

@@ -331,6 +331,7 @@ mod tests {
     use crate::rtas::testing::config;
     use alloc::collections::VecDeque;
     use alloc::vec::Vec;
+    use penstock_arch::fake::{steps, unless_miri};
     use proptest::prelude::*;
 
     #[test]
@@ -446,7 +447,7 @@ mod tests {
     #[test]
     fn two_threads_pass_every_byte_in_order() {
         let ring = OutputRing::new();
-        let total = 200_000_usize;
+        let total = unless_miri(200_000_usize, 40_000);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut sent = 0;
@@ -479,7 +480,7 @@ mod tests {
         #[test]
         fn output_ring_is_a_queue(
             steps in proptest::collection::vec(
-                (proptest::collection::vec(any::<u8>(), 0..17), 0_usize..40, 0_usize..8), 1..400)
+                (proptest::collection::vec(any::<u8>(), 0..17), 0_usize..40, 0_usize..8), 1..steps(400))
         ) {
             let ring = OutputRing::new();
             // Start near the end, so that the run wraps.
@@ -506,7 +507,7 @@ mod tests {
     /// Virtual processors that write at once: what each has put in comes out, in its order.
     #[test]
     fn two_that_write_at_once_lose_nothing() {
-        const EACH: u32 = 20_000;
+        const EACH: u32 = unless_miri(20_000, 2000);
         let ring = OutputRing::new();
         let mut seen = [0_u32; 2];
         std::thread::scope(|scope| {

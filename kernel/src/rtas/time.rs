@@ -314,6 +314,7 @@ fn to_bcd(value: u32) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use penstock_arch::fake::unless_miri;
     use proptest::prelude::*;
 
     fn at(seconds: u64) -> [u32; 7] {
@@ -388,7 +389,7 @@ mod tests {
     #[test]
     fn every_day_of_eight_centuries_follows_its_predecessor() {
         let (mut year, mut month, mut day) = (1970, 1, 1);
-        for n in 0..292_194 {
+        for n in 0..unless_miri(292_194, 2000) {
             assert_eq!(at(n * 86_400)[..3], [year, month, day]);
             assert_eq!(
                 DateTime::new([year, month, day, 0, 0, 0, 0])
@@ -405,7 +406,7 @@ mod tests {
                 (year, month) = (year + 1, 1);
             }
         }
-        assert_eq!(year, 2770);
+        assert_eq!(year, unless_miri(2770, 1975));
     }
 
     #[test]

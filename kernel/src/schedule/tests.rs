@@ -4,6 +4,7 @@
 use super::*;
 use Readiness::{Absent, Ready, Waits};
 use alloc::vec;
+use penstock_arch::fake::{steps, unless_miri};
 use proptest::prelude::*;
 
 /// A turn in ticks: 10 ms.
@@ -106,7 +107,7 @@ fn one_that_wakes_has_the_next_turn_and_no_more() {
 fn time_alone_is_not_held_against_anybody() {
     let mut queue = Queue::new(2);
     let asleep = Waits { until: 1 };
-    for _ in 0..360_000 {
+    for _ in 0..unless_miri(360_000, 400) {
         assert_eq!(among(&mut queue, &[Ready, asleep]), Decision::Run(0));
         queue.charge(0, TURN / 10, 100);
         assert!(matches!(
@@ -186,7 +187,7 @@ fn ceded_ones_are_ready_for_time_or_interrupts() {
 }
 
 fn weights() -> impl Strategy<Value = Vec<u32>> {
-    prop::collection::vec(1..=100_u32, 2..6)
+    prop::collection::vec(1..=unless_miri(100_u32, 6), 2..6)
 }
 
 proptest! {
@@ -226,7 +227,7 @@ proptest! {
     fn nobody_starves(
         weights in weights(),
         who in any::<prop::sample::Index>(),
-        others in prop::collection::vec((any::<u8>(), 1..=TURN), 1..400),
+        others in prop::collection::vec((any::<u8>(), 1..=TURN), 1..steps(400)),
     ) {
         let who = who.index(weights.len());
         let mut queue = Queue::new(weights.len());

@@ -11,6 +11,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
+use penstock_arch::fake::unless_miri;
 use proptest::prelude::*;
 
 const PAGE: usize = 4096;
@@ -406,13 +407,13 @@ proptest! {
     /// and no text is longer than the bound.
     #[test]
     fn the_reader_sees_what_was_drawn(
-        width in 64_u32..200,
-        height in 64_u32..100,
+        width in 64..unless_miri(200_u32, 80),
+        height in 64..unless_miri(100_u32, 70),
         depth in prop::sample::select(&[8_u32, 16, 32][..]),
         pictures in prop::collection::vec(
             prop::collection::vec(
                 (any::<prop::sample::Index>(), 1_usize..3000, any::<u64>(), 0_u32..3), 0..6),
-            1..5),
+            1..unless_miri(5, 3)),
     ) {
         let geometry = geometry(width, height, depth);
         let mut memory = Memory::new(geometry);

@@ -6,6 +6,7 @@ extern crate std;
 use super::*;
 use alloc::string::String;
 use core::sync::atomic::AtomicBool;
+use penstock_arch::fake::unless_miri;
 
 const HZ: u64 = 512_000_000;
 
@@ -63,6 +64,9 @@ fn a_ring_keeps_the_last_records() {
     assert_eq!(numbers(&ring), []);
     for number in 0..3 * RECORDS as u64 + 5 {
         ring.push(numbered(number));
+        if !number.is_multiple_of(unless_miri(1, 61)) {
+            continue;
+        }
         // In a full ring the place of the oldest is the next to be written, perhaps at this moment.
         let first = (number + 2).saturating_sub(RECORDS as u64);
         let kept: Vec<u64> = (first..=number).collect();
@@ -71,12 +75,15 @@ fn a_ring_keeps_the_last_records() {
     assert_eq!(numbers(&ring).len(), 255);
 }
 
+/// Records of a thread that writes without end.
+const MANY: u64 = unless_miri(200_000, 2000);
+
 #[test]
 fn whoever_reads_a_ring_that_is_written_sees_whole_records_in_order() {
     let (ring, done) = (Ring::new().unwrap(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for number in 0..200_000 {
+            for number in 0..MANY {
                 ring.push(numbered(number));
             }
             done.store(true, Ordering::Release);
@@ -87,7 +94,7 @@ fn whoever_reads_a_ring_that_is_written_sees_whole_records_in_order() {
             assert!(seen.is_sorted());
         }
     });
-    assert_eq!(numbers(&ring).last(), Some(&199_999));
+    assert_eq!(numbers(&ring).last(), Some(&(MANY - 1)));
 }
 
 #[test]

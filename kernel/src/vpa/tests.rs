@@ -4,6 +4,7 @@
 use super::*;
 use crate::partition::Dispatching;
 use crate::rtas::testing::{FakeMemory, HOLE, SIZE, config};
+use penstock_arch::fake::steps;
 use proptest::prelude::*;
 
 const VPA: u64 = 0x2000;
@@ -604,7 +605,7 @@ proptest! {
     #[test]
     fn random_requests_keep_pins_and_registrations_equal(
         steps in proptest::collection::vec(
-            (0_u64..10, (0_u64..0x240).prop_map(|n| n * 128), any::<u32>(), 0_u32..2000), 1..60)
+            (0_u64..10, (0_u64..0x240).prop_map(|n| n * 128), any::<u32>(), 0_u32..2000), 1..steps(60))
     ) {
         let (mut areas, mut memory) = (VcpuAreas::new(Dispatching::Dedicated, Dispatch::Running), FakeMemory::new());
         let mut pinned: alloc::vec::Vec<Area> = alloc::vec::Vec::new();

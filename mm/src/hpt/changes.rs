@@ -246,7 +246,7 @@ impl ChangeLog {
         }
         let word = usize::try_from(index / ENTRIES_PER_WORD).ok()?;
         let within = u32::try_from(index % ENTRIES_PER_WORD).ok()?;
-        Some((self.bits.get(word)?, within * READERS))
+        Some((self.bits.cell(word)?, within * READERS))
     }
 }
 

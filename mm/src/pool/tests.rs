@@ -5,6 +5,7 @@ extern crate std;
 
 use super::*;
 use crate::fake::{TestMachine, TestMemory};
+use penstock_arch::fake::steps;
 use proptest::prelude::*;
 use std::boxed::Box;
 use std::vec::Vec;
@@ -298,7 +299,7 @@ proptest! {
     fn accounts_balance(
         guaranteed in proptest::collection::vec(0..6_u64, 3),
         limits in proptest::collection::vec(0..20_u64, 3),
-        steps in proptest::collection::vec((0..3_usize, any::<bool>(), any::<prop::sample::Index>()), 1..200),
+        steps in proptest::collection::vec((0..3_usize, any::<bool>(), any::<prop::sample::Index>()), 1..steps(200)),
     ) {
         let (pool, _machine, _host) = pool(18);
         let shares: Vec<_> = guaranteed

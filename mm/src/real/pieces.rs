@@ -376,7 +376,7 @@ impl PieceTable {
         if number >= self.count {
             return None;
         }
-        self.words.get(usize::try_from(number).ok()?)
+        self.words.cell(usize::try_from(number).ok()?)
     }
 
     /// Piece `number`; without frame and bits where there is no such piece.
@@ -395,7 +395,7 @@ impl PieceTable {
     pub(crate) fn load_locked(&self, number: u64) -> Piece {
         match self
             .words
-            .get(usize::try_from(number).unwrap_or(usize::MAX))
+            .cell(usize::try_from(number).unwrap_or(usize::MAX))
         {
             Some(word) => Piece(word.load(Ordering::Relaxed)),
             None => Piece(0),

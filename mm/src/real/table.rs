@@ -93,11 +93,34 @@ impl<T: Cell> RealArray<T> {
         self.frames.base()
     }
 
+    /// Number of cells.
+    #[inline]
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
     /// Sets all cells to zero again.
     pub fn clear(&self, ops: &impl PageOps) {
         // SAFETY: the frames own this memory, and cells, which others may hold references to, are
         // no plain data.
         unsafe { ops.zero(self.frames.base(), self.frames.len()) };
+    }
+
+    /// The cell at `index`, if there is one.
+    ///
+    /// Refers to that cell alone, where the slice's `get` goes through a reference to all of them: the
+    /// same to the machine, but Miri follows a reference cell by cell.
+    #[inline]
+    #[must_use]
+    pub fn cell(&self, index: usize) -> Option<&T> {
+        if index >= self.count {
+            return None;
+        }
+        // SAFETY: below the number of cells.
+        let cell = unsafe { self.first.add(index) };
+        // SAFETY: lies in the owned frames, zeroed at creation, and lives as long as `self`.
+        Some(unsafe { cell.as_ref() })
     }
 
     /// Gives the memory back.
@@ -347,7 +370,10 @@ mod tests {
             assert_eq!(back.map(|frames| frames.len()), [first, second]);
         }
         let array = RealArray::<AtomicBe64>::new(block(0x180), &machine).unwrap();
-        assert_eq!(array.len(), 48);
-        assert!(array.get(48).is_none());
+        assert_eq!((array.count(), array.len()), (48, 48));
+        for (index, cell) in array.iter().enumerate() {
+            assert!(core::ptr::eq(cell, array.cell(index).unwrap()));
+        }
+        assert!(array.cell(48).is_none());
     }
 }

@@ -61,7 +61,7 @@ impl Slot {
     }
 
     fn dirty_word(&self, number: u64) -> Option<&AtomicU64> {
-        self.dirty.get(usize::try_from(number).ok()?)
+        self.dirty.cell(usize::try_from(number).ok()?)
     }
 
     /// Number of words of the log: 64 granules each.

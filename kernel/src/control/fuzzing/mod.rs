@@ -470,12 +470,13 @@ mod tests {
     use super::*;
     use crate::rtas::testing::config;
     use core::cell::RefCell;
+    use penstock_arch::fake::steps;
     use proptest::prelude::*;
 
     #[test]
     fn no_sequence_of_calls_breaks_the_rule_of_ownership() {
         let tools = RefCell::new(Tools::new());
-        proptest!(config(), |(program in proptest::collection::vec(any::<u8>(), 0..3000))| {
+        proptest!(config(), |(program in proptest::collection::vec(any::<u8>(), 0..steps(3000)))| {
             tools.borrow_mut().run(&program);
         });
         // Of fewer, some do not get so far.

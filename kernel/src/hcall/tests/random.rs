@@ -9,6 +9,7 @@ use crate::testing::{RigOptions, set_authority, set_random, set_storage_fault, s
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
+use penstock_arch::fake::steps;
 use penstock_mm::guest_memory::Backing;
 use proptest::collection;
 use proptest::prelude::*;
@@ -259,7 +260,7 @@ fn nothing_that_a_guest_does_breaks_the_hypervisor() {
         ..RigOptions::default()
     }));
     set_random(Some(0x1234));
-    proptest!(config(), |(steps in collection::vec(step(), 1..60))| {
+    proptest!(config(), |(steps in collection::vec(step(), 1..steps(60)))| {
         let rig = &mut *rig.borrow_mut();
         rig.restart();
         for (number, step) in steps.iter().enumerate() {

@@ -3,6 +3,7 @@ use super::*;
 use crate::rtas::testing::config;
 use alloc::string::String;
 use alloc::vec::Vec;
+use penstock_arch::fake::steps;
 use proptest::prelude::*;
 
 fn complete(editor: &mut LineEditor, echo: &mut String) {
@@ -260,7 +261,7 @@ proptest! {
     fn random_bytes_never_confuse_line_and_picture(bytes in proptest::collection::vec(
         prop_oneof![any::<u8>(), b' '..=b'~', 0_u8..0x20, b'a'..=b'z',
             Just(RETURN), Just(ESC), Just(b'['), Just(b'~'), Just(b'\t'),
-            prop::sample::select(&b"ABCDHF13478;?O "[..])], 0..400)) {
+            prop::sample::select(&b"ABCDHF13478;?O "[..])], 0..steps(400))) {
         let (mut editor, mut terminal) = (LineEditor::new(), Terminal::default());
         for byte in bytes {
             let mut echo = String::new();

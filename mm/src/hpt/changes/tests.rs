@@ -5,11 +5,12 @@ extern crate std;
 
 use super::*;
 use crate::fake::{TestMachine, TestMemory};
+use penstock_arch::fake::{steps, unless_miri};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::vec::Vec;
 
-const ENTRIES: u64 = 1000;
+const ENTRIES: u64 = unless_miri(1000, 300);
 
 struct Fixture {
     log: ChangeLog,
@@ -65,9 +66,9 @@ fn each_of_four_readers_takes_every_change_once() {
     assert_eq!(log.readers(), 4);
     log.mark_at(0);
     log.mark_at(17);
-    log.mark_at(999);
+    log.mark_at(ENTRIES - 1);
     for reader in &readers {
-        assert_eq!(log.taken(reader), [0, 17, 999]);
+        assert_eq!(log.taken(reader), [0, 17, ENTRIES - 1]);
         assert_eq!(log.taken(reader), []);
     }
     assert!(log.is_clear());
@@ -178,7 +179,7 @@ proptest! {
     #![proptest_config(crate::hpt::tests::config())]
 
     #[test]
-    fn agrees_with_sets_of_numbers(ops in prop::collection::vec(op(), 1..200)) {
+    fn agrees_with_sets_of_numbers(ops in prop::collection::vec(op(), 1..steps(200))) {
         let log = log(ENTRIES);
         // Place and model of a reader. Places are given from the lowest, so all stay in order.
         let mut readers: Vec<(ReaderId, BTreeSet<u64>)> =

@@ -351,7 +351,7 @@ fn block_remove_no_deadlock_two_vcpus_reverse_order() {
         for reverse in [0, 7] {
             let p = &p;
             scope.spawn(move || {
-                for _ in 0..500 {
+                for _ in 0..unless_miri(500, 20) {
                     for (i, at) in entries.iter().enumerate() {
                         let page = BLOCK.plus(i as u64);
                         let _ = p.h_enter(EXACT, *at, page.v(), page.r(0));

@@ -118,7 +118,7 @@ fn bulk_remove_no_deadlock_two_vcpus_reverse_order() {
         for reverse in [0, 3] {
             let p = &p;
             scope.spawn(move || {
-                for _ in 0..500 {
+                for _ in 0..unless_miri(500, 20) {
                     for at in 8..12 {
                         let _ = p.h_enter(EXACT, at, PAGE.v(), PAGE.r(0));
                     }

@@ -457,16 +457,16 @@ fn what_the_guest_forbids_itself_in_the_vrma_it_is_told() {
 #[test]
 fn refill_races_with_removal() {
     let p = lazy_partition();
-    let group = PAGE.group(&p);
+    let (group, rounds) = (PAGE.group(&p), unless_miri(2000_u64, 60));
     let actions = std::thread::scope(|scope| {
         let faults = scope.spawn(|| {
             let mut actions = vec![];
-            for _ in 0..2000 {
+            for _ in 0..rounds {
                 actions.push(p.resolve(&PAGE.miss(Load)));
             }
             actions
         });
-        for i in 0..2000_u64 {
+        for i in 0..rounds {
             let at = (i % 256) << 16;
             p.h_enter(EXACT, group, PAGE.v(), PAGE.r(at)).unwrap();
             p.h_remove(AVPN, group, PAGE.v() & !0x7f).unwrap();

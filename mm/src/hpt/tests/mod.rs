@@ -25,7 +25,7 @@ use super::*;
 use crate::fake::{TestMachine, TestMemory};
 use crate::guest_memory::Backing;
 use penstock_arch::addr::EffectiveAddr;
-use penstock_arch::fake::Step;
+use penstock_arch::fake::{Step, steps, unless_miri};
 use penstock_arch::hash::{
     Asdr, HPTES_PER_GROUP, HpteV, KeyMask, PageEncoding, SegmentSize, pteg_hash,
 };
@@ -115,12 +115,35 @@ impl Fixture {
         self.table().entry(HpteIndex::new(ptex)).hardware_sets(bits);
     }
 
+    /// What the guest sees of all of its table, entry by entry.
+    fn everything(&self) -> Vec<[u64; 2]> {
+        everything(self)
+    }
+
     fn host(&self, at: u64) -> u64 {
         self.memory()
             .locate(penstock_arch::addr::GuestReal::new(at))
             .unwrap()
             .get()
     }
+}
+
+/// What the guest sees of all of its table, entry by entry. Miri does not read those of empty groups.
+fn everything(p: &HashMmu<TestMachine>) -> Vec<[u64; 2]> {
+    (0..p.entries() / HPTES_PER_GROUP)
+        .map(|group| group * HPTES_PER_GROUP)
+        .flat_map(|first| {
+            let cells = p.table().group(HpteIndex::new(first));
+            let is_empty = cfg!(miri) && cells.iter().all(|[v, _]| v.load_raw() == 0);
+            (first..first + HPTES_PER_GROUP).map(move |at| {
+                if is_empty {
+                    [0, 0]
+                } else {
+                    p.h_read(0, at).unwrap()
+                }
+            })
+        })
+        .collect()
 }
 
 /// A virtual page.

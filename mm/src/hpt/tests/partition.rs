@@ -80,17 +80,12 @@ fn whatever_does_not_fit_all_is_given_back() {
 #[test]
 fn starting_over_leaves_the_real_mode_area_only() {
     let p = partition();
-    let before: Vec<_> = (0..p.entries())
-        .map(|at| p.h_read(0, at).unwrap())
-        .collect();
+    let before = p.everything();
     for at in 0..100 {
         p.h_enter(EXACT, at, PAGE.v(), PAGE.r(0)).unwrap();
     }
     p.clear_all();
-    let after: Vec<_> = (0..p.entries())
-        .map(|at| p.h_read(0, at).unwrap())
-        .collect();
-    assert_eq!(before, after);
+    assert_eq!(before, p.everything());
     assert!(p.steps().contains(&Step::TlbieLpid(LPID)));
     assert_eq!(
         p.allocator.left(),

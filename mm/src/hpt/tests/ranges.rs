@@ -520,13 +520,13 @@ fn notifier_race_inserts_absent() {
         for slot in 0..2 {
             let p = &p;
             scope.spawn(move || {
-                for _ in 0..3000 {
+                for _ in 0..unless_miri(3000, 60) {
                     p.h_enter(EXACT, group + slot, page.v(), r).unwrap();
                     p.h_remove(0, group + slot, 0).unwrap();
                 }
             });
         }
-        for _ in 0..1000 {
+        for _ in 0..unless_miri(1000, 20) {
             p.set_device_page(device, 0, Some(host)).unwrap();
             p.set_device_page(device, 0, None).unwrap();
             // The page is gone: nothing that is there now may be valid.

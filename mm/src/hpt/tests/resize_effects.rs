@@ -52,12 +52,6 @@ fn enter(p: &HashMmu<TestMachine>, page: Page, at: u64) -> u64 {
     p.h_enter(EXACT, page.group(p) + 1, v, r).unwrap()
 }
 
-fn everything(p: &HashMmu<TestMachine>) -> Vec<[u64; 2]> {
-    (0..p.entries())
-        .map(|at| p.h_read(0, at).unwrap())
-        .collect()
-}
-
 fn written(p: &Fixture) -> BTreeSet<u64> {
     p.harvest(RAM, VcpusAre::Running).unwrap();
     let mut words = vec![0; 128];
@@ -419,7 +413,7 @@ proptest! {
     #[test]
     fn passes_and_resizes_keep_a_copy_equal(
         lazy: bool,
-        ops in prop::collection::vec((0..64_u64, 0..2_usize, 0_u8..12, 0..3_usize), 1..100),
+        ops in prop::collection::vec((0..64_u64, 0..2_usize, 0_u8..12, 0..3_usize), 1..steps(100)),
     ) {
         let backing = if lazy { Backing::Lazy } else { Backing::Eager };
         let p = resizable_with(backing, 19);

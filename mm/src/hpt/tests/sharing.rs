@@ -635,7 +635,7 @@ fn a_guarded_piece_stays_guarded_when_the_hypervisor_writes_it() {
 /// no store is lost.
 #[test]
 fn two_processors_end_sharing_once() {
-    for _ in 0..20 {
+    for _ in 0..unless_miri(20, 2) {
         let (mut p, _allocator, _host) = partitions(24, &[(8, 16)]);
         let p = p.remove(0);
         let entries: Vec<u64> = (0..IMAGE).map(|n| p.enter(IMAGE_AT + n)).collect();
@@ -823,7 +823,7 @@ proptest! {
     /// one is ever seen by the other, nothing is lost where there is no frame, and the counts balance.
     #[test]
     fn partitions_that_share_agree_with_a_model(
-        steps in proptest::collection::vec((0..2_usize, 0..PIECES, 0..3_usize, op()), 1..120),
+        steps in proptest::collection::vec((0..2_usize, 0..PIECES, 0..3_usize, op()), 1..steps(120)),
     ) {
         let accounts = [(3, 10), (2, 8)];
         let (mut p, mut allocator, _host) = partitions(FRAMES, &accounts);

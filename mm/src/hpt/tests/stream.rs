@@ -15,13 +15,6 @@ const LITTLE: Encoding = Encoding::Bare(ByteOrder::Little);
 const R: u64 = 0x100;
 const C: u64 = 0x80;
 
-/// What the guest sees of all of its table.
-fn everything(p: &Fixture) -> Vec<[u64; 2]> {
-    (0..p.entries())
-        .map(|at| p.h_read(0, at).unwrap())
-        .collect()
-}
-
 /// One reader of a table, and where it is.
 pub(super) struct Reading<'a> {
     source: HptReader<'a, TestMachine>,
@@ -109,7 +102,7 @@ fn random_entries() -> impl Strategy<Value = Vec<(u64, Page, u64, u64)>> {
         }
     });
     let bits = (0_u64..4, 0_u64..4).prop_map(|(rc, pp)| rc << 7 | pp);
-    prop::collection::vec((0_u64..1 << 14, page, 0_u64..32, bits), 1..200)
+    prop::collection::vec((0_u64..1 << 14, page, 0_u64..32, bits), 1..steps(200))
 }
 
 /// Enters what can be entered.
@@ -128,7 +121,7 @@ proptest! {
     fn stream_roundtrip(
         entries in random_entries(),
         lazy in any::<bool>(),
-        used in prop::collection::vec((0_usize..200, 0_u64..4), 0..40),
+        used in prop::collection::vec((0_usize..200, 0_u64..4), 0..steps(40)),
     ) {
         let p = if lazy { lazy_partition() } else { partition() };
         enter(&p, &entries);
@@ -169,7 +162,7 @@ proptest! {
     fn stream_passes_keep_a_copy_equal(
         entries in random_entries(),
         lazy in any::<bool>(),
-        ops in prop::collection::vec((0_usize..200, 0_u8..10), 1..120),
+        ops in prop::collection::vec((0_usize..200, 0_u8..10), 1..steps(120)),
     ) {
         let p = if lazy { lazy_partition() } else { partition() };
         let copy = lazy_partition();

@@ -281,7 +281,7 @@ proptest! {
 
     #[test]
     fn a_good_stream_with_changed_bytes_is_parsed_or_refused(
-        table in some_entries(400),
+        table in some_entries(unless_miri(400, 200)),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         cut in prop::option::of(any::<prop::sample::Index>()),
     ) {

@@ -14,6 +14,7 @@ use crate::fake::{TestMachine, TestMemory};
 use crate::hpt::changes::{ChangeLog, ReaderId};
 use crate::hpt::tests::config;
 use core::num::NonZeroU32;
+use penstock_arch::fake::{steps, unless_miri};
 use penstock_arch::hash::{HpteIndex, HpteR, HpteV, PageEncoding, SegmentSize};
 use proptest::prelude::*;
 use std::vec;

@@ -388,9 +388,9 @@ proptest! {
     /// other side of each, once it has come to rest.
     #[test]
     fn stream_roundtrip_random(
-        entries in some_entries(1500),
+        entries in some_entries(unless_miri(1500, 200)),
         options in prop::collection::vec(some_options(), 3),
-        events in prop::collection::vec(event(), 0..120),
+        events in prop::collection::vec(event(), 0..steps(120)),
     ) {
         let mut table = Table::new(entries);
         let mut followers: Vec<_> =
@@ -422,7 +422,7 @@ proptest! {
     /// buffers, and each part of it is a stream by itself.
     #[test]
     fn a_first_pass_in_any_pieces_is_the_table(
-        entries in some_entries(1500),
+        entries in some_entries(unless_miri(1500, 200)),
         order in some_order(),
         buffers in prop::collection::vec(24..400usize, 1..20),
     ) {

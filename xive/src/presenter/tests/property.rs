@@ -16,6 +16,7 @@ use proptest::test_runner::{Config, TestRunner};
 use super::*;
 use crate::HcallError;
 use crate::source::Level;
+use penstock_arch::fake::steps;
 
 const VCPUS: u32 = 2;
 const EDGES: u32 = 3;
@@ -452,7 +453,7 @@ fn random_guests_see_what_a_naive_xics_shows() {
     };
     let input = (
         prop::sample::select(&ALL_QUIRKS[..]),
-        prop::collection::vec(ops(), 1..150),
+        prop::collection::vec(ops(), 1..steps(150)),
     );
     let result = TestRunner::new(config).run(&input, |(quirks, ops)| {
         let mut run = Run::new(quirks);

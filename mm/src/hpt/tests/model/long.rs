@@ -83,7 +83,10 @@ impl Drop for Story {
 
 #[test]
 fn engine_and_model_agree_over_a_long_run() {
-    let (steps, seed) = (number_from("PENSTOCK_MODEL_STEPS").unwrap_or(2000), seed());
+    let (steps, seed) = (
+        number_from("PENSTOCK_MODEL_STEPS").unwrap_or(unless_miri(2000, 20)),
+        seed(),
+    );
     let (mut random, from) = (Random::new(seed), all_operations());
     let mut story = Story {
         seed,
@@ -135,7 +138,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn eager_memory_agrees_with_the_model(ops in prop::collection::vec(operations(), 1..120)) {
+    fn eager_memory_agrees_with_the_model(ops in prop::collection::vec(operations(), 1..steps(120))) {
         static PARTITION: OnceLock<Fixture> = OnceLock::new();
         run(PARTITION.get_or_init(|| with_slots(Backing::Eager).0), &ops)?;
     }
@@ -144,7 +147,7 @@ proptest! {
     #[test]
     fn resizes_agree_with_the_model(
         lazy: bool,
-        ops in prop::collection::vec(resizing_operations(), 1..120),
+        ops in prop::collection::vec(resizing_operations(), 1..steps(120)),
     ) {
         static PARTITIONS: OnceLock<[Fixture; 2]> = OnceLock::new();
         let partitions = PARTITIONS.get_or_init(|| {
@@ -162,7 +165,7 @@ proptest! {
     #[test]
     fn lazy_memory_agrees_with_the_model(
         fresh in 0_u8..32,
-        ops in prop::collection::vec(operations(), 1..120),
+        ops in prop::collection::vec(operations(), 1..steps(120)),
     ) {
         static PARTITION: OnceLock<Fixture> = OnceLock::new();
         if fresh == 0 {

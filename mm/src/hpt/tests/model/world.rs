@@ -52,12 +52,10 @@ macro_rules! same {
     }};
 }
 
-fn everything(p: &Fixture) -> Guest {
-    (0..p.entries())
-        .filter_map(|at| {
-            let [v, r] = p.h_read(0, at).unwrap();
-            (v != 0).then_some((at, (v, r)))
-        })
+fn guests_table(p: &Fixture) -> Guest {
+    (0..)
+        .zip(p.everything())
+        .filter_map(|(at, [v, r])| (v != 0).then_some((at, (v, r))))
         .collect()
 }
 
@@ -88,7 +86,7 @@ impl<'a> World<'a> {
             }
         }
         start_over(p);
-        let fresh = everything(p);
+        let fresh = guests_table(p);
         Self {
             p,
             model: Model {
@@ -535,7 +533,7 @@ impl<'a> World<'a> {
             same!(ours, Err(HcallStatus::PTEG_FULL));
         }
         same!(p.entries(), model.entries);
-        same!(&everything(p), &model.guest);
+        same!(&guests_table(p), &model.guest);
         if model.entries != entries {
             self.readers = [None, None];
             self.saved = None;

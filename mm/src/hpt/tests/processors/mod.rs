@@ -358,7 +358,7 @@ fn log_of(
 
 #[test]
 fn no_write_of_late_processors_is_missing() {
-    let count = number_from("PENSTOCK_MODEL_SCHEDULES").unwrap_or(50);
+    let count = number_from("PENSTOCK_MODEL_SCHEDULES").unwrap_or(unless_miri(50, 2));
     let first = seed();
     let p = partition();
     for seed in first..first + count {

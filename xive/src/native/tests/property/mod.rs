@@ -17,6 +17,7 @@ use super::*;
 use crate::fw::XiveFirmware;
 use crate::source::Level;
 use naive::Naive;
+use penstock_arch::fake::unless_miri;
 
 const VCPUS: u64 = 2;
 const THREADS: usize = 2;
@@ -416,7 +417,7 @@ impl Pair {
 }
 
 fn run(steps: u64, seed: u64) {
-    let per_machine = 5_000;
+    let per_machine = steps.min(5_000);
     for round in 0..steps.div_ceil(per_machine) {
         let quirks = ALL_QUIRKS[usize::try_from(round % 4).unwrap()];
         let mut pair = Pair::new(quirks, seed.wrapping_add(round));
@@ -431,7 +432,7 @@ fn run(steps: u64, seed: u64) {
 }
 
 /// Steps by default; `PENSTOCK_XIVE_STEPS` sets another number, and `PENSTOCK_XIVE_SEED` a seed.
-const STEPS: u64 = 1_000_000;
+const STEPS: u64 = unless_miri(1_000_000, 100);
 
 fn from_environment(name: &str, default: u64) -> u64 {
     env::var(name)
