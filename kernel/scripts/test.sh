@@ -28,7 +28,7 @@ machine_options() {
 # Set-up for tests: also what a boot of the default guest does not need.
 setup_for_tests() {
 	setup_qemu
-	[[ $(print_cases) != *newest-* ]] || setup_newest_qemu
+	[[ $'\n'$(print_cases) != *$'\n'newest-* ]] || setup_newest_qemu
 	setup_rust
 	setup_tool dtc device-tree-compiler
 	# What only some cases need: without it they are skipped, by name.
