@@ -30,12 +30,15 @@ use crate::schedule::Readiness;
 use crate::schedule::balance::later;
 use crate::smp::{Boarding, Offer};
 use crate::trace::Kind;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use penstock_arch::spr;
 use penstock_arch::switch::FirstEntry;
 
 /// The latest virtual time at which a thread that balances has run anybody.
 static FOREMOST: AtomicU64 = AtomicU64::new(0);
+
+/// A failure of firmware's to have an escalation told elsewhere has been told.
+static ESCALATION_FAILED: AtomicBool = AtomicBool::new(false);
 
 /// That time, with `floor`, the calling thread's.
 pub fn foremost(floor: u64) -> u64 {
@@ -99,7 +102,10 @@ fn take_aboard(me: &'static Thread, seat: &Seat) -> Option<Taken> {
     }
     let partition = seated.occupant.partition();
     if let Err(error) = interrupts::escalate_to(partition, seat.server, me) {
-        log::warn!("{}: escalation: {error}", partition.name);
+        // It is tried again at the next offer, which may be soon.
+        if !ESCALATION_FAILED.swap(true, Ordering::Relaxed) {
+            log::warn!("{}: escalation: {error}", partition.name);
+        }
         seat.home.withdraw();
         return None;
     }
