@@ -33,8 +33,9 @@ const STACK: u64 = 64 << 10;
 const _: () =
     assert!(STACK + 3 * EMERGENCY_STACK as u64 + HostInterrupt::QUEUE_BYTES <= THREAD_BYTES);
 
-/// How long the threads may take to come, in seconds. An emulator on a busy host needs some.
-const SECONDS: u64 = 20;
+/// How long the threads may take to come, in seconds. In firmware they sleep; an emulator on a busy host
+/// may take long to wake them.
+const SECONDS: u64 = 60;
 
 /// PTCR of all threads.
 static PTCR: AtomicU64 = AtomicU64::new(0);
