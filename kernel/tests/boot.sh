@@ -52,6 +52,7 @@ long_cases() {
 		CORES=2 run_case "storm-$machine" storm_case "$machine"
 		run_case "partitions-restart-50-$machine" partitions_restart_case "$machine" 50
 	done
+	CORES=2 run_case "partitions-restart-debian-${TEST_MACHINES[0]}" partitions_restart_debian_case "${TEST_MACHINES[0]}"
 	CORES=2 run_case "partitions-soak-${TEST_MACHINES[0]}" partitions_soak_case "${TEST_MACHINES[0]}"
 	newest_cases
 }

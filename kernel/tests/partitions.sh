@@ -318,6 +318,60 @@ partitions_restart_case() {
 	expect_count "$console" '^builtin: [0-9]+ passed, 0 failed$' 2
 }
 
+# Three partitions on two threads: a Debian guest under stress that has one for itself, another one, and one
+# that is busy all the time, which share what is left. The second Debian guest is destroyed in the middle of
+# its stress and started again, fifty times or RESTARTS. Nothing is lost by that, and the others notice nothing.
+partitions_restart_debian_case() {
+	local i kernel properties figures times=${RESTARTS:-50} OPT_TIMEOUT=3600
+	[[ -z $NO_GUEST ]] || skip "$NO_GUEST"
+	[[ -f $BUILTIN_ELF ]] || skip "the built-in guest does not build"
+	kernel=$(guest_kernel debian13-64k)
+	properties="memory = <0 0x18000000>; kernel = <&k>; initrd = <&i>;"
+	write_partitions "$FILES/three.dts" \
+		"k: kernel { data = /incbin/(\"$kernel\"); }; i: initrd { data = /incbin/(\"$INITRD_TEST\"); };
+		b: builtin { data = /incbin/(\"$BUILTIN_ELF\"); };" \
+		"steady:$properties pinned = <1>; bootargs = \"console=hvc0 soak=$((4 * times))\";" \
+		"mortal:$properties interrupt-mode = \"xive\"; bootargs = \"console=hvc0 soak=100000\";" \
+		"busy:memory = <0 0x10000000>; kernel = <&b>; bootargs = \"wait\";"
+	open_session "partitions-restart-debian-$1" "$1" --smp 2 --partitions "$FILES/three.dts"
+	wait_for 'penstock-guest: round 1'
+	printf '\035' >&3
+	wait_for 'penstock> '
+	printf 'irqs\nconsole mortal\n' >&3
+	for ((i = 1; i <= times; i++)); do
+		# The first time is that of the steady one.
+		wait_for 'penstock-guest: userspace up' $((1 + i))
+		# Well into the first round.
+		sleep 1
+		printf '\035destroy mortal\nmemmap\nirqs\n' >&3
+		wait_for '^Held: ' $((2 * i))
+		printf 'start mortal\nirqs\nconsole mortal\n' >&3
+		wait_for '^Held: ' $((2 * i + 1))
+	done
+	wait_for 'penstock-guest: userspace up' $((1 + times))
+	printf '\035console steady\n' >&3
+	wait_for '^penstock-guest: soaked for '
+	printf '\035destroy mortal\nconsole busy\n' >&3
+	wait_for 'kernel: mortal: gave its memory back' $((times + 1))
+	sleep 1
+	printf 'x' >&3
+	wait_for '^builtin: [0-9]* passed, 0 failed'
+	printf '\035console steady\n' >&3
+	sleep 1
+	printf 'x\n' >&3
+	end_session 0
+	expect_count "$console" '^penstock-guest: soaked for [0-9]+ rounds, 0 runs failed$' 1
+	expect_count "$console" '^builtin: [0-9]+ passed, 0 failed$' 1
+	expect_count "$console" '(stall|lockup|BUG:|Oops)' 0
+	# With and without it, the same numbers each time.
+	figures=$(tr -d '\r' <"$console" | grep -a '^Held: ' | sort | uniq -c | awk '{ print $1 }' | sort -n | xargs)
+	[[ $figures == "$times $((times + 1))" ]] || fail "not the same interrupts each time: $figures"
+	figures=$(tr -d '\r' <"$console" | sed -n 's/^kernel: mortal: gave its memory back: //p' | sort -u)
+	[[ $(wc -l <<<"$figures") == 1 ]] || fail "not the same memory each time: $figures"
+	figures=$(tr -d '\r' <"$console" | grep -a '^Free: ' | sort -u)
+	[[ $(wc -l <<<"$figures") == 1 ]] || fail "not the same free memory each time: $figures"
+}
+
 # What must not happen is made to happen to one partition: the memory behind the large pages that it
 # was promised is in pieces, then the hypervisor finds an error of its own. It stops, with its
 # registers shown, and the other one goes on.
