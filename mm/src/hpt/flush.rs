@@ -40,26 +40,13 @@ fn flush_single(tlb: &impl TlbMaintenance, lpid: Lpid, rb: TlbieRb) {
         tlb.ptesync();
         tlb.cp_abort();
     } else {
-        broadcast_single(tlb, lpid, rb);
+        broadcast(tlb, lpid, core::iter::once(rb));
     }
 }
 
+/// The same for a few, on every thread, after the ptesync.
 #[inline(never)]
-fn broadcast_single(tlb: &impl TlbMaintenance, lpid: Lpid, rb: TlbieRb) {
-    let mut batch = Batch {
-        tlb,
-        lpid,
-        local: false,
-        broadcast: true,
-        last: None,
-    };
-    batch.invalidate(Some(rb));
-    batch.complete();
-}
-
-#[inline(never)]
-fn broadcast_some(tlb: &impl TlbMaintenance, lpid: Lpid, operands: impl Iterator<Item = TlbieRb>) {
-    tlb.ptesync();
+fn broadcast(tlb: &impl TlbMaintenance, lpid: Lpid, operands: impl Iterator<Item = TlbieRb>) {
     let mut batch = Batch {
         tlb,
         lpid,
@@ -240,10 +227,10 @@ impl<M: Machine> HashMmu<M> {
     pub(super) fn flush_some(&self, operands: impl ExactSizeIterator<Item = TlbieRb>) {
         let (tlb, lpid) = (self.machine(), self.lpid);
         self.flushes.add(operands.len() as u64, 0);
-        if !tlb.is_local(lpid) {
-            return broadcast_some(tlb, lpid, operands);
-        }
         tlb.ptesync();
+        if !tlb.is_local(lpid) {
+            return broadcast(tlb, lpid, operands);
+        }
         for rb in operands {
             tlb.tlbiel(rb);
         }
