@@ -52,6 +52,46 @@ pub struct Quirks {
     pub needs_pool: bool,
 }
 
+impl Quirks {
+    /// POWER9 itself.
+    pub const POWER9: Self = Self {
+        keeps_line_on_cppr_drop: false,
+        save_restore: false,
+        leaves_ipb_on_pull: false,
+        needs_pool: false,
+    };
+    /// QEMU 10.0's.
+    pub const QEMU_10_0_POWER9: Self = Self {
+        keeps_line_on_cppr_drop: true,
+        ..Self::POWER9
+    };
+    /// POWER10 itself.
+    pub const POWER10: Self = Self {
+        save_restore: true,
+        ..Self::POWER9
+    };
+    /// QEMU 10.0's.
+    pub const QEMU_10_0_POWER10: Self = Self {
+        keeps_line_on_cppr_drop: true,
+        leaves_ipb_on_pull: true,
+        ..Self::POWER10
+    };
+    /// That of QEMU 10.2 and newer.
+    pub const QEMU_10_2_POWER10: Self = Self {
+        leaves_ipb_on_pull: true,
+        needs_pool: true,
+        ..Self::POWER10
+    };
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::POWER9,
+        Self::QEMU_10_0_POWER9,
+        Self::POWER10,
+        Self::QEMU_10_0_POWER10,
+        Self::QEMU_10_2_POWER10,
+    ];
+}
+
 /// One call that goes wrong once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {

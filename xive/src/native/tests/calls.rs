@@ -9,7 +9,7 @@ use std::vec;
 
 #[test]
 fn linux_sets_up_a_processor_and_sends_itself_an_ipi() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let p = Partition::new(quirks, 1);
         p.vcpus[0].push(p.hw);
         p.cppr(0xff);
@@ -47,7 +47,7 @@ fn linux_sets_up_a_processor_and_sends_itself_an_ipi() {
 
 #[test]
 fn source_config_reads_back_what_was_set() {
-    let p = Partition::booted(POWER9, 2);
+    let p = Partition::booted(Quirks::POWER9, 2);
     let n = p.native();
     let config = |lisn| {
         let config = n.get_source_config(0, lisn).unwrap();
@@ -79,7 +79,7 @@ fn source_config_reads_back_what_was_set() {
 
 #[test]
 fn masked_by_flag_the_event_is_dropped_behind_p_and_q() {
-    let p = Partition::booted(POWER9, 1);
+    let p = Partition::booted(Quirks::POWER9, 1);
     p.native()
         .set_source_config(p.hw, [3, 0, 0, 6, 0x42])
         .unwrap();
@@ -95,7 +95,7 @@ fn masked_by_flag_the_event_is_dropped_behind_p_and_q() {
 
 #[test]
 fn a_source_moves_and_the_old_queue_gets_no_more() {
-    let p = Partition::booted(POWER9, 2);
+    let p = Partition::booted(Quirks::POWER9, 2);
     p.trigger(0);
     assert_eq!(p.entry(queue_at(0, 6), 0), EqEntry(0x8000_0100));
     p.aim(0, 1, 6, 0x77).unwrap();
@@ -115,7 +115,7 @@ fn queues_of_all_four_sizes_wrap_with_their_generation() {
         (21, 0x20_0000),
         (24, 0x100_0000),
     ] {
-        let p = Partition::booted(POWER9, 1);
+        let p = Partition::booted(Quirks::POWER9, 1);
         p.set_queue(0, 4, base, size).unwrap();
         p.aim(1, 0, 4, 0x11).unwrap();
         p.esb(1, 0xc00);
@@ -161,7 +161,7 @@ fn queues_of_all_four_sizes_wrap_with_their_generation() {
 
 #[test]
 fn a_queue_is_pinned_before_the_hardware_knows_it_and_until_all_has_landed() {
-    let p = Partition::booted(POWER9, 1);
+    let p = Partition::booted(Quirks::POWER9, 1);
     // Source 0 is aimed at priority 6, whose queue is there already.
     p.set_queue(0, 6, 0x5_0000, 16).unwrap();
     assert_eq!(
@@ -196,7 +196,7 @@ fn a_queue_is_pinned_before_the_hardware_knows_it_and_until_all_has_landed() {
 #[test]
 fn memory_that_may_still_be_written_to_stays_pinned() {
     use crate::fw::FirmwareError;
-    let p = Partition::booted(POWER9, 1);
+    let p = Partition::booted(Quirks::POWER9, 1);
     p.hw.fail("sync", FirmwareError::HARDWARE);
     assert_eq!(p.set_queue(0, 6, 0, 0), Err(HcallError::Hardware));
     assert_eq!(p.memory.pinned(), vec![(queue_at(0, 6), 0x1000)]);
@@ -205,7 +205,7 @@ fn memory_that_may_still_be_written_to_stays_pinned() {
 #[test]
 fn a_queue_that_fails_gives_its_memory_up() {
     use crate::fw::FirmwareError;
-    let p = Partition::booted(POWER9, 1);
+    let p = Partition::booted(Quirks::POWER9, 1);
     p.hw.fail("set_queue_info", FirmwareError::BUSY);
     assert_eq!(p.set_queue(0, 5, 0x2000, 12), Ok(()));
     assert_eq!(p.hw.waits(), 1);
@@ -221,7 +221,7 @@ fn a_queue_that_fails_gives_its_memory_up() {
 
 #[test]
 fn conditional_notification_goes_through_the_notification_page() {
-    let p = Partition::booted(POWER9, 1);
+    let p = Partition::booted(Quirks::POWER9, 1);
     let n = p.native();
     let info = n.get_queue_info(0, 0, 6).unwrap();
     assert_eq!(info.page_shift, 16);
@@ -256,7 +256,7 @@ fn conditional_notification_goes_through_the_notification_page() {
 
 #[test]
 fn without_notification_pages_only_unconditional_queues_are_taken() {
-    let mut p = Partition::booted(POWER9, 1);
+    let mut p = Partition::booted(Quirks::POWER9, 1);
     p.vcpus[0].notification = [None; 7];
     let n = p.native();
     let info = n.get_queue_info(0, 0, 6).unwrap();
@@ -271,7 +271,7 @@ fn without_notification_pages_only_unconditional_queues_are_taken() {
 
 #[test]
 fn level_sensitive_sources_go_through_the_call_and_follow_their_level() {
-    let p = Partition::booted(POWER9, 1);
+    let p = Partition::booted(Quirks::POWER9, 1);
     let n = p.native();
     let info = n.get_source_info(0, LEVEL).unwrap();
     assert_eq!(info.flags.bits(), 0xc);
@@ -311,7 +311,7 @@ fn level_sensitive_sources_go_through_the_call_and_follow_their_level() {
 
 #[test]
 fn the_call_works_on_sources_that_have_pages_too() {
-    let p = Partition::booted(POWER9, 1);
+    let p = Partition::booted(Quirks::POWER9, 1);
     let n = p.native();
     assert_eq!(n.esb(p.hw, [1, 0, 0, 0]), Ok(u64::MAX));
     assert_eq!(p.entry(queue_at(0, 6), 0), EqEntry(0x8000_0100));
@@ -325,7 +325,7 @@ fn the_call_works_on_sources_that_have_pages_too() {
 
 #[test]
 fn devices_raise_their_edges() {
-    let p = Partition::booted(POWER9, 1);
+    let p = Partition::booted(Quirks::POWER9, 1);
     p.aim(EDGE, 0, 6, 0x31).unwrap();
     p.devices[0].raise(p.hw);
     // Off, so dropped.
@@ -339,7 +339,7 @@ fn devices_raise_their_edges() {
 
 #[test]
 fn an_event_that_would_be_lost_is_said_to_be() {
-    let p = Partition::booted(POWER9, 1);
+    let p = Partition::booted(Quirks::POWER9, 1);
     let source = &p.devices[0];
     // It goes nowhere, then it is off.
     assert!(!source.raise_if_heard(p.hw));
@@ -369,7 +369,7 @@ fn an_event_that_would_be_lost_is_said_to_be() {
 #[test]
 fn sync_waits_for_source_and_queue() {
     use crate::fw::FirmwareError;
-    let p = Partition::booted(POWER9, 1);
+    let p = Partition::booted(Quirks::POWER9, 1);
     p.native().sync(p.hw, 0, 0).unwrap();
     assert_eq!(p.hw.take_calls(), vec!["sync", "sync"]);
     // Firmware that does not know the queue's chip has waited at the source.
@@ -379,7 +379,7 @@ fn sync_waits_for_source_and_queue() {
 
 #[test]
 fn the_reporting_line_is_pinned_and_told() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let p = Partition::booted(quirks, 2);
         let n = p.native();
         p.vcpus[1].set_online(true);
@@ -409,7 +409,7 @@ fn the_reporting_line_is_pinned_and_told() {
 
 #[test]
 fn a_reporting_line_costs_no_interrupt_and_no_priority() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let p = Partition::booted(quirks, 1);
         p.cppr(5);
         // Pending, and not let through.
@@ -437,7 +437,7 @@ fn a_reporting_line_costs_no_interrupt_and_no_priority() {
 
 #[test]
 fn pages_exist_for_what_the_partition_has() {
-    let p = Partition::booted(POWER9, 1);
+    let p = Partition::booted(Quirks::POWER9, 1);
     let n = p.native();
     assert_eq!(n.page_at(window::TIMA_OS), Some(TIMA_OS_PAGE));
     assert_eq!(n.page_at(window::TIMA_USER), None);
@@ -467,7 +467,7 @@ fn pages_exist_for_what_the_partition_has() {
 
 #[test]
 fn who_looks_sees_what_the_guest_has_set() {
-    let partition = Partition::booted(POWER9, 2);
+    let partition = Partition::booted(Quirks::POWER9, 2);
     let view = partition.ipis[1].view(partition.hw);
     assert_eq!(
         (view.target, view.eisn, view.masked, view.pq),

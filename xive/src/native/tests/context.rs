@@ -8,7 +8,7 @@ use std::vec;
 
 #[test]
 fn a_new_context_lets_nothing_through() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let p = Partition::new(quirks, 1);
         p.vcpus[0].push(p.hw);
         assert_eq!(p.vcpus[0].tima.os_ring(p.hw).cppr().get(), 0);
@@ -21,7 +21,7 @@ fn a_new_context_lets_nothing_through() {
 
 #[test]
 fn what_comes_while_off_the_thread_is_there_when_back() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let p = Partition::booted(quirks, 1);
         p.vcpus[0].pull(p.hw, OffThread::Ready);
         p.trigger(0);
@@ -36,7 +36,7 @@ fn what_comes_while_off_the_thread_is_there_when_back() {
 
 #[test]
 fn contexts_on_one_thread_inherit_nothing_of_each_other() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let p = Partition::booted(quirks, 2);
         let [first, second] = [&p.vcpus[0], &p.vcpus[1]];
         p.hw.run_on(1);
@@ -57,7 +57,7 @@ fn contexts_on_one_thread_inherit_nothing_of_each_other() {
 
 #[test]
 fn one_that_waits_is_told_of_once_and_finds_everything() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let p = Partition::booted(quirks, 2);
         let vcpu = &p.vcpus[0];
         let girq = vcpu.escalation().girq();
@@ -92,7 +92,7 @@ fn one_that_waits_is_told_of_once_and_finds_everything() {
 
 #[test]
 fn one_that_waits_on_its_thread_sees_its_own_line() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let p = Partition::booted(quirks, 1);
         assert!(!p.vcpus[0].pending(p.hw));
         p.trigger(0);
@@ -104,7 +104,7 @@ fn one_that_waits_on_its_thread_sees_its_own_line() {
 
 #[test]
 fn what_was_pending_before_the_pull_wakes_too() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let p = Partition::booted(quirks, 1);
         p.trigger(0);
         p.vcpus[0].pull(p.hw, OffThread::Waiting);
@@ -119,7 +119,7 @@ fn what_was_pending_before_the_pull_wakes_too() {
 
 #[test]
 fn an_event_between_any_two_steps_of_a_pull_wakes() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         for ahead in 0.. {
             let p = Partition::booted(quirks, 1);
             p.hw.plan_event(ahead, p.ipis[0].girq());
@@ -137,7 +137,7 @@ fn an_event_between_any_two_steps_of_a_pull_wakes() {
 
 #[test]
 fn an_event_between_any_two_steps_of_a_push_is_presented() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         for waited in [OffThread::Ready, OffThread::Waiting] {
             for ahead in 0.. {
                 let p = Partition::booted(quirks, 1);
@@ -159,7 +159,7 @@ fn an_event_between_any_two_steps_of_a_push_is_presented() {
 
 #[test]
 fn an_event_between_any_two_steps_of_a_new_line_is_presented() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         for ahead in 0.. {
             let p = Partition::booted(quirks, 1);
             p.hw.plan_event(ahead, p.ipis[0].girq());

@@ -24,7 +24,7 @@ const ALL: u64 = u64::MAX;
 
 #[test]
 fn get_source_info_rows() {
-    let p = Partition::booted(POWER9, 2);
+    let p = Partition::booted(Quirks::POWER9, 2);
     let call = |[flags, lisn]: [u64; 2]| p.native().get_source_info(flags, lisn).map(|_| ());
     for flag in reserved(0) {
         assert_eq!(call([flag, ALL]), Err(HcallError::Parameter));
@@ -47,7 +47,7 @@ fn get_source_info_rows() {
 
 #[test]
 fn set_source_config_rows() {
-    let p = Partition::booted(POWER9, 2);
+    let p = Partition::booted(Quirks::POWER9, 2);
     let call = |arguments| p.native().set_source_config(p.hw, arguments);
     for flag in reserved(3) {
         assert_eq!(call([flag, ALL, ALL, ALL, ALL]), Err(HcallError::Parameter));
@@ -79,7 +79,7 @@ fn set_source_config_rows() {
 
 #[test]
 fn get_source_config_and_sync_rows() {
-    let p = Partition::booted(POWER9, 2);
+    let p = Partition::booted(Quirks::POWER9, 2);
     let get = |[flags, lisn]: [u64; 2]| p.native().get_source_config(flags, lisn).map(|_| ());
     let sync = |[flags, lisn]: [u64; 2]| p.native().sync(p.hw, flags, lisn);
     for flag in reserved(0) {
@@ -98,7 +98,7 @@ fn get_source_config_and_sync_rows() {
 
 #[test]
 fn get_queue_info_and_config_rows() {
-    let p = Partition::booted(POWER9, 2);
+    let p = Partition::booted(Quirks::POWER9, 2);
     let info = |[flags, target, priority]: [u64; 3]| {
         p.native()
             .get_queue_info(flags, target, priority)
@@ -132,7 +132,7 @@ fn get_queue_info_and_config_rows() {
 
 #[test]
 fn set_queue_config_rows() {
-    let p = Partition::booted(POWER9, 2);
+    let p = Partition::booted(Quirks::POWER9, 2);
     let call = |arguments| p.native().set_queue_config(p.hw, &p.memory, arguments);
     let before = p.memory.pinned();
     for flag in reserved(1) {
@@ -178,7 +178,7 @@ fn set_queue_config_rows() {
 
 #[test]
 fn reporting_line_rows() {
-    let p = Partition::booted(POWER9, 2);
+    let p = Partition::booted(Quirks::POWER9, 2);
     let set = |arguments| {
         p.native()
             .set_os_reporting_line(p.hw, p.hw, &p.memory, &p.vcpus[0], arguments)
@@ -218,7 +218,7 @@ fn reporting_line_rows() {
 
 #[test]
 fn esb_rows() {
-    let p = Partition::booted(POWER9, 2);
+    let p = Partition::booted(Quirks::POWER9, 2);
     let call = |arguments| p.native().esb(p.hw, arguments).map(|_| ());
     for flag in reserved(1) {
         assert_eq!(call([flag, ALL, ALL, ALL]), Err(HcallError::Parameter));
@@ -244,7 +244,7 @@ fn esb_rows() {
 
 #[test]
 fn everything_is_h_state_while_a_reset_is_not_finished() {
-    let p = Partition::booted(POWER9, 2);
+    let p = Partition::booted(Quirks::POWER9, 2);
     for _ in 0..9 {
         p.hw.fail("set_irq_config", FirmwareError::BUSY);
     }
@@ -282,7 +282,7 @@ fn everything_is_h_state_while_a_reset_is_not_finished() {
 
 #[test]
 fn a_reset_that_another_thread_is_at_is_h_state() {
-    let p = Partition::booted(POWER9, 2);
+    let p = Partition::booted(Quirks::POWER9, 2);
     let held = p.state.reset.lock();
     let n = p.native();
     let reset = || n.reset(p.hw, p.hw, &p.memory, &p.vcpus[0], 0);
@@ -293,7 +293,7 @@ fn a_reset_that_another_thread_is_at_is_h_state() {
 
 #[test]
 fn a_busy_firmware_is_tried_for_a_while_and_changes_nothing() {
-    let p = Partition::booted(POWER9, 1);
+    let p = Partition::booted(Quirks::POWER9, 1);
     let config = |p: &Partition| p.native().get_source_config(0, 1).unwrap();
     let before = config(&p);
     for _ in 0..9 {
@@ -312,7 +312,7 @@ fn a_busy_firmware_is_tried_for_a_while_and_changes_nothing() {
 
 #[test]
 fn a_firmware_that_refuses_is_h_hardware_and_changes_nothing() {
-    let p = Partition::booted(POWER9, 1);
+    let p = Partition::booted(Quirks::POWER9, 1);
     let pinned = p.memory.pinned();
     p.hw.fail("set_irq_config", FirmwareError::HARDWARE);
     assert_eq!(p.aim(1, 0, 6, 0x55), Err(HcallError::Hardware));

@@ -35,40 +35,6 @@ const LEVEL: u64 = 0x1001;
 /// The priority of whoever is told of escalations.
 const HOST_PRIORITY: u8 = 5;
 
-const POWER9: Quirks = Quirks {
-    keeps_line_on_cppr_drop: false,
-    save_restore: false,
-    leaves_ipb_on_pull: false,
-    needs_pool: false,
-};
-const QEMU_10_0_POWER9: Quirks = Quirks {
-    keeps_line_on_cppr_drop: true,
-    ..POWER9
-};
-const POWER10: Quirks = Quirks {
-    save_restore: true,
-    ..POWER9
-};
-const QEMU_10_0_POWER10: Quirks = Quirks {
-    keeps_line_on_cppr_drop: true,
-    save_restore: true,
-    leaves_ipb_on_pull: true,
-    ..POWER9
-};
-const QEMU_10_2_POWER10: Quirks = Quirks {
-    save_restore: true,
-    leaves_ipb_on_pull: true,
-    needs_pool: true,
-    ..POWER9
-};
-const ALL_QUIRKS: [Quirks; 5] = [
-    POWER9,
-    QEMU_10_0_POWER9,
-    POWER10,
-    QEMU_10_0_POWER10,
-    QEMU_10_2_POWER10,
-];
-
 /// The partition's memory, which counts what is pinned.
 struct Memory {
     hw: &'static FakeXive,

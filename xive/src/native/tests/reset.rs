@@ -44,7 +44,7 @@ fn check_initial(p: &Partition) {
 
 #[test]
 fn a_reset_resets_everything() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let p = Partition::booted(quirks, 3);
         for priority in 0..7 {
             p.set_queue(2, priority, queue_at(2, priority), 12).unwrap();
@@ -71,7 +71,7 @@ fn a_reset_resets_everything() {
 
 #[test]
 fn a_long_reset_takes_several_calls() {
-    let p = Partition::booted(POWER9, 4);
+    let p = Partition::booted(Quirks::POWER9, 4);
     // 6 + 4 * 8 = 38 steps of 32.
     assert_eq!(reset(&p), Ok(2));
     check_initial(&p);
@@ -79,7 +79,7 @@ fn a_long_reset_takes_several_calls() {
 
 #[test]
 fn a_reset_goes_on_where_firmware_was_busy() {
-    let p = Partition::booted(POWER9, 1);
+    let p = Partition::booted(Quirks::POWER9, 1);
     for _ in 0..9 {
         p.hw.fail("set_queue_info", FirmwareError::BUSY);
     }
@@ -89,7 +89,7 @@ fn a_reset_goes_on_where_firmware_was_busy() {
 
 #[test]
 fn a_reset_that_firmware_refuses_is_over_and_can_be_made_again() {
-    let p = Partition::booted(POWER9, 1);
+    let p = Partition::booted(Quirks::POWER9, 1);
     p.hw.fail("set_queue_info", FirmwareError::HARDWARE);
     assert_eq!(reset(&p), Err(HcallError::Hardware));
     // What the hardware may still use is pinned.
@@ -102,7 +102,7 @@ fn a_reset_that_firmware_refuses_is_over_and_can_be_made_again() {
 
 #[test]
 fn the_line_of_another_processor_stays_pinned_until_it_is_its_turn() {
-    let p = Partition::booted(POWER9, 2);
+    let p = Partition::booted(Quirks::POWER9, 2);
     let n = p.native();
     p.vcpus[1].set_online(true);
     p.hw.run_on(1);
@@ -120,7 +120,7 @@ fn the_line_of_another_processor_stays_pinned_until_it_is_its_turn() {
 
 #[test]
 fn an_asserted_level_survives_a_reset() {
-    let p = Partition::booted(POWER9, 1);
+    let p = Partition::booted(Quirks::POWER9, 1);
     p.devices[1].set_level(p.hw, Level::Asserted);
     reset(&p).unwrap();
     p.set_queue(0, 6, 0x2000, 12).unwrap();
@@ -132,7 +132,7 @@ fn an_asserted_level_survives_a_reset() {
 
 #[test]
 fn starting_over_forgets_what_is_pending() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let p = Partition::booted(quirks, 2);
         p.cppr(3);
         p.trigger(0);

@@ -12,7 +12,7 @@ fn block(hw: &FakeXive) -> VpBlock {
 
 #[test]
 fn sources_and_escalations_are_off_at_first() {
-    let p = Partition::new(POWER9, 2);
+    let p = Partition::new(Quirks::POWER9, 2);
     for source in p.native().sources() {
         assert_eq!(source.pq(p.hw), Pq::Off);
         assert_eq!(source.target(), None);
@@ -26,7 +26,7 @@ fn sources_and_escalations_are_off_at_first() {
 #[test]
 fn an_event_never_meets_a_queue_that_is_off() {
     // The model panics otherwise.
-    let p = Partition::new(POWER9, 1);
+    let p = Partition::new(Quirks::POWER9, 1);
     for priority in 0..7 {
         p.aim(0, 0, priority, 1).unwrap();
         p.esb(0, 0xc00);
@@ -42,7 +42,7 @@ fn an_event_never_meets_a_queue_that_is_off() {
 
 #[test]
 fn everything_is_given_back() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let mut p = Partition::booted(quirks, 2);
         let line = [0, 0x4000];
         p.native()
@@ -76,7 +76,7 @@ fn a_set_up_that_fails_leaves_nothing_behind() {
         ("set_irq_config", 0),
         ("get_vp_info", 0),
     ] {
-        let hw = FakeXive::new(1, POWER9);
+        let hw = FakeXive::new(1, Quirks::POWER9);
         let block = block(&hw);
         let setup = setup_of(&hw, &block, 0);
         // What comes before it takes its turn in the list.
@@ -93,7 +93,7 @@ fn a_set_up_that_fails_leaves_nothing_behind() {
         block.free(&hw).unwrap();
         assert_eq!(hw.allocated(), (0, 0));
     }
-    let hw = FakeXive::new(1, POWER9);
+    let hw = FakeXive::new(1, Quirks::POWER9);
     let block = block(&hw);
     let vp = block.vp(0).unwrap();
     hw.fail("get_irq_info", FirmwareError::HARDWARE);
@@ -115,7 +115,7 @@ fn reserved_priorities_are_what_the_calls_refuse() {
 
 #[test]
 fn another_thread_can_be_told() {
-    let p = Partition::booted(POWER9, 2);
+    let p = Partition::booted(Quirks::POWER9, 2);
     let target = EscalationTarget {
         vp: crate::VpId::new(1),
         priority: Priority::new(3).unwrap(),

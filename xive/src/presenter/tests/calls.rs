@@ -8,7 +8,7 @@ use crate::source::Level;
 
 #[test]
 fn self_ipi_as_linux_sends_it() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let guest = Partition::booted(quirks);
         assert!(!guest.hw.line());
         guest.ipi(0, 0, 4);
@@ -24,7 +24,7 @@ fn self_ipi_as_linux_sends_it() {
 
 #[test]
 fn hot_calls_make_few_accesses_and_no_firmware_call() {
-    let guest = Partition::booted(POWER9);
+    let guest = Partition::booted(Quirks::POWER9);
     let cost = |call: &dyn Fn()| {
         let before = guest.hw.mmio_accesses();
         call();
@@ -40,7 +40,7 @@ fn hot_calls_make_few_accesses_and_no_firmware_call() {
 
 #[test]
 fn a_new_vcpu_has_cppr_0_and_gets_nothing() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let guest = Partition::new(quirks, 1, 1);
         guest.set_xive(FIRST, 0, 0);
         guest.trigger(FIRST);
@@ -57,7 +57,7 @@ fn a_new_vcpu_has_cppr_0_and_gets_nothing() {
 
 #[test]
 fn device_interrupt_from_trigger_to_end() {
-    let guest = Partition::booted(POWER9);
+    let guest = Partition::booted(Quirks::POWER9);
     let girq = guest.slots[0].girq();
     guest.trigger(FIRST);
     assert!(guest.hw.line());
@@ -77,7 +77,7 @@ fn device_interrupt_from_trigger_to_end() {
 
 #[test]
 fn more_favoured_ipi_interrupts_a_handler_and_returns_to_its_priority() {
-    let guest = Partition::booted(POWER9);
+    let guest = Partition::booted(Quirks::POWER9);
     guest.trigger(FIRST);
     assert_eq!(guest.xirr(0), 0xff00_1000);
     guest.ipi(0, 0, 5);
@@ -93,7 +93,7 @@ fn more_favoured_ipi_interrupts_a_handler_and_returns_to_its_priority() {
 
 #[test]
 fn device_beats_less_favoured_ipi_and_the_ipi_is_not_lost() {
-    let guest = Partition::booted(POWER9);
+    let guest = Partition::booted(Quirks::POWER9);
     guest.set_xive(FIRST, 0, 3);
     guest.ipi(0, 0, 4);
     guest.trigger(FIRST);
@@ -106,7 +106,7 @@ fn device_beats_less_favoured_ipi_and_the_ipi_is_not_lost() {
 
 #[test]
 fn mfrr_survives_until_the_cppr_lets_it_through() {
-    let guest = Partition::booted(POWER9);
+    let guest = Partition::booted(Quirks::POWER9);
     guest.servers[0].h_cppr(&guest.hw, 3);
     guest.ipi(0, 0, 4);
     assert!(!guest.hw.line());
@@ -118,7 +118,7 @@ fn mfrr_survives_until_the_cppr_lets_it_through() {
 #[test]
 fn mfrr_0_is_delivered_and_masked_by_cppr_0_only() {
     for vcpus in [1, 2] {
-        let guest = Partition::new(POWER9, vcpus, 1);
+        let guest = Partition::new(Quirks::POWER9, vcpus, 1);
         let to = vcpus as usize - 1;
         for server in 0..vcpus as usize {
             guest.hw.run_on(server);
@@ -139,7 +139,7 @@ fn mfrr_0_is_delivered_and_masked_by_cppr_0_only() {
 
 #[test]
 fn ipi_to_another_vcpu_reaches_it_pushed_and_pulled() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let guest = Partition::new(quirks, 2, 0);
         guest.servers[0].push(&guest.hw);
         guest.hw.run_on(1);
@@ -169,7 +169,7 @@ fn ipi_to_another_vcpu_reaches_it_pushed_and_pulled() {
 
 #[test]
 fn ipi_of_priority_0_from_another_vcpu_interrupts_once() {
-    let guest = Partition::new(POWER9, 2, 0);
+    let guest = Partition::new(Quirks::POWER9, 2, 0);
     guest.hw.run_on(1);
     guest.servers[1].push(&guest.hw);
     guest.servers[1].h_cppr(&guest.hw, 0xff);
@@ -185,7 +185,7 @@ fn ipi_of_priority_0_from_another_vcpu_interrupts_once() {
 
 #[test]
 fn priority_that_no_queue_has_is_taken_and_forgotten() {
-    let guest = Partition::booted(POWER9);
+    let guest = Partition::booted(Quirks::POWER9);
     guest
         .hw
         .tima()
@@ -200,7 +200,7 @@ fn priority_that_no_queue_has_is_taken_and_forgotten() {
 
 #[test]
 fn ipi_taken_back_is_a_spurious_interrupt_that_changes_nothing() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let guest = Partition::booted(quirks);
         guest.ipi(0, 0, 4);
         guest.ipi(0, 0, 0xff);
@@ -214,7 +214,7 @@ fn ipi_taken_back_is_a_spurious_interrupt_that_changes_nothing() {
 
 #[test]
 fn line_that_stays_up_after_a_cppr_drop_loses_nothing() {
-    let guest = Partition::booted(QEMU_10_0_POWER9);
+    let guest = Partition::booted(Quirks::QEMU_10_0_POWER9);
     guest.trigger(FIRST);
     guest.servers[0].h_cppr(&guest.hw, 2);
     assert!(guest.hw.line(), "the model has the quirk");
@@ -227,7 +227,7 @@ fn line_that_stays_up_after_a_cppr_drop_loses_nothing() {
 
 #[test]
 fn eoi_is_checked_as_lopar_says() {
-    let guest = Partition::booted(POWER9);
+    let guest = Partition::booted(Quirks::POWER9);
     assert_eq!(guest.eoi(0, 0xff00_0000), Err(HcallError::Parameter));
     assert_eq!(guest.eoi(0, 0xff00_0001), Err(HcallError::Parameter));
     assert_eq!(guest.eoi(0, 0xff00_1002), Err(HcallError::Parameter));
@@ -249,7 +249,7 @@ fn eoi_is_checked_as_lopar_says() {
 
 #[test]
 fn eoi_of_an_interrupt_not_in_service_leaves_its_event_alone() {
-    let guest = Partition::booted(POWER9);
+    let guest = Partition::booted(Quirks::POWER9);
     guest.trigger(FIRST);
     assert_eq!(guest.eoi(0, 0xff00_1000), Ok(()));
     assert_eq!(guest.hw.pq(guest.slots[0].girq()), Pq::Pending);
@@ -258,7 +258,7 @@ fn eoi_of_an_interrupt_not_in_service_leaves_its_event_alone() {
 
 #[test]
 fn unknown_servers_are_h_parameter() {
-    let guest = Partition::booted(POWER9);
+    let guest = Partition::booted(Quirks::POWER9);
     let (hw, servers) = (&guest.hw, guest.servers.as_slice());
     for server in [1, 0x1_0000_0000, u64::MAX] {
         assert_eq!(
@@ -272,7 +272,7 @@ fn unknown_servers_are_h_parameter() {
 
 #[test]
 fn only_the_low_bytes_of_registers_count() {
-    let guest = Partition::booted(POWER9);
+    let guest = Partition::booted(Quirks::POWER9);
     guest.servers[0].h_cppr(&guest.hw, 0xdead_beef_0000_0103);
     assert_eq!(guest.xirr(0), 0x0300_0000);
     let servers = guest.servers.as_slice();
@@ -284,7 +284,7 @@ fn only_the_low_bytes_of_registers_count() {
 
 #[test]
 fn ipoll_shows_the_interrupt_and_takes_nothing() {
-    let guest = Partition::booted(POWER9);
+    let guest = Partition::booted(Quirks::POWER9);
     let poll = || {
         let servers = guest.servers.as_slice();
         let poll = servers[0]
@@ -305,7 +305,7 @@ fn ipoll_shows_the_interrupt_and_takes_nothing() {
 
 #[test]
 fn xirr_x_adds_the_timebase() {
-    let guest = Partition::booted(POWER9);
+    let guest = Partition::booted(Quirks::POWER9);
     guest.trigger(FIRST);
     let stamped = guest.servers[0].h_xirr_x(&guest.hw, guest.sources(), 0x1234_5678_9abc);
     assert_eq!(stamped.xirr.get(), 0xff00_1000);
@@ -315,7 +315,7 @@ fn xirr_x_adds_the_timebase() {
 
 #[test]
 fn level_interrupt_comes_again_until_the_level_falls() {
-    let guest = Partition::booted(POWER9);
+    let guest = Partition::booted(Quirks::POWER9);
     let lisn = FIRST + 1;
     let set = |level| guest.sources().set_level(&guest.hw, Lisn::new(lisn), level);
     guest.set_xive(lisn, 0, 5);
@@ -339,7 +339,7 @@ fn level_interrupt_comes_again_until_the_level_falls() {
 
 #[test]
 fn context_that_is_pulled_leaves_nothing_in_the_thread() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let guest = Partition::new(quirks, 2, 1);
         guest.set_xive(FIRST, 0, 5);
         let [first, second] = guest.servers.as_slice() else {
@@ -362,7 +362,7 @@ fn context_that_is_pulled_leaves_nothing_in_the_thread() {
 
 #[test]
 fn pending_tells_what_would_be_presented_pushed_or_pulled() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let guest = Partition::booted(quirks);
         let vcpu = &guest.servers[0];
         assert!(!vcpu.pending(&guest.hw));
@@ -383,7 +383,7 @@ fn pending_tells_what_would_be_presented_pushed_or_pulled() {
 
 #[test]
 fn reset_forgets_everything() {
-    for quirks in ALL_QUIRKS {
+    for quirks in Quirks::ALL {
         let guest = Partition::booted(quirks);
         guest.trigger(FIRST);
         guest.ipi(0, 0, 4);

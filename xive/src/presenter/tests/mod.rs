@@ -17,34 +17,6 @@ use crate::{ChipId, Lisn, Presenter, PresenterSetup, ServerNumber, VpBlock, VpId
 const FIRST: u32 = 0x1000;
 const QUEUES: u64 = 0x100_0000;
 
-const POWER9: Quirks = Quirks {
-    keeps_line_on_cppr_drop: false,
-    save_restore: false,
-    leaves_ipb_on_pull: false,
-    needs_pool: false,
-};
-const QEMU_10_0_POWER9: Quirks = Quirks {
-    keeps_line_on_cppr_drop: true,
-    ..POWER9
-};
-const QEMU_10_2_POWER10: Quirks = Quirks {
-    save_restore: true,
-    leaves_ipb_on_pull: true,
-    needs_pool: true,
-    ..POWER9
-};
-const QEMU_10_0_POWER10: Quirks = Quirks {
-    keeps_line_on_cppr_drop: true,
-    needs_pool: false,
-    ..QEMU_10_2_POWER10
-};
-const ALL_QUIRKS: [Quirks; 4] = [
-    POWER9,
-    QEMU_10_0_POWER9,
-    QEMU_10_2_POWER10,
-    QEMU_10_0_POWER10,
-];
-
 /// A partition on a machine.
 struct Partition {
     hw: FakeXive,

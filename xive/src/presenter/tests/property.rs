@@ -452,7 +452,7 @@ fn random_guests_see_what_a_naive_xics_shows() {
         ..Config::default()
     };
     let input = (
-        prop::sample::select(&ALL_QUIRKS[..]),
+        prop::sample::select(&Quirks::ALL[..]),
         prop::collection::vec(ops(), 1..steps(150)),
     );
     let result = TestRunner::new(config).run(&input, |(quirks, ops)| {

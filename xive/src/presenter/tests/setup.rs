@@ -7,7 +7,7 @@ use crate::fw::{FirmwareError, XiveFirmware, enable};
 
 #[test]
 fn everything_is_given_back() {
-    let mut guest = Partition::booted(POWER9);
+    let mut guest = Partition::booted(Quirks::POWER9);
     guest.servers[0].pull(&guest.hw);
     assert_eq!(guest.hw.allocated(), (3, 4));
     for source in guest.slots.drain(..) {
@@ -22,7 +22,7 @@ fn everything_is_given_back() {
 
 #[test]
 fn block_with_a_processor_in_use_is_not_freed() {
-    let guest = Partition::booted(POWER9);
+    let guest = Partition::booted(Quirks::POWER9);
     assert_eq!(guest.block.free(&guest.hw), Err(FirmwareError::FREE_ACTIVE));
 }
 
@@ -36,7 +36,7 @@ fn failure_of_any_call_leaves_nothing_behind() {
         "get_irq_info",
     ];
     for call in calls.into_iter().chain(["set_irq_config"]) {
-        let hw = FakeXive::new(1, POWER9);
+        let hw = FakeXive::new(1, Quirks::POWER9);
         let block = VpBlock::allocate(&hw, &[], &mut no_frames, 0).unwrap();
         let setup = setup_of(&hw, block.vp(0).unwrap(), 0);
         hw.fail(call, FirmwareError::HARDWARE);
@@ -53,7 +53,7 @@ fn failure_of_any_call_leaves_nothing_behind() {
 
 #[test]
 fn busy_calls_are_made_again() {
-    let hw = FakeXive::new(1, POWER9);
+    let hw = FakeXive::new(1, Quirks::POWER9);
     for error in [
         FirmwareError::BUSY,
         FirmwareError::BUSY_EVENT,
@@ -69,7 +69,7 @@ fn busy_calls_are_made_again() {
 
 #[test]
 fn firmware_that_stays_busy_is_given_up() {
-    let hw = FakeXive::new(1, POWER9);
+    let hw = FakeXive::new(1, Quirks::POWER9);
     for _ in 0..20_000 {
         hw.fail("alloc_vp_block", FirmwareError::BUSY);
     }
@@ -80,7 +80,7 @@ fn firmware_that_stays_busy_is_given_up() {
 
 #[test]
 fn memory_is_donated_to_each_chip_until_firmware_has_enough() {
-    let hw = FakeXive::new(1, POWER9);
+    let hw = FakeXive::new(1, Quirks::POWER9);
     hw.want_donations(3);
     let mut given = 0;
     let mut frames = |chip: ChipId| {
@@ -99,7 +99,7 @@ fn memory_is_donated_to_each_chip_until_firmware_has_enough() {
 
 #[test]
 fn missing_memory_and_endless_hunger_end_the_allocation() {
-    let hw = FakeXive::new(1, POWER9);
+    let hw = FakeXive::new(1, Quirks::POWER9);
     hw.want_donations(u32::MAX);
     let chips = [ChipId::new(0)];
     let none = VpBlock::allocate(&hw, &chips, &mut no_frames, 0);
@@ -113,7 +113,7 @@ fn missing_memory_and_endless_hunger_end_the_allocation() {
 
 #[test]
 fn exploitation_mode_is_asked_for() {
-    let hw = FakeXive::new(1, POWER9);
+    let hw = FakeXive::new(1, Quirks::POWER9);
     hw.reset(crate::fw::XiveMode::Emulation).unwrap();
     assert_eq!(hw.alloc_irq(None), Err(FirmwareError::WRONG_STATE));
     assert_eq!(enable(&hw), Ok(()));
@@ -122,7 +122,7 @@ fn exploitation_mode_is_asked_for() {
 
 #[test]
 fn queues_and_numbers_are_checked() {
-    let hw = FakeXive::new(1, POWER9);
+    let hw = FakeXive::new(1, Quirks::POWER9);
     let block = VpBlock::allocate(&hw, &[], &mut no_frames, 0).unwrap();
     let vp = block.vp(0).unwrap();
     for queues in [0, 0x1000, 0x1_8000] {
@@ -145,7 +145,7 @@ fn queues_and_numbers_are_checked() {
 fn queues_are_4k_pages_of_the_frame_for_priorities_0_to_6() {
     use crate::Priority;
     use crate::fw::QueueFlags;
-    let guest = Partition::new(POWER9, 2, 0);
+    let guest = Partition::new(Quirks::POWER9, 2, 0);
     for level in 0..8 {
         let priority = Priority::new(level).unwrap();
         let vp = guest.block.vp(1).unwrap();

@@ -419,7 +419,7 @@ impl Pair {
 fn run(steps: u64, seed: u64) {
     let per_machine = steps.min(5_000);
     for round in 0..steps.div_ceil(per_machine) {
-        let quirks = ALL_QUIRKS[usize::try_from(round % 4).unwrap()];
+        let quirks = Quirks::ALL[usize::try_from(round % 4).unwrap()];
         let mut pair = Pair::new(quirks, seed.wrapping_add(round));
         for step in 0..per_machine {
             pair.step();
