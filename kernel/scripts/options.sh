@@ -50,7 +50,8 @@ PENSTOCK_QEMU_NEWEST names one for the newest-* cases of test --all (default: De
 PENSTOCK_JOBS sets how many cases of test run at a time (default: one for each processor);
 PENSTOCK_CASES sets how many random cases the tests try; PENSTOCK_MODEL_STEPS and
 PENSTOCK_MODEL_SCHEDULES how long the models of the page table run, PENSTOCK_MODEL_SEED from where.
-SOAK_SECONDS says how long two guests are kept under stress by test --all (default: 1800).
+SOAK_SECONDS says how long two guests are kept under stress by test --all (default: 1800), RESTARTS how often
+a Debian guest is destroyed under stress (default: 50).
 
 Exit status: 0 the last guest powered off, 1 a bug in the hypervisor, 2 wrong usage, refused input or
 set-up impossible, 3 the last guest was stopped by an error, 124 --timeout, 130 interrupted.
