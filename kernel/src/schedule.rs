@@ -79,6 +79,8 @@ pub struct Queue {
     entries: Vec<Entry>,
     /// The virtual time of the one that runs, or ran last: nobody who was ready then is behind it.
     floor: u64,
+    /// What that was when it was chosen.
+    front: u64,
     /// Who runs, or ran last.
     last: usize,
     /// Who lets the others go first, once.
@@ -98,6 +100,7 @@ impl Queue {
         Self {
             entries: alloc::vec![Entry::default(); count],
             floor: 0,
+            front: 0,
             last: usize::MAX,
             yields: None,
             heir: None,
@@ -161,6 +164,7 @@ impl Queue {
                 if entry.time.wrapping_sub(self.floor).cast_signed() > 0 {
                     self.floor = entry.time;
                 }
+                self.front = self.floor;
                 self.last = place;
                 self.alone = self.ready().count() == 1;
                 self.forget_turn(yields.filter(|yields| *yields != place), self.floor);

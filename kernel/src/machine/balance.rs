@@ -40,10 +40,10 @@ static FOREMOST: AtomicU64 = AtomicU64::new(0);
 /// A failure of firmware's to have an escalation told elsewhere has been told.
 static ESCALATION_FAILED: AtomicBool = AtomicBool::new(false);
 
-/// That time, with `floor`, the calling thread's.
-pub fn foremost(floor: u64) -> u64 {
+/// That time, with `front`, the calling thread's, if it has one.
+pub fn foremost(front: Option<u64>) -> u64 {
     let before = FOREMOST.load(Ordering::Relaxed);
-    let foremost = later(before, floor);
+    let foremost = front.map_or(before, |front| later(before, front));
     if foremost != before {
         // Of two that store at a time the earlier may stay, until the other one looks again.
         FOREMOST.store(foremost, Ordering::Relaxed);

@@ -16,8 +16,8 @@
 //! One that never waits, for it has a thread for itself, may yet be due more than a thread. What it is
 //! behind for that reason it could never have had, and must not save up: it keeps two seconds of its own
 //! ([`Queue::catch_up`]). Where all could have what they are due nobody is ever that far behind, for it would
-//! have been taken over, or the one beside it; but for one beside it whose weight is less than a fortieth,
-//! which may have a little more than it is due.
+//! have been taken over, or the one beside it; but for one beside it whose weight is less than a fortieth:
+//! that may cost the heavy one up to a tenth of its thread.
 
 use super::{Queue, State, UNIT_WEIGHT};
 use crate::smp::Offer;
@@ -50,10 +50,15 @@ pub fn later(a: u64, b: u64) -> u64 {
 }
 
 impl Queue {
-    /// The virtual time of the one that runs, or ran last.
-    #[must_use]
-    pub fn floor(&self) -> u64 {
-        self.floor
+    /// What those that are ready and may move have surely reached: the virtual time that the one that runs,
+    /// or ran last, had when it was chosen, less its slack. In turns that nobody else wanted a light one may
+    /// get so far ahead of all the others, who must not be taken for idlers by that. `None` where it has gone
+    /// or may not move.
+    pub fn front(&self, slack: impl Fn(usize) -> u64) -> Option<u64> {
+        match slack(self.last) {
+            0 => None,
+            slack => Some(self.front.wrapping_sub(slack)),
+        }
     }
 
     /// The virtual time of the one at `place`.
@@ -70,7 +75,7 @@ impl Queue {
         self.ready().next().is_none()
     }
 
-    /// Forgets what those that are ready and may move are behind `foremost`, the latest floor of all threads
+    /// Forgets what those that are ready and may move are behind `foremost`, the latest front of all threads
     /// that share them, beyond 40 times their slack, or twice if they have just been woken: their sleep is
     /// to give them nothing. `slack` is 0 for those that may not move.
     pub fn catch_up(&mut self, foremost: u64, slack: impl Fn(usize) -> u64) {

@@ -179,7 +179,8 @@ impl Runner {
     fn balance(&mut self, gift: Option<Gift>, turn: u64) {
         let me = self.me;
         me.seeks.end();
-        let foremost = balance::foremost(self.queue.floor());
+        let front = self.queue.front(|number| self.found.slack_of(number));
+        let foremost = balance::foremost(front);
         self.queue
             .catch_up(foremost, |number| self.found.slack_of(number));
         let wanted = |runner: &Self| {
