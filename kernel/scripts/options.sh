@@ -10,7 +10,8 @@ Penstock: a bare-metal hypervisor for OpenPOWER, under QEMU
 
   ./run-qemu.sh [OPTIONS] [-- QEMU-ARGS...]         boot it, by default with a Debian guest to a shell
   ./run-qemu.sh test [--all] [OPTIONS] [-- ...]     run the tests (--all: also every kernel and the long ones;
-                                                    --case NAME: only cases of this name, * for any)
+                                                    --case NAME: only cases of this name, * for any;
+                                                    more than once: of each)
   ./run-qemu.sh bench [OPTIONS] [-- ...]            print what operations cost, in instructions
 
 What is missing (QEMU, dtc, Rust's library sources, Debian's guest kernel) is set up first.
@@ -62,7 +63,7 @@ usage_error() { die "$* (see --help)"; }
 
 option_defaults() {
 	COMMAND=boot
-	OPT_ALL=0 OPT_CASE='' OPT_MACHINE='' OPT_SMP=1 OPT_MEMORY=2G OPT_ICOUNT=0 OPT_TIMEOUT=''
+	OPT_ALL=0 OPT_CASES=() OPT_MACHINE='' OPT_SMP=1 OPT_MEMORY=2G OPT_ICOUNT=0 OPT_TIMEOUT=''
 	OPT_KERNEL='' OPT_INITRD='' OPT_APPEND='console=hvc0' OPT_LOAD_ADDRESS='' OPT_GUEST_MEMORY=512M OPT_GUEST_VCPUS=1
 	OPT_FRAMEBUFFER='' OPT_INTERRUPTS=''
 	OPT_PARTITIONS='' OPT_BUILTIN=0 OPT_GDB=0 OPT_NO_SETUP=0 OPT_DRY_RUN=0
@@ -146,7 +147,7 @@ set_option() {
 		;;
 	--guest-vcpus) OPT_GUEST_VCPUS=$(a_count "$option" "$value") ;;
 	--partitions) OPT_PARTITIONS=$value ;;
-	--case) OPT_CASE=$value ;;
+	--case) OPT_CASES+=("$value") ;;
 	*) usage_error "unknown option $option" ;;
 	esac
 	case $option in
@@ -199,7 +200,7 @@ check_options() {
 		usage_error "--load-address needs --kernel: Debian's kernel has its own address"
 	elif [[ $COMMAND != test && $OPT_ALL == 1 ]]; then
 		usage_error "--all belongs to test"
-	elif [[ $COMMAND != test && -n $OPT_CASE ]]; then
+	elif [[ $COMMAND != test && ${#OPT_CASES[@]} -gt 0 ]]; then
 		usage_error "--case belongs to test"
 	fi
 	if [[ $COMMAND != boot ]]; then

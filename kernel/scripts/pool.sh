@@ -51,19 +51,29 @@ run_case() {
 	CASE_STATES[case]=waiting
 }
 
-# choose_cases PATTERN: the cases with such names, and unless WITHOUT_NEEDS is set those that they need.
+# choose_cases [PATTERN...]: the cases with such names, or all, and unless WITHOUT_NEEDS is set those that they
+# need.
 choose_cases() {
-	local pattern=$1 case
+	local patterns=("${@:-*}") case
 	local -A needed=()
 	# What a case needs was named before it.
 	for ((case = ${#CASE_NAMES[@]} - 1; case >= 0; case--)); do
-		# shellcheck disable=SC2053 # a pattern
-		if [[ -z $pattern || ${CASE_NAMES[case]} == $pattern || -n ${needed[${CASE_NAMES[case]}]:-} ]]; then
+		if is_chosen "${CASE_NAMES[case]}" || [[ -n ${needed[${CASE_NAMES[case]}]:-} ]]; then
 			[[ -n ${WITHOUT_NEEDS:-} ]] || need_cases "${CASE_NEEDS[case]}"
 		else
 			CASE_STATES[case]=unwanted
 		fi
 	done
+}
+
+# Whether one of the patterns of choose_cases has this name.
+is_chosen() {
+	local pattern
+	for pattern in "${patterns[@]}"; do
+		# shellcheck disable=SC2053 # a pattern
+		[[ $1 != $pattern ]] || return 0
+	done
+	return 1
 }
 
 need_cases() {

@@ -59,11 +59,11 @@ run_tests() {
 	control_cases
 	[[ $OPT_ALL == 0 ]] || long_cases
 	if [[ $OPT_DRY_RUN == 1 ]]; then
-		WITHOUT_NEEDS=1 choose_cases "$OPT_CASE"
+		WITHOUT_NEEDS=1 choose_cases ${OPT_CASES[@]+"${OPT_CASES[@]}"}
 		print_cases
 		return 0
 	fi
-	choose_cases "$OPT_CASE"
+	choose_cases ${OPT_CASES[@]+"${OPT_CASES[@]}"}
 	setup_for_tests
 	rm -rf "$TEST_LOGS"
 	mkdir -p "$INPUTS"

@@ -35,7 +35,7 @@ hangs() {
 	while :; do sleep 1; done
 }
 
-# A run of its own: pool PATTERN
+# A run of its own: pool WORD [PATTERN...]
 pool() {
 	# shellcheck source=kernel/scripts/common.sh
 	source "$ROOT/kernel/scripts/common.sh"
@@ -54,7 +54,7 @@ pool() {
 	[[ $1 != lost ]] || run_case lost is_lost
 	run_case error stops_at_an_error
 	[[ $1 != hangs ]] || run_case hangs hangs
-	choose_cases "${2:-}"
+	choose_cases "${@:2}"
 	PENSTOCK_JOBS=2 run_pool
 	show_failures
 	printf '%d passed, %d failed, %d skipped\n' "$PASSED" "$FAILED" "$SKIPPED"
@@ -90,6 +90,8 @@ expect_needs() {
 	((told == 3)) || wrong "$told lines for one case and the one it needs"
 	told=$(pool ends after | wc -l)
 	((told == 2)) || wrong "$told lines for one case that is only after others"
+	told=$(pool ends after 'k*' | wc -l)
+	((told == 5)) || wrong "$told lines for two cases, one of which fails"
 }
 
 # One of which nothing is heard ends the run no less.
