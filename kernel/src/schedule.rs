@@ -198,6 +198,19 @@ impl Queue {
             .is_some_and(|entry| entry.state != State::Idle)
     }
 
+    /// Whether the one at `place` was ready at the last look, and not at the one before it.
+    #[must_use]
+    pub fn is_woken(&self, place: usize) -> bool {
+        self.entries
+            .get(place)
+            .is_some_and(|entry| entry.state == State::Woken)
+    }
+
+    /// All of whom that is true, by place.
+    pub fn woken(&self) -> impl Iterator<Item = usize> {
+        (0..self.entries.len()).filter(|place| self.is_woken(*place))
+    }
+
     fn ready(&self) -> impl Iterator<Item = &Entry> {
         self.entries
             .iter()

@@ -37,7 +37,7 @@ use penstock_xive::native::OffThread;
 mod turns;
 
 pub use turns::readiness;
-use turns::{Found, Gift};
+use turns::{Found, Gift, Interrupted};
 
 /// Turns a second where several virtual processors share a thread.
 pub const TURN_HZ: u64 = 100;
@@ -61,6 +61,10 @@ pub struct Runner {
     found: Found,
     /// Where a turn goes that one has given to another one.
     gift: Option<Gift>,
+    /// When the last exit was, if it was an interrupt.
+    interrupt: Option<u64>,
+    /// What the last turn's end has cost, if an interrupt ended it.
+    interrupted: Option<Interrupted>,
     /// The thread has slept since somebody asked.
     slept: bool,
 }
@@ -85,6 +89,8 @@ impl Runner {
             queue: Queue::new(0),
             found: Found::default(),
             gift: None,
+            interrupt: None,
+            interrupted: None,
             slept: false,
         }
     }
@@ -103,8 +109,9 @@ impl Runner {
         let until = deadline.min(now.saturating_add(span));
         match decision {
             Decision::Run(place) => {
+                self.interrupt = None;
                 self.turn(place, until);
-                self.charge(place, spr::timebase().wrapping_sub(now));
+                self.end_turn(place, now, spr::timebase());
             }
             // Interrupts for one that is not aboard do not end the thread's sleep.
             Decision::Sleep { until: first } if self.found.is_shared() => {
@@ -323,6 +330,7 @@ impl Runner {
         let Some(seated) = inside.as_mut() else {
             return Entered::Rung;
         };
+        let interrupt = &mut self.interrupt;
         let entered = seated.occupant.with(|vcpu| {
             if !me.bell.leave() {
                 return Entered::Rung;
@@ -353,7 +361,10 @@ impl Runner {
             me.presence.leave();
             me.bell.come_back();
             let exit = GuestExit::decode(reason);
-            vcpu.times.leave(exit, spr::timebase());
+            let now = spr::timebase();
+            vcpu.times.leave(exit, now);
+            *interrupt =
+                matches!(exit, GuestExit::Virtualization | GuestExit::External).then_some(now);
             me.trace(
                 vcpu.partition.id.0,
                 Kind::Exit,

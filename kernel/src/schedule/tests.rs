@@ -53,6 +53,32 @@ fn places_may_come_later() {
     assert_eq!(turn(&mut queue, &[100; 2], &[Absent, Ready]), 1);
 }
 
+/// Whom an interrupt has woken is known until the next look.
+#[test]
+fn who_is_woken_is_known_once() {
+    let mut queue = Queue::new(3);
+    let woken = |queue: &Queue| queue.woken().collect::<Vec<_>>();
+    queue.look(|place| {
+        if place == 1 {
+            Ready
+        } else {
+            Waits { until: 9 }
+        }
+    });
+    assert_eq!(woken(&queue), [1]);
+    queue.look(|place| if place == 2 { Absent } else { Ready });
+    assert_eq!(woken(&queue), [0]);
+    assert!(!queue.is_woken(1) && !queue.is_woken(3));
+    queue.look(|_| Ready);
+    assert_eq!(woken(&queue), [2]);
+    queue.look(|_| Ready);
+    assert_eq!(woken(&queue), []);
+    // One that comes from another thread has been ready there.
+    queue.look(|_| Absent);
+    queue.arrive(0, 5);
+    assert_eq!(woken(&queue), []);
+}
+
 #[test]
 fn equals_take_turns() {
     let mut queue = Queue::new(3);

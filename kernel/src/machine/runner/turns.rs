@@ -95,12 +95,22 @@ pub(super) struct Gift {
     until: u64,
 }
 
+/// A turn that an interrupt has ended.
+#[derive(Clone, Copy)]
+pub(super) struct Interrupted {
+    /// Whose turn it was: the number of a seat.
+    place: usize,
+    /// How long the thread was busy with the interrupt.
+    ticks: u64,
+}
+
 impl Runner {
     /// Who has the thread next, and for how long.
     pub(super) fn decide(&mut self, now: u64) -> (Decision, u64) {
         let hz = self.machine.info.cpu.timebase_hz;
         let gift = self.gift.take().filter(|gift| gift.until > now);
         self.look();
+        self.charge_for_interrupt();
         if self.me.balances() {
             self.balance(gift, hz / TURN_HZ);
         }
@@ -234,7 +244,36 @@ impl Runner {
         }
     }
 
-    /// Counts a turn. A partition's weight is that of all its virtual processors together: where they are
+    /// Counts a turn that has lasted from `since` until `now`, but for what an interrupt's exit at its end
+    /// has cost: that is for whom it was.
+    pub(super) fn end_turn(&mut self, place: usize, since: u64, now: u64) {
+        let end = self.interrupt.unwrap_or(now);
+        self.charge(place, end.wrapping_sub(since));
+        self.interrupted = self.interrupt.map(|end| Interrupted {
+            place,
+            ticks: now.wrapping_sub(end),
+        });
+    }
+
+    /// Counts what the interrupt that ended the last turn has cost for those that the last look has found
+    /// woken, in equal parts. Where it has woken nobody it is on the account of whose turn it was.
+    fn charge_for_interrupt(&mut self) {
+        let Some(Interrupted { place, ticks }) = self.interrupted.take() else {
+            return;
+        };
+        let count = self.queue.woken().count() as u64;
+        let Some(each) = ticks.checked_div(count) else {
+            self.charge(place, ticks);
+            return;
+        };
+        for number in 0..seat::all().len() {
+            if self.queue.is_woken(number) {
+                self.charge(number, each);
+            }
+        }
+    }
+
+    /// Counts a turn, or part of one. A partition's weight is that of all its virtual processors together: where they are
     /// pinned, of those on the same thread.
     pub(super) fn charge(&mut self, place: usize, ticks: u64) {
         let Some(seat) = seat::all().get(place) else {
