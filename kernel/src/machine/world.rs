@@ -9,25 +9,20 @@
 use super::create::{self, CreateError, Resources};
 use super::exits::{End, Next};
 use super::hardware::{Hardware, HwInterrupts, HwMemory};
-use super::last_words::{ExitStatus, finish};
+use super::last_words::ExitStatus;
 use super::runner::Runner;
 use super::seat;
-use super::slot::{Counts, Slot};
+use super::slot::Slot;
 use super::start::Machine;
-use super::thread::Thread;
-use super::{console, heap, interrupts, thread};
-use crate::bootargs::Attendance;
+use super::{console, interrupts, thread};
 use crate::config;
-use crate::console::{Admission, Focus, GuestId, RateLimit, Suppressed};
+use crate::console::{Admission, GuestId, RateLimit, Suppressed};
 use crate::exit::GuestExit;
 use crate::hcall;
 use crate::lifecycle::{PartitionState, PauseReason, Verb};
 use crate::monitor::Trouble;
 use crate::partition::{Partition, complaint_budget};
-use crate::post_mortem::write_post_mortem;
-use crate::smp::{self, Load};
 use crate::trace::Kind;
-use crate::vcpu::Vcpu;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -37,6 +32,11 @@ use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::PIECE;
 use penstock_mm::pool::{PoolCounts, Share};
 use penstock_xive::Lisn;
+
+mod ending;
+mod threads;
+
+use threads::ThreadNumbers;
 
 /// How the last partition that ran came to its end.
 #[derive(Clone, Copy, Debug)]
@@ -186,80 +186,6 @@ impl World {
         self.let_run(place);
         self.let_go(place);
         Ok(())
-    }
-
-    /// The threads for the virtual processors of the partition at `place`.
-    fn choose_threads(&self, place: usize) -> Result<Vec<usize>, CreateError> {
-        let threads = thread::all();
-        let Some(slot) = self.slots.get(place) else {
-            return Ok(Vec::new());
-        };
-        let name = slot.configuration.name;
-        let pinned = &slot.configuration.pinned;
-        if !pinned.is_empty() {
-            let homes = pinned.iter().map(|number| match threads.get(*number as usize) {
-                Some(thread) if thread.is_here() => Ok(thread.number),
-                Some(_) => Err(format!(
-                    "partition {name}: pinned to thread {number}, which was left out at boot"
-                )),
-                None => Err(format!(
-                    "partition {name}: pinned to thread {number}, but the machine has {} threads",
-                    threads.len()
-                )),
-            });
-            return homes.collect();
-        }
-        let mut loads: Vec<Load> = threads.iter().map(|thread| self.load_of(thread)).collect();
-        (0..slot.configuration.vcpus)
-            .map(|_| {
-                let home = smp::place(loads.iter().copied())
-                    .ok_or_else(|| format!("partition {name}: no thread runs"))?;
-                if let Some(load) = loads.get_mut(home) {
-                    load.shared += 1;
-                }
-                Ok(home)
-            })
-            .collect()
-    }
-
-    /// Says to the threads which of them run virtual processors that are not pinned.
-    fn choose_balancing(&self) {
-        let loads: Vec<Load> = thread::all()
-            .iter()
-            .map(|thread| self.load_of(thread))
-            .collect();
-        let fewest = smp::fewest_pinned(loads.iter().copied());
-        let takes_part = |load: &Load| load.is_there && Some(load.pinned) == fewest;
-        let several = loads.iter().filter(|load| takes_part(load)).count() > 1;
-        for (thread, load) in thread::all().iter().zip(&loads) {
-            let balances = several && takes_part(load);
-            if thread.balances() != balances {
-                thread.set_balances(balances);
-                // It says from now on when it is idle.
-                thread.ring();
-            }
-        }
-    }
-
-    /// What a thread has already.
-    fn load_of(&self, thread: &Thread) -> Load {
-        let pinned = self
-            .slots
-            .iter()
-            .flat_map(|slot| &slot.configuration.pinned);
-        let is_shared = |place: usize| {
-            self.slots
-                .get(place)
-                .is_some_and(|slot| slot.guest.is_some() && slot.configuration.pinned.is_empty())
-        };
-        let shared = seat::all()
-            .iter()
-            .filter(|seat| seat.home_number() == thread.number && is_shared(seat.place));
-        Load {
-            is_there: thread.is_here(),
-            pinned: count(pinned.filter(|number| **number as usize == thread.number)),
-            shared: count(shared),
-        }
     }
 
     /// Makes the partition at `place`, which is shut off, and has it run.
@@ -490,98 +416,6 @@ impl World {
         ring_who_waits(place, partition);
     }
 
-    /// Stops the partition at `place`. It keeps what it has only if it failed. Where it was the
-    /// last, and nobody is at the console, the machine is powered off.
-    ///
-    /// # Errors
-    /// Its thread does not answer; then it runs on.
-    pub fn end(&mut self, place: usize, end: End) -> Result<(), String> {
-        self.hold(place)?;
-        seat::of(place).iter().for_each(|seat| seat.set_runs(false));
-        let end = match end {
-            // One of its virtual processors has switched it off while an error stopped another one.
-            End::PoweredOff if self.has_failed(place) => End::Failed,
-            _ => end,
-        };
-        self.end_held(place, end);
-        self.let_go(place);
-        Ok(())
-    }
-
-    /// Whether an error has stopped a virtual processor of the partition at `place`, which is held.
-    fn has_failed(&self, place: usize) -> bool {
-        let mut failed = false;
-        if let Some(guest) = self.slots.get(place).and_then(|slot| slot.guest.as_ref()) {
-            guest
-                .occupied
-                .for_each(|vcpu| failed |= vcpu.stopped.is_some());
-        }
-        failed
-    }
-
-    fn end_held(&mut self, place: usize, end: End) {
-        self.forget_tools(place);
-        let Some(slot) = self.slots.get_mut(place) else {
-            return;
-        };
-        let (status, state) = match end {
-            End::PoweredOff => (ExitStatus::Success, PartitionState::ShutOff),
-            End::Destroyed => (ExitStatus::UserQuit, PartitionState::ShutOff),
-            End::Failed => (ExitStatus::GuestError, PartitionState::Failed),
-        };
-        let was_alive = slot.state.is_alive();
-        slot.state = state;
-        slot.trace(Kind::End);
-        if was_alive {
-            slot.ended = Some(spr::timebase());
-        }
-        let (id, name) = (slot.id, slot.configuration.name);
-        let unattended = self.machine.args.attendance == Attendance::Unattended;
-        if let Some(guest) = slot.guest.as_ref().filter(|_| end == End::Failed) {
-            guest.occupied.for_each(|vcpu| {
-                if vcpu.stopped.is_some() {
-                    post_mortem(vcpu);
-                }
-            });
-        }
-        if let Some(guest) = &slot.guest {
-            let output = &guest.occupied.partition().output;
-            console::drain(Some((id, output)));
-            if unattended && !output.is_empty() {
-                // Nobody can attach its console any more.
-                log::info!("{name}: the end of its console:");
-                console::show(output);
-            }
-        }
-        log::info!("{name}: {state}");
-        let alive = self.any_alive();
-        if unattended && !alive {
-            finish(status);
-        }
-        self.leave_console(id, unattended);
-        if state == PartitionState::ShutOff {
-            self.release(place);
-        }
-        if was_alive && !alive {
-            self.last_end = Some(LastEnd {
-                status,
-                at: spr::timebase(),
-            });
-        }
-    }
-
-    /// The console of this partition is gone. With nobody to choose, the next partition gets it.
-    fn leave_console(&self, id: GuestId, unattended: bool) {
-        let mut multiplexer = console::multiplexer().lock();
-        let had_focus = multiplexer.focus() == Focus::Guest(id);
-        multiplexer.forget(id);
-        let next = self.slots.iter().find(|slot| slot.state.is_alive());
-        if let (true, true, Some(next)) = (unattended, had_focus, next) {
-            drop(multiplexer);
-            self.attach(next);
-        }
-    }
-
     /// Gives the console to a partition, and says what of its output was lost.
     pub fn attach(&self, slot: &Slot) {
         console::multiplexer().lock().attach(slot.id);
@@ -592,38 +426,6 @@ impl World {
         if lost > 0 {
             let name = slot.configuration.name;
             log::warn!("{name}: {lost} bytes of output were dropped before this");
-        }
-    }
-
-    /// Takes back all that the partition at `place` has.
-    fn release(&mut self, place: usize) {
-        let Some(slot) = self.slots.get_mut(place) else {
-            return;
-        };
-        let Some(guest) = slot.guest.take() else {
-            return;
-        };
-        slot.last_run = Some(Counts::of(&guest));
-        seat::of(place).iter().for_each(seat::Seat::empty);
-        guest.destroy(&mut self.resources);
-        log::info!(
-            "{}: gave its memory back: {} KiB are free, {} bytes of the heap in use",
-            slot.configuration.name,
-            self.resources.frames.left() >> 10,
-            heap::used(),
-        );
-        self.memory_came_back();
-    }
-
-    /// Lets those go on that waited for memory.
-    fn memory_came_back(&mut self) {
-        for place in 0..self.slots.len() {
-            let waits = self.slots.get(place).is_some_and(|slot| {
-                matches!(slot.state, PartitionState::Paused(reason) if reason.ends_with_memory())
-            });
-            if waits {
-                self.resume(place);
-            }
         }
     }
 
@@ -642,40 +444,6 @@ fn ring_who_waits(place: usize, partition: &Partition<Hardware>) {
         if processor.is_waiting() {
             seat.ring();
         }
-    }
-}
-
-/// Threads as the log names them.
-struct ThreadNumbers<'a>(&'a [usize]);
-
-impl core::fmt::Display for ThreadNumbers<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(if self.0.len() == 1 {
-            "thread"
-        } else {
-            "threads"
-        })?;
-        for (index, number) in self.0.iter().enumerate() {
-            write!(f, "{}{number}", if index == 0 { " " } else { ", " })?;
-        }
-        Ok(())
-    }
-}
-
-fn count(of: impl Iterator) -> u32 {
-    u32::try_from(of.count()).unwrap_or(u32::MAX)
-}
-
-/// Tells what is known of a virtual processor, if it is what an error has stopped. It is on no thread.
-fn post_mortem(vcpu: &Vcpu<Hardware>) {
-    let Some(exit) = vcpu.stopped else {
-        return;
-    };
-    let mut page = String::new();
-    // Writing to a string cannot fail.
-    let _ = write_post_mortem(&mut page, vcpu, exit);
-    for line in page.lines() {
-        log::error!("{line}");
     }
 }
 
