@@ -47,7 +47,7 @@ setup_for_tests() {
 run_tests() {
 	local cases start=$SECONDS
 	machine_options
-	for cases in host usage boot partitions control newest; do
+	for cases in host usage boot partitions threads interrupts control newest; do
 		# shellcheck source=/dev/null
 		source "$ROOT/kernel/tests/$cases.sh"
 	done

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # shellcheck shell=bash disable=SC2034 # NEEDS is for run_case
 #
-# Cases of boot.sh, partitions.sh and control.sh once more, with a newer QEMU, whose interrupt
+# Cases of the other files once more, with a newer QEMU, whose interrupt
 # controller, timers and memory model are other code: what comes in the next releases is seen here first.
 
 newest_cases() {
