@@ -13,6 +13,7 @@ usage_cases() {
 	run_case usage-qemu-missing refused 'PENSTOCK_QEMU: no such program' env PENSTOCK_QEMU=no-such-qemu
 	run_case usage-qemu-newest-missing refused 'PENSTOCK_QEMU_NEWEST: no such program' \
 		env PENSTOCK_QEMU_NEWEST=no-such-qemu test --all --case 'newest-*'
+	run_case usage-firmware-ends firmware_ends_case
 	run_case dry-run dry_run_case
 	run_case dry-run-quoting dry_run_quoting_case
 }
@@ -139,6 +140,50 @@ old_qemu_case() {
 	chmod +x "$FILES/old/qemu-system-ppc64"
 	NO_SETUP=()
 	refused 'QEMU 7.2.22, but 9.1 is the oldest' env "PATH=$FILES/old:$PATH" --builtin
+}
+
+# QEMU is started again where it ends in the firmware, but not for ever, and not once the hypervisor runs.
+firmware_ends_case() {
+	local firmware='[    0.490,3] IMC' hypervisor='kernel: Penstock'
+	stands_in "$firmware" "$firmware" "$firmware"
+	run_stand_in 1 3
+	grep -q 'QEMU ended with status 3, without the hypervisor' "$FILES/told" || fail "the end is not told"
+	stands_in "$firmware" "$hypervisor" "$firmware"
+	run_stand_in 1 2
+	[[ $(grep -c 'while the firmware ran; starting it again$' "$FILES/told") == 1 ]] || fail "it is not told"
+	stands_in ''
+	run_stand_in 1 1
+	stands_in "$firmware" "$firmware"$'\n'"$hypervisor"$'\n''penstock: exit 0 WORD'
+	run_stand_in 0 2
+}
+
+# stands_in TEXT...: a QEMU that writes these texts to its console, one for each start.
+stands_in() {
+	local n=0 text
+	mkdir -p "$FILES/stand-in"
+	rm -f "$FILES/stand-in"/*
+	for text in "$@"; do
+		n=$((n + 1))
+		printf '%s\n' "$text" >"$FILES/stand-in/$n"
+	done
+	cat >"$FILES/stand-in/qemu" <<-END
+		#!/bin/bash
+		if [[ \$1 == --version ]]; then exec $(command -v "$QEMU") --version; fi
+		n=\$((\$(cat "$FILES/stand-in/starts" 2>/dev/null || echo 0) + 1))
+		echo \$n >"$FILES/stand-in/starts"
+		[[ "\$*" =~ logfile=([^\ ]*)\ .*penstock.exit=([0-9a-f]*) ]] || exit 9
+		sed "s/WORD/\${BASH_REMATCH[2]}/" "$FILES/stand-in/\$n" | tee "\${BASH_REMATCH[1]}"
+		exit 3
+	END
+	chmod +x "$FILES/stand-in/qemu"
+}
+
+# run_stand_in STATUS STARTS: how a boot with it ends, and how often it is started.
+run_stand_in() {
+	local status=0 starts
+	PENSTOCK_QEMU=$FILES/stand-in/qemu "$ROOT/run-qemu.sh" --no-setup --builtin >"$FILES/told" 2>&1 || status=$?
+	starts=$(cat "$FILES/stand-in/starts")
+	((status == $1 && starts == $2)) || fail "status $status after $starts starts: $(<"$FILES/told")"
 }
 
 # In a copy of the scripts alone: no file may appear there.
