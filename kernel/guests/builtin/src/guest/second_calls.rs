@@ -80,7 +80,8 @@ pub fn called(number: u64, argument: u64, msr: u64) -> Context {
     context.run();
     // QEMU's timer may raise the decrementer's interrupt a moment after somebody has written the decrementer
     // again, which takes it back on a processor.
-    while context.vector == vector::DECREMENTER && cpu::decrementer() <= clock::decrementer_limit() {
+    while context.vector == vector::DECREMENTER && cpu::decrementer() <= clock::decrementer_limit()
+    {
         let pc = core::mem::replace(&mut context.pc, context.srr0);
         context.msr = context.srr1;
         context.run();
@@ -405,6 +406,13 @@ fn join_first(env: &Env, _: u64, areas: &Areas) -> Outcome {
     expect_status("H_PROD", statuses[1])
 }
 
+/// A program that makes `about` 1 and then spins.
+fn spin_after_telling(about: &AtomicU64) -> Context {
+    Context::with_program(&Program::new().std(4, 5, 0).spin())
+        .with_gpr(4, 1)
+        .with_gpr(5, about.as_ptr().addr() as u64)
+}
+
 /// One that runs, one that has ceded, and one that has joined.
 fn reset_other(_: &Env, second: u64, areas: &Areas) -> Outcome {
     let signal = |target| status_of(SIGNAL_SYS_RESET, [target, 0, 0, 0]);
@@ -413,18 +421,23 @@ fn reset_other(_: &Env, second: u64, areas: &Areas) -> Outcome {
     let mut contexts = None;
     with(
         || {
-            about.store(1, Ordering::Release);
-            let mut running = Context::with_program(&Program::new().spin());
+            let mut running = spin_after_telling(&about);
             running.run();
+            about.store(2, Ordering::Release);
             let ceded = cede();
+            about.store(3, Ordering::Release);
             contexts = Some([running, ceded, called(JOIN, 0, msr::KERNEL)]);
         },
         || {
-            wait_for("the other", || about.load(Ordering::Acquire) == 1)?;
-            let_it_wait();
+            // Two signals that come before it has taken one are one.
+            let wait_for_step =
+                |step| wait_for("the other", || about.load(Ordering::Acquire) == step);
+            wait_for_step(1)?;
             expect_status("to one that runs", signal(second))?;
+            wait_for_step(2)?;
             areas.wait_for_other()?;
             expect_status("to one that has ceded", signal(second))?;
+            wait_for_step(3)?;
             areas.wait_for_other()?;
             expect_status("to one that has joined", signal(second))
         },
@@ -434,7 +447,7 @@ fn reset_other(_: &Env, second: u64, areas: &Areas) -> Outcome {
         got: 0,
         want: "three",
     })?;
-    expect_interrupt("running", &running, 0x100, running.pc)?;
+    expect_interrupt("running", &running, 0x100, running.pc + 4)?;
     expect("its SRR1", running.srr1, msr::KERNEL)?;
     expect("MSR at its handler", running.arrival, 0x8000_0000_0000_1001)?;
     expect_interrupt("ceded", &ceded, 0x100, ceded.pc + 4)?;
@@ -453,19 +466,17 @@ fn reset_all(_: &Env, _: u64) -> Outcome {
         let mut context = None;
         let own = with(
             || {
-                about.store(1, Ordering::Release);
-                let mut spinning = Context::with_program(&Program::new().spin());
+                let mut spinning = spin_after_telling(&about);
                 spinning.run();
                 context = Some(spinning);
             },
             || {
                 wait_for("the other", || about.load(Ordering::Acquire) == 1)?;
-                let_it_wait();
                 Ok(called(SIGNAL_SYS_RESET, target, msr::KERNEL))
             },
         )?;
         let other = brought(context)?;
-        expect_interrupt("the other", &other, 0x100, other.pc)?;
+        expect_interrupt("the other", &other, 0x100, other.pc + 4)?;
         let vector = if comes_back { vector::PROGRAM } else { 0x100 };
         expect_interrupt("this one", &own, vector, own.pc + 4)?;
         expect_status("status", own.gpr[3])?;
