@@ -103,8 +103,16 @@ build_checker_case() {
 KEEP_FREED=(MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592)
 
 cargo_test_case() {
-	cd "$ROOT" && env "${KEEP_FREED[@]}" "PENSTOCK_CASES=${PENSTOCK_CASES:-$CASES_IN_CI}" \
-		cargo test --workspace --no-fail-fast
+	local log status=0
+	log=$(log_of cargo-test)
+	cd "$ROOT" || exit
+	env "${KEEP_FREED[@]}" "PENSTOCK_CASES=${PENSTOCK_CASES:-$CASES_IN_CI}" \
+		cargo test --workspace --no-fail-fast || status=$?
+	((status != 0)) || return 0
+	# What failed tests have said, once more: what the run shows of this log is its end.
+	sed -n '/^failures:$/,/^test result:/{/^test result:/!p}' "$log" | head -n 100 >"$FILES/failures"
+	cat "$FILES/failures"
+	return "$status"
 }
 
 # cargo test counts its own tests: its numbers are added to ours, and what it ignored is named.

@@ -84,7 +84,7 @@ impl Drop for Story {
 #[test]
 fn engine_and_model_agree_over_a_long_run() {
     let (steps, seed) = (
-        number_from("PENSTOCK_MODEL_STEPS").unwrap_or(unless_miri(2000, 20)),
+        number_from("PENSTOCK_MODEL_STEPS").unwrap_or(unless_miri(2000, 4)),
         seed(),
     );
     let (mut random, from) = (Random::new(seed), all_operations());
