@@ -174,8 +174,12 @@ run_in_case() {
 
 # Waits for the end of one case.
 await_case() {
-	local case status
-	until read -r -t 2 -u "$ENDS" case status || find_lost_case; do :; done
+	local case status line='' part
+	# On a busy host the time may be up in the middle of a line.
+	until IFS= read -r -t 2 -u "$ENDS" part && read -r case status <<<"$line$part"; do
+		line+=$part
+		if [[ -z $line ]] && find_lost_case; then break; fi
+	done
 	if [[ $case == stop ]]; then
 		stop_cases
 		exit "$EXIT_INTERRUPTED"

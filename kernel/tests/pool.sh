@@ -101,6 +101,22 @@ expect_lost() {
 	[[ $told == 'FAIL lost: status 137'*'lost.log ends with'*'0 passed, 1 failed, 0 skipped' ]] || wrong "a lost case: $told"
 }
 
+# The number of one that has ended may come in two parts.
+expect_parts() {
+	local told
+	told=$(
+		# shellcheck source=kernel/scripts/pool.sh
+		source "$ROOT/kernel/scripts/pool.sh"
+		end_group() { :; }
+		exec {ENDS}< <(sleep 1 && printf 1 && sleep 3 && printf '2 0\n' && sleep 9)
+		RUNNING[2]=$BASHPID RUNNING[12]=$BASHPID
+		CASE_STARTS[12]=0 CASE_CORES[12]=1
+		await_case
+		printf '%s' "${CASE_STATES[12]:-} ${!RUNNING[*]}"
+	)
+	[[ $told == 'ended 2' ]] || wrong "of a number in two parts: $told"
+}
+
 # A run that is stopped tells what has ended, and leaves nothing behind.
 expect_stop() {
 	local run status=0
@@ -127,4 +143,5 @@ gone() {
 expect_order
 expect_needs
 expect_lost
+expect_parts
 expect_stop
