@@ -253,6 +253,8 @@ impl Moving {
                 assert_eq!(before, 0, "another thread has it too");
                 self.word.store(1, Ordering::Relaxed);
                 assert_eq!(self.word.load(Ordering::Relaxed), 1);
+                // Whoever brings something rings at the home.
+                assert_eq!(self.home.thread(), number, "it runs where nobody rings");
                 self.word.store(0, Ordering::Relaxed);
             }
             self.hold.alight();
