@@ -98,7 +98,7 @@ launch() {
 		elif [[ -n $OPT_TIMEOUT ]] && ((status == 124 || status == 137)); then
 			say "stopped after $OPT_TIMEOUT s (--timeout)"
 			return "$EXIT_TIMEOUT"
-		elif ! ended_in_firmware || ((started == STARTS)); then
+		elif [[ $OPT_GDB == 1 ]] || ! ended_in_firmware || ((started == STARTS)); then
 			break
 		fi
 		say "QEMU ended with status $status while the firmware ran; starting it again"
