@@ -273,8 +273,8 @@ impl Runner {
         }
     }
 
-    /// Counts a turn, or part of one. A partition's weight is that of all its virtual processors together: where they are
-    /// pinned, of those on the same thread.
+    /// Counts a turn, or part of one. A partition's weight is that of all its virtual processors together:
+    /// where they are pinned, of those on the same thread.
     pub(super) fn charge(&mut self, place: usize, ticks: u64) {
         let Some(seat) = seat::all().get(place) else {
             return;
