@@ -51,6 +51,18 @@ run_case() {
 	CASE_STATES[case]=waiting
 }
 
+# expect_cases [PATTERN...]: each is of a case. A name that is mistyped would pass otherwise.
+expect_cases() {
+	local pattern patterns name
+	for pattern in "$@"; do
+		patterns=("$pattern")
+		for name in "${CASE_NAMES[@]}"; do
+			if is_chosen "$name"; then continue 2; fi
+		done
+		usage_error "--case $pattern: no case of this run has such a name; --all adds some"
+	done
+}
+
 # choose_cases [PATTERN...]: the cases with such names, or all, and unless WITHOUT_NEEDS is set those that they
 # need.
 choose_cases() {
@@ -66,7 +78,7 @@ choose_cases() {
 	done
 }
 
-# Whether one of the patterns of choose_cases has this name.
+# Whether one of the caller's patterns has this name.
 is_chosen() {
 	local pattern
 	for pattern in "${patterns[@]}"; do

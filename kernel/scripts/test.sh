@@ -58,6 +58,7 @@ run_tests() {
 	partition_cases
 	control_cases
 	[[ $OPT_ALL == 0 ]] || long_cases
+	expect_cases ${OPT_CASES[@]+"${OPT_CASES[@]}"}
 	if [[ $OPT_DRY_RUN == 1 ]]; then
 		WITHOUT_NEEDS=1 choose_cases ${OPT_CASES[@]+"${OPT_CASES[@]}"}
 		print_cases

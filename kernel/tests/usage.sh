@@ -36,6 +36,7 @@ option_cases() {
 	run_case usage-tree-append refused '--partitions and --append exclude' --append x --partitions "$FILES/good.dts"
 	run_case usage-test-kernel refused '--kernel has no meaning with test' test --kernel "$FILES/text"
 	run_case usage-case refused '--case belongs to test' --case monitor
+	run_case usage-no-such-case refused '--case no-such: no case of this run has such a name' test --case pool --case no-such
 	run_case usage-all refused '--all belongs to test' --all
 }
 
