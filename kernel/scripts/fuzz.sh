@@ -78,7 +78,7 @@ for line in "${chosen[@]}"; do
 	else
 		status=1
 		say "FAIL $target: $(grep -m 1 -E "panicked at|ERROR: libFuzzer|^error" "$log" || echo "see the log") ($log)"
-		grep -A 2 "panicked at" "$log" | head -n 3 || true
+		grep -A 2 "panicked at" "$log" | sed -n 1,3p || true
 	fi
 done
 exit "$status"

@@ -40,7 +40,7 @@ fetch_guest_kernel() {
 	need_setup "Debian's kernel for the guest $name"
 	ppc64el_root "$suite" || return 1
 	package=$(apt_in "ppc64el-$suite" apt-cache depends "$meta" |
-		sed -n 's/^ *Depends: \(linux-image-[0-9][^ ]*\).*/\1/p' | head -n 1)
+		sed -n 's/^ *Depends: \(linux-image-[0-9][^ ]*\).*/\1/p' | sed -n 1p)
 	[[ -n $package ]] || return 1
 	flavour=${meta#linux-image-}
 	for candidate in "$package" $(apt_in "ppc64el-$suite" apt-cache pkgnames linux-image- |
@@ -53,7 +53,7 @@ fetch_guest_kernel() {
 		fi
 	done
 	# Debian's "vmlinuz" for ppc64el is a plain ELF vmlinux; the modules are of no use here.
-	image=$(find "$dir.new/boot" -name 'vmlinu*' 2>/dev/null | head -n 1)
+	image=$(find "$dir.new/boot" -name 'vmlinu*' 2>/dev/null | sed -n 1p)
 	[[ -n $image ]] || return 1
 	mkdir -p "$dir"
 	strip_kernel "$image" "$dir.new/vmlinux"
@@ -69,7 +69,7 @@ fetch_busybox() {
 	rm -rf "$GUESTS_DIR/busybox.new"
 	step "downloading busybox-static for ppc64el" "$TARGET_DIR/logs/guest-busybox.log" \
 		apt_unpack ppc64el-trixie busybox-static "$GUESTS_DIR/busybox.new" || return 1
-	cp "$(find "$GUESTS_DIR/busybox.new" -type f -path '*/bin/busybox' | head -n 1)" "$GUESTS_DIR/busybox.tmp" || return 1
+	cp "$(find "$GUESTS_DIR/busybox.new" -type f -path '*/bin/busybox' | sed -n 1p)" "$GUESTS_DIR/busybox.tmp" || return 1
 	mv "$GUESTS_DIR/busybox.tmp" "$GUESTS_DIR/busybox"
 	rm -rf "$GUESTS_DIR/busybox.new"
 }

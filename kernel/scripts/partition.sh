@@ -83,7 +83,7 @@ write_partition() {
 compile_tree() {
 	local errors
 	errors=$(dtc -q -I dts -O dtb -o "$2" "$1" 2>&1) ||
-		die "$1 is no device tree source: $(printf '%s\n' "$errors" | grep -v '^FATAL ERROR: Syntax' | head -n 1)"
+		die "$1 is no device tree source: $(printf '%s\n' "$errors" | grep -v '^FATAL ERROR: Syntax' | sed -n 1p)"
 }
 
 # check_tree TREE.dtb [SOURCE.dts]: the hypervisor's own parser, on the host. What it refuses is refused

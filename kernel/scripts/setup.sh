@@ -23,12 +23,12 @@ need_setup() {
 }
 
 version_at_least() {
-	[[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]
+	[[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | sed -n 1p) == "$2" ]]
 }
 
 # The version that the QEMU binary reports, as 10.0.2.
 qemu_version() {
-	"$1" --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-9][0-9.]*\).*/\1/p' | head -n 1
+	"$1" --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-9][0-9.]*\).*/\1/p' | sed -n 1p
 }
 
 debian_release() {
