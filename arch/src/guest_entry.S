@@ -10,9 +10,10 @@
 //   host_interrupt   the end: penstock_host_interrupt prints and stops.
 //
 // A light handler runs on the stack of enter_guest's frame, with the guest's r14-r31 still in the
-// machine: Rust's ABI keeps them. It returns 0 to resume the guest, anything else for a full exit
-// whose reason that value is. r13 is never touched by compiled code (ELFv2 reserves it for TLS,
-// which the hypervisor does not have), so it holds the context throughout.
+// machine, and for an hcall its CR2-4: Rust's ABI keeps them. It returns 0 to resume the guest,
+// anything else for a full exit whose reason that value is. r13 is never touched by compiled code
+// (ELFv2 reserves it for TLS, which the hypervisor does not have), so it holds the context
+// throughout.
 
 	.section .text.guest_entry, "ax"
 
@@ -93,12 +94,10 @@ guest_hcall:
 	mfspr	5, {SRR0}
 	mfspr	6, {SRR1}
 	mflr	7
-	mfcr	8
 	std	4, {GPR}+13*8(13)
 	std	5, {PC}(13)
 	std	6, {MSR}(13)
 	std	7, {LR}(13)
-	std	8, {CR}(13)
 	ld	1, {HOST_SP}(13)
 	ld	2, {HOST_TOC}(13)
 	mr	3, 13
@@ -111,7 +110,6 @@ guest_hcall:
 	ld	4, {PC}(13)
 	ld	5, {MSR}(13)
 	ld	6, {LR}(13)
-	ld	7, {CR}(13)
 	bne	1f
 	mtspr	{HSRR0}, 4
 	mtspr	{HSRR1}, 5
@@ -120,7 +118,7 @@ guest_hcall:
 	mtctr	0
 	mtxer	0
 	mtspr	{SPR_CFAR}, 0		// r0: not where we branched last
-	mtcr	7
+	mtcrf	0xc7, 0			// CR2-4 are the guest's, as compiled code keeps them
 	LOAD_GPRS 1, 8, 13, {GPR}
 	ld	9, {HCALL_LOG}(13)
 	stw	3, {LOG_STATUS}(9)
@@ -133,6 +131,9 @@ guest_hcall_barrier:
 	b	.
 	// Full exit: what an hcall may clobber is zero, not ours.
 1:	li	0, 0
+	mfcr	8
+	rlwinm	8, 8, 0, 8, 19		// CR2-4
+	std	8, {CR}(13)
 	std	0, {GPR}(13)
 	std	0, {CTR}(13)
 	std	0, {XER}(13)

@@ -3,8 +3,8 @@
 //!
 //! ABI (LoPAR, Hypervisor Call Functions, Register Usage): r3 holds the token, r4 and up the
 //! arguments; r3 returns the status, r4 and up the results. r0, r3-r12, CTR, XER and CR0-1, 5-7 are
-//! volatile: the entry code gives r0, CTR and XER back as zero, and r4-r12 as the handler leaves
-//! them in the context, so nothing of the hypervisor's can be seen in them.
+//! volatile: the entry code gives r0, CTR, XER and those fields of CR back as zero, and r4-r12 as the
+//! handler leaves them in the context, so nothing of the hypervisor's can be seen in them.
 
 pub mod clear_hpt;
 mod console;
@@ -74,19 +74,21 @@ const fn public_slot(token: u64) -> Option<usize> {
 /// frame, and more instructions than some of the calls.
 #[inline]
 pub fn choose<P: Platform>(vcpu: &mut Vcpu<P>) -> Handler<P> {
-    if vcpu.ctx.msr & Msr::PR.bits() != 0 {
-        return h_privilege;
-    }
-    match public_slot(vcpu.ctx.gpr[3]) {
-        Some(slot) => counted(vcpu, slot),
-        None => choose_other(vcpu),
+    let slot = public_slot(vcpu.ctx.gpr[3]);
+    let privileged = vcpu.ctx.msr & Msr::PR.bits() == 0;
+    match slot {
+        Some(slot) if privileged => counted(vcpu, slot),
+        _ => choose_other(vcpu),
     }
 }
 
-/// The same for a private token, or one that is none.
+/// The same for a program of the guest's, a private token, or one that is none.
 #[cold]
 #[inline(never)]
 fn choose_other<P: Platform>(vcpu: &mut Vcpu<P>) -> Handler<P> {
+    if vcpu.ctx.msr & Msr::PR.bits() != 0 {
+        return h_privilege;
+    }
     counted(vcpu, slot(vcpu.ctx.gpr[3]).unwrap_or(SLOTS))
 }
 

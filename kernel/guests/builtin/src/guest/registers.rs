@@ -144,6 +144,11 @@ fn volatile(env: &mut Env) -> Outcome {
                 expect_at("CTR or XER", call.number << 8 | number, after, 0)?;
             }
         }
+        // CR fields 0, 1 and 5 to 7.
+        let fields = [context.cr, before.cr].map(|cr| cr & 0xff00_0fff);
+        if fields[0] != fields[1] {
+            expect_at("CR0-1 or CR5-7", call.number, fields[0], 0)?;
+        }
     }
     Ok(())
 }
