@@ -222,13 +222,31 @@ impl<'p, P: Platform> Vcpu<'p, P> {
             }
         };
         self.ctx.msr = fault.msr.bits();
-        let mut action = self.partition.mmu.resolve(&fault);
+        match self.partition.mmu.resolve(&fault) {
+            FaultAction::Retry => {
+                self.faults.repaired += 1;
+                LightExit::RESUME
+            }
+            FaultAction::Reflect(GuestFault::Data(dsisr)) => {
+                self.faults.reflected += 1;
+                crate::inject::data_storage(self, fault.ea.get(), dsisr);
+                LightExit::RESUME
+            }
+            action => self.follow(&fault, action),
+        }
+    }
+
+    /// What else there may be to do of a fault.
+    // Apart, so that the usual ways have fewer registers to keep.
+    #[inline(never)]
+    fn follow(&mut self, fault: &HpteFault, action: FaultAction) -> LightExit {
+        let mut action = action;
         // In real mode the address is no page's.
         if let FaultAction::NotMemory(at) = action
             && fault.uses_translation()
             && self.partition.fill_device_page(at)
         {
-            action = self.partition.mmu.resolve(&fault);
+            action = self.partition.mmu.resolve(fault);
         }
         match action {
             FaultAction::Retry => self.faults.repaired += 1,
@@ -240,7 +258,7 @@ impl<'p, P: Platform> Vcpu<'p, P> {
                 self.faults.reflected += 1;
                 crate::inject::deliver(self, crate::inject::Vector::InstructionStorage, cause);
             }
-            FaultAction::NotMemory(at) => self.stray_access(&fault, at),
+            FaultAction::NotMemory(at) => self.stray_access(fault, at),
             FaultAction::TooSmall(error) => {
                 self.too_small = Some(error);
                 self.fault_address = Some(fault.ea);

@@ -48,11 +48,12 @@ impl<M: Machine> HashMmu<M> {
             return Ok(old);
         }
         guard.set_guest_r(GuestHpteR::new(guest_r & !HpteR::C));
+        let v = guard.v();
         let mut entry = guard.quiesce(r);
         let r = entry.r();
         if r.get() & HpteR::C != 0 {
             if self.memory.is_special(guest_r) {
-                entry.note_change(r);
+                self.note_change(v, GuestHpteR::new(guest_r), r);
             }
             entry.set_r(r.without(HpteR::C));
         }

@@ -18,7 +18,7 @@
 use super::HashMmu;
 use super::guard::HpteGuard;
 use super::place::Place;
-use super::search::{Candidate, Search};
+use super::search::Search;
 use super::vrma::Repair;
 use crate::page_ops::Machine;
 use crate::pool::NoFrame;
@@ -26,7 +26,8 @@ use crate::real::{PIECE, Piece};
 use crate::slot::SlotKind;
 use penstock_arch::addr::{EffectiveAddr, GuestReal};
 use penstock_arch::hash::{
-    Asdr, GuestHpteR, HpteR, KeyMask, PagePerm, PageSize, PrivilegeState, SegmentKey, StorageKey,
+    Asdr, GuestHpteR, HpteIndex, HpteR, KeyMask, PagePerm, PageSize, PrivilegeState, SegmentKey,
+    StorageKey,
 };
 use penstock_arch::regs::{Dsisr, Msr, Srr1};
 
@@ -126,6 +127,12 @@ impl HpteFault {
         self.msr.bits() & relocation == 0
     }
 
+    /// The address of an access in real mode: the processor ignores the upper four bits.
+    #[inline]
+    const fn real_address(&self) -> GuestReal {
+        GuestReal::new(self.ea.get() & (u64::MAX >> 4))
+    }
+
     /// The interrupt for an access whose translation was not found.
     #[inline]
     const fn not_found(&self) -> FaultAction {
@@ -213,21 +220,20 @@ impl HpteFault {
 
 impl<M: Machine> HashMmu<M> {
     /// Resolves a hypervisor storage interrupt.
+    // The caller has a stack frame anyway.
+    #[inline(always)]
     pub fn resolve(&self, fault: &HpteFault) -> FaultAction {
         if let Some(action) = fault.other_cause() {
             return action;
         }
-        let mut real_address = None;
         let mut asdr = fault.asdr;
         if fault.uses_real_mode() {
             // The segment is known, and what the register holds then is not told for real mode.
             asdr = Asdr::vrma(self.vrma_page);
-            // The processor ignores the upper four bits.
-            let at = GuestReal::new(fault.ea.get() & (u64::MAX >> 4));
+            let at = fault.real_address();
             if at.get() >= self.vrma_bytes() {
                 return FaultAction::NotMemory(at);
             }
-            real_address = Some(at);
         }
         if fault.kind == AccessKind::Fetch && asdr.is_no_execute() {
             return FaultAction::Reflect(GuestFault::Instruction(Srr1::NO_EXEC_GUARD));
@@ -236,43 +242,52 @@ impl<M: Machine> HashMmu<M> {
             return fault.not_found();
         };
         let search = Search::new(fault.ea, asdr, base);
-        let candidate = self.find_candidate(&search);
-        match candidate {
+        match self.find_candidate(&search) {
             Some(candidate) => {
-                if let Some(guard) = self.confirm_at_once(&search, candidate) {
-                    return self.resolve_found(fault, asdr, guard);
-                }
+                let (index, pattern) = self.locate(&search, candidate);
+                self.resolve_candidate(fault, asdr, index, pattern)
             }
-            None if real_address.is_none() => return fault.not_found(),
-            None => {}
+            None if !fault.uses_real_mode() => fault.not_found(),
+            None => self.resolve_missing(fault, asdr),
         }
-        self.resolve_missing(fault, asdr, search, candidate, real_address)
     }
 
-    /// The first entry that looks like the translation, if there is any, is not it: another one is, or
-    /// the guest has none.
-    // Apart, so that the usual way has fewer registers to keep.
-    #[cold]
+    /// The same, where entry `index` looked like the translation, whose doubleword 0 has `pattern`.
+    // Apart, and with nothing but registers for arguments, so that the search needs no stack frame.
     #[inline(never)]
-    fn resolve_missing(
+    fn resolve_candidate(
         &self,
         fault: &HpteFault,
         asdr: Asdr,
-        search: Search,
-        candidate: Option<Candidate>,
-        real_address: Option<GuestReal>,
+        index: HpteIndex,
+        pattern: u64,
     ) -> FaultAction {
-        if let Some(candidate) = candidate
+        match self.confirm_at_once(asdr, index, pattern) {
+            Some(guard) => self.resolve_found(fault, asdr, guard),
+            None => self.resolve_missing(fault, asdr),
+        }
+    }
+
+    /// The first entry that looks like the translation, if there is any, is not it: another one is, or
+    /// the guest has none. For real mode, `asdr` is that of its area, and the address lies in it.
+    #[cold]
+    #[inline(never)]
+    fn resolve_missing(&self, fault: &HpteFault, asdr: Asdr) -> FaultAction {
+        let Some(base) = asdr.base_page() else {
+            return fault.not_found();
+        };
+        let search = Search::new(fault.ea, asdr, base);
+        if let Some(candidate) = self.find_candidate(&search)
             && let Some(guard) = self.confirm(&search, candidate)
         {
-            return self.resolve_found(fault, asdr, guard);
+            return self.resolve_found_apart(fault, asdr, guard);
         }
-        match real_address {
-            None => fault.not_found(),
-            Some(at) => match self.repair_vrma(at, || self.is_translated(&search)) {
-                Repair::Done => FaultAction::Retry,
-                Repair::NoSlot => fault.not_found(),
-            },
+        if !fault.uses_real_mode() {
+            return fault.not_found();
+        }
+        match self.repair_vrma(fault.real_address(), || self.is_translated(&search)) {
+            Repair::Done => FaultAction::Retry,
+            Repair::NoSlot => fault.not_found(),
         }
     }
 
@@ -282,8 +297,18 @@ impl<M: Machine> HashMmu<M> {
             .is_some_and(|candidate| self.confirm(search, candidate).is_some())
     }
 
-    /// The guest has an entry for what it tried; may it use it so?
     #[inline(never)]
+    fn resolve_found_apart(
+        &self,
+        fault: &HpteFault,
+        asdr: Asdr,
+        guard: HpteGuard<'_, M>,
+    ) -> FaultAction {
+        self.resolve_found(fault, asdr, guard)
+    }
+
+    /// The guest has an entry for what it tried; may it use it so?
+    #[inline(always)]
     fn resolve_found(&self, fault: &HpteFault, asdr: Asdr, guard: HpteGuard<'_, M>) -> FaultAction {
         let state = if fault.msr.contains(Msr::PR) {
             PrivilegeState::Problem
@@ -325,7 +350,7 @@ impl<M: Machine> HashMmu<M> {
 
     /// Makes an absent entry valid, its memory zeroed if it was never touched. For a page of 16 MiB
     /// that is the longest that any exit takes: 131,072 cache blocks.
-    #[inline]
+    #[inline(always)]
     fn make_valid(&self, fault: &HpteFault, guard: HpteGuard<'_, M>) -> FaultAction {
         let (v, r, guest_r) = (guard.v(), guard.r(), guard.guest_r());
         let Some(place) = self.place(v, guest_r) else {

@@ -99,6 +99,19 @@ impl<M: Machine> HashMmu<M> {
         }
     }
 
+    /// Notes that the page of an entry was written, as its final doubleword 1 `r` says, before C is
+    /// cleared.
+    // Takes no reference to the guard, which would have to be in memory then.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn note_change(&self, v: HpteV, guest_r: GuestHpteR, r: HpteR) {
+        if r.get() & HpteR::C != 0
+            && let Some(place) = self.place(v, guest_r)
+        {
+            place.slot.mark_dirty(place.offset, place.size().bytes());
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn replace_and_mark(&self, entry: Entry<'_>, r: GuestHpteR) {
@@ -426,7 +439,7 @@ impl<M: Machine> Quiesced<'_, M> {
             return;
         };
         if slot.is_special() {
-            self.note_change(r);
+            self.mmu.note_change(self.v, guest_r, r);
         }
         if let Some(head) = slot.head(offset) {
             let referenced = r.get() & HpteR::R != 0;
@@ -485,16 +498,6 @@ impl<M: Machine> Quiesced<'_, M> {
             self.install(v.with(HpteV::ABSENT));
         }
         wanted.visible
-    }
-
-    /// Notes that the page was written, as its final doubleword 1 `r` says, before C is cleared.
-    #[cold]
-    pub(super) fn note_change(&self, r: HpteR) {
-        if r.get() & HpteR::C != 0
-            && let Some(place) = self.mmu.place(self.v, self.guest_r())
-        {
-            place.slot.mark_dirty(place.offset, place.size().bytes());
-        }
     }
 
     /// The partition's hash MMU.

@@ -42,24 +42,33 @@ enum Group {
     Secondary,
 }
 
+/// The bits of doubleword 0 that must agree, big-endian. In a 4 KiB segment L is clear for 4 KiB pages
+/// and set for larger ones.
+#[inline]
+const fn mask(base: PageSize) -> u64 {
+    const MASK: u64 = HpteV::AVPN | HpteV::SECONDARY;
+    match base {
+        PageSize::P4K => MASK.to_be(),
+        _ => (MASK | HpteV::LARGE).to_be(),
+    }
+}
+
 impl Search {
     /// The search for the page of `ea` in segment `asdr`, whose base page size is `base`.
     #[inline]
     pub(super) fn new(ea: EffectiveAddr, asdr: Asdr, base: PageSize) -> Self {
-        const MASK: u64 = HpteV::AVPN | HpteV::SECONDARY;
         let (segment, vsid) = (asdr.segment(), asdr.vsid());
         let offset = ea.get() & ((1 << segment.shift()) - 1) & !(base.bytes() - 1);
         // Virtual address bits above the hardware's 68 fall out by the mask.
         let address = (vsid << (segment.shift() - 16)) | (offset >> 16);
         let avpn = BeCell::raw_of(address & HpteV::AVPN);
-        // In a 4 KiB segment L is clear for 4 KiB pages and set for larger ones.
-        let (pattern, mask) = match base {
-            PageSize::P4K => (avpn, MASK.to_be()),
-            _ => (avpn | HpteV::LARGE.to_be(), (MASK | HpteV::LARGE).to_be()),
+        let pattern = match base {
+            PageSize::P4K => avpn,
+            _ => avpn | HpteV::LARGE.to_be(),
         };
         Self {
             pattern,
-            mask,
+            mask: mask(base),
             base,
             segment,
             hash: pteg_hash(vsid, ea, segment, base),
@@ -110,12 +119,26 @@ impl Search {
     /// Whether an entry is the translation, of which `raw` is doubleword 0 as it lies in the table.
     #[inline]
     fn matches(&self, v: HpteV, raw: u64, r: HpteR, pattern: u64) -> bool {
-        v.is_present()
-            && (raw ^ pattern) & self.mask == 0
-            && r.segment() == self.segment
-            && r.encoding(v)
-                .is_some_and(|encoding| encoding.base() == self.base)
+        is_translation(self.base, self.segment, [v.get(), raw], r, pattern)
     }
+}
+
+/// Whether an entry translates a page of size `base` in a segment of this size, whose doubleword 0 has
+/// `pattern`. Its own doubleword 0 is given twice, as a number and as it lies in the table.
+#[inline(always)]
+fn is_translation(
+    base: PageSize,
+    segment: SegmentSize,
+    [v, raw]: [u64; 2],
+    r: HpteR,
+    pattern: u64,
+) -> bool {
+    let v = HpteV::new(v);
+    v.is_present()
+        && (raw ^ pattern) & mask(base) == 0
+        && r.segment() == segment
+        && r.encoding(v)
+            .is_some_and(|encoding| encoding.base() == base)
 }
 
 /// An entry as somebody finds it who looks while everything stands still.
@@ -167,20 +190,28 @@ impl<M: Machine> HashMmu<M> {
             .or_else(|| search.look(group(Group::Secondary), Group::Secondary))
     }
 
+    /// Where a candidate is, and what its doubleword 0 looks like.
+    #[inline(always)]
+    pub(super) fn locate(&self, search: &Search, candidate: Candidate) -> (HpteIndex, u64) {
+        let first = search.first(candidate.group);
+        (
+            self.table().wrap(first, candidate.slot),
+            search.pattern(candidate.group),
+        )
+    }
+
     /// The candidate, locked, if it is the translation: nearly always it is.
     #[inline(always)]
     pub(super) fn confirm_at_once(
         &self,
-        search: &Search,
-        candidate: Candidate,
+        asdr: Asdr,
+        index: HpteIndex,
+        pattern: u64,
     ) -> Option<HpteGuard<'_, M>> {
-        let index = self
-            .table()
-            .wrap(search.first(candidate.group), candidate.slot);
+        let base = asdr.base_page()?;
         let guard = self.lock(index);
-        search
-            .agrees(&guard, search.pattern(candidate.group))
-            .then_some(guard)
+        let v = [guard.v().get(), guard.raw_v()];
+        is_translation(base, asdr.segment(), v, guard.r(), pattern).then_some(guard)
     }
 
     /// The translation's entry, locked; `from` is the first that looks like it.
