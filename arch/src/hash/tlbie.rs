@@ -29,6 +29,11 @@ impl TlbieRb {
     #[inline]
     #[must_use]
     pub const fn of(v: HpteV, r: HpteR, index: HpteIndex) -> Option<Self> {
+        // Apart, for then most of it is constant.
+        if !v.is_large() {
+            let encoding = PageEncoding::Base4KActual4K;
+            return Some(Self::with_encoding(v, r, index, encoding));
+        }
         match r.encoding(v) {
             Some(encoding) => Some(Self::with_encoding(v, r, index, encoding)),
             None => None,

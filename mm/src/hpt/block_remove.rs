@@ -158,10 +158,11 @@ impl<M: Machine> HashMmu<M> {
         ava: u64,
         anchor: &mut Option<Anchor>,
     ) -> Result<(HpteGuard<'_, M>, HpteR, TlbieRb), Answer> {
-        let Ok(index) = self.index(request & PTEX) else {
+        let Some(entry) = self.table().get(request & PTEX) else {
             return Err(Answer::Parameter);
         };
-        let guard = self.try_lock(index).ok_or(Answer::Busy)?;
+        let (index, guard) = (entry.index, self.try_lock_entry(entry));
+        let guard = guard.ok_or(Answer::Busy)?;
         let (v, r) = (guard.v(), guard.r());
         if !v.is_present() || v.get() & HpteV::BOLTED != 0 {
             return Err(Answer::NotFound);

@@ -14,10 +14,11 @@
 //! spares bolted entries keeps them.
 
 use super::guard::{Batch, Quiesced};
+use super::table::Entry;
 use super::{HashMmu, flags, remove};
 use crate::page_ops::Machine;
 use crate::status::HcallStatus;
-use penstock_arch::hash::{GuestHpteR, HpteIndex, HpteR};
+use penstock_arch::hash::{GuestHpteR, HpteR};
 
 const TYPE_REQUEST: u64 = 1;
 const TYPE_END: u64 = 3;
@@ -79,13 +80,15 @@ impl<M: Machine> HashMmu<M> {
                 }
             }
             let kept = *high & KEPT;
-            let index = self.index(kept & (KEPT >> 2));
-            let (Some(flags), Ok(index)) = (condition(*high), index) else {
+            if let Some(entry) = self.table().get(kept & (KEPT >> 2))
+                && let Some(flags) = condition(*high)
+            {
+                self.bulk_remove_one(&mut batch, entry, flags, *avpn, high, kept);
+            } else {
                 *high = kept | PARAMETER;
                 status = HcallStatus::PARAMETER;
                 break;
-            };
-            self.bulk_remove_one(&mut batch, index, flags, *avpn, high, kept);
+            }
         }
         batch.flush(finish);
         status
@@ -95,17 +98,17 @@ impl<M: Machine> HashMmu<M> {
     fn bulk_remove_one<'a, 's>(
         &'a self,
         batch: &mut Removals<'a, 's, M>,
-        index: HpteIndex,
+        entry: Entry<'a>,
         flags: u64,
         avpn: u64,
         response: &'s mut u64,
         kept: u64,
     ) {
-        let guard = match self.try_lock(index) {
+        let guard = match self.try_lock_entry(entry) {
             Some(guard) => guard,
             None => {
                 batch.flush(finish_one);
-                self.lock(index)
+                self.lock_entry(entry)
             }
         };
         let r = guard.r();

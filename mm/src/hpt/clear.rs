@@ -15,7 +15,7 @@ impl<M: Machine> HashMmu<M> {
     /// # Errors
     /// H_PARAMETER: no such entry number. H_NOT_FOUND: no entry there.
     pub fn h_clear_ref(&self, _flags: u64, ptex: u64) -> Result<u64, HcallStatus> {
-        let guard = self.lock(self.index(ptex)?);
+        let guard = self.lock_named(ptex).ok_or(HcallStatus::PARAMETER)?;
         if !guard.v().is_present() {
             return Err(HcallStatus::NOT_FOUND);
         }
@@ -38,7 +38,7 @@ impl<M: Machine> HashMmu<M> {
     /// # Errors
     /// H_PARAMETER: no such entry number. H_NOT_FOUND: no entry there.
     pub fn h_clear_mod(&self, _flags: u64, ptex: u64) -> Result<u64, HcallStatus> {
-        let guard = self.lock(self.index(ptex)?);
+        let guard = self.lock_named(ptex).ok_or(HcallStatus::PARAMETER)?;
         if !guard.v().is_present() {
             return Err(HcallStatus::NOT_FOUND);
         }

@@ -50,29 +50,45 @@ impl<M: Machine> HashMmu<M> {
     /// Locks an entry, waiting for whoever has it.
     #[inline]
     pub(super) fn lock(&self, index: HpteIndex) -> HpteGuard<'_, M> {
-        let entry = self.table().entry(index);
+        self.lock_entry(self.table().entry(index))
+    }
+
+    /// The same for an entry that a guest names; `None` where the table does not have it.
+    #[inline]
+    pub(super) fn lock_named(&self, ptex: u64) -> Option<HpteGuard<'_, M>> {
+        self.table().get(ptex).map(|entry| self.lock_entry(entry))
+    }
+
+    /// Locks an entry, waiting for whoever has it.
+    #[inline]
+    pub(super) fn lock_entry<'a>(&'a self, entry: Entry<'a>) -> HpteGuard<'a, M> {
         if !entry.try_lock() {
             wait_for_lock(entry);
         }
-        HpteGuard {
-            mmu: self,
-            entry,
-            v: entry.load_v().without(HpteV::HVLOCK),
-        }
+        self.guard(entry)
     }
 
     /// Locks an entry unless somebody has it.
     #[inline]
     pub(super) fn try_lock(&self, index: HpteIndex) -> Option<HpteGuard<'_, M>> {
-        let entry = self.table().entry(index);
-        entry.try_lock().then(|| {
-            let v = entry.load_v().without(HpteV::HVLOCK);
-            HpteGuard {
-                mmu: self,
-                entry,
-                v,
-            }
-        })
+        self.try_lock_entry(self.table().entry(index))
+    }
+
+    /// Locks an entry unless somebody has it.
+    #[inline]
+    pub(super) fn try_lock_entry<'a>(&'a self, entry: Entry<'a>) -> Option<HpteGuard<'a, M>> {
+        entry.try_lock().then(|| self.guard(entry))
+    }
+
+    /// An entry whose lock has just been taken.
+    #[inline]
+    fn guard<'a>(&'a self, entry: Entry<'a>) -> HpteGuard<'a, M> {
+        let v = entry.load_v().without(HpteV::HVLOCK);
+        HpteGuard {
+            mmu: self,
+            entry,
+            v,
+        }
     }
 
     /// Locks an entry that the guest does not have, without waiting.
@@ -332,8 +348,15 @@ impl<'a, M: Machine, T, const N: usize> Batch<'a, M, T, N> {
     ) {
         let Hidden { mmu, entry, v, rb } = guard.hide_with(rb);
         match rb {
-            Some(rb) if !self.waiting.is_full() => self.waiting.push(Waiting { entry, v, rb, tag }),
-            rb => each(Hidden { mmu, entry, v, rb }.flush(), tag),
+            Some(rb) => {
+                let waiting = Waiting { entry, v, rb, tag };
+                if let Err(full) = self.waiting.try_push(waiting) {
+                    let tag = full.element().tag;
+                    let rb = Some(rb);
+                    each(Hidden { mmu, entry, v, rb }.flush(), tag);
+                }
+            }
+            None => each(Hidden { mmu, entry, v, rb }.flush(), tag),
         }
     }
 
@@ -367,8 +390,8 @@ impl<'a, M: Machine, T, const N: usize> Batch<'a, M, T, N> {
 
     #[inline]
     fn hand_out(&mut self, mut each: impl FnMut(Quiesced<'a, M>, T)) {
-        while let Some(Waiting { entry, v, tag, .. }) = self.waiting.pop() {
-            let mmu = self.mmu;
+        let mmu = self.mmu;
+        for Waiting { entry, v, tag, .. } in self.waiting.drain(..).rev() {
             each(Quiesced { mmu, entry, v }, tag);
         }
     }
@@ -443,7 +466,7 @@ impl<M: Machine> Quiesced<'_, M> {
         }
         if let Some(head) = slot.head(offset) {
             let referenced = r.get() & HpteR::R != 0;
-            Ring::lock(head).unlink(self.mmu.table(), self.entry, referenced);
+            Ring::lock(head).unlink(|| self.mmu.table(), self.entry, referenced);
         }
     }
 

@@ -27,7 +27,7 @@ impl<M: Machine> HashMmu<M> {
     /// # Errors
     /// H_PARAMETER: no such entry number. H_NOT_FOUND: no entry there, or none that matches.
     pub fn h_protect(&self, flags: u64, ptex: u64, avpn: u64) -> Result<(), HcallStatus> {
-        let guard = self.lock(self.index(ptex)?);
+        let guard = self.lock_named(ptex).ok_or(HcallStatus::PARAMETER)?;
         let (v, r) = (guard.v(), guard.r());
         if !v.is_present()
             || !remove::matches(v.to_guest(r), flags & flags::AVPN, avpn & GuestHpteV::AVPN)

@@ -8,6 +8,7 @@
 //! LoPAR, H_READ. The page number is always the guest's own, as R_XLATE asks.
 
 use super::HashMmu;
+use super::table::Entry;
 use crate::page_ops::Machine;
 use crate::status::HcallStatus;
 use core::sync::atomic::{Ordering, fence};
@@ -19,7 +20,8 @@ impl<M: Machine> HashMmu<M> {
     /// # Errors
     /// H_PARAMETER: no such entry number.
     pub fn h_read(&self, _flags: u64, ptex: u64) -> Result<[u64; 2], HcallStatus> {
-        Ok(self.read_entry(self.index(ptex)?))
+        let entry = self.table().get(ptex).ok_or(HcallStatus::PARAMETER)?;
+        Ok(self.read_entry(entry))
     }
 
     /// H_READ with READ_4: the four entries that `ptex` is one of.
@@ -30,14 +32,13 @@ impl<M: Machine> HashMmu<M> {
         let first = self.index(ptex)?.get() & !3;
         let mut result = [0; 8];
         for (pair, index) in result.as_chunks_mut::<2>().0.iter_mut().zip(first..) {
-            *pair = self.read_entry(HpteIndex::new(index));
+            *pair = self.read_entry(self.table().entry(HpteIndex::new(index)));
         }
         Ok(result)
     }
 
     #[inline(always)]
-    fn read_entry(&self, index: HpteIndex) -> [u64; 2] {
-        let entry = self.table().entry(index);
+    fn read_entry(&self, entry: Entry<'_>) -> [u64; 2] {
         let v = entry.load_v();
         if !v.is_present() {
             return [0, 0];
@@ -50,7 +51,7 @@ impl<M: Machine> HashMmu<M> {
         if (entry.load_v().get() ^ v.get()) & !HpteV::HVLOCK == 0 {
             [v.to_guest(r).get(), guest_r.get() | r.rc()]
         } else {
-            self.read_entry_locked(index)
+            self.read_entry_locked(entry.index)
         }
     }
 

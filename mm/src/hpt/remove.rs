@@ -22,7 +22,7 @@ impl<M: Machine> HashMmu<M> {
     /// # Errors
     /// H_PARAMETER: no such entry number. H_NOT_FOUND: no entry there, or none that matches.
     pub fn h_remove(&self, flags: u64, ptex: u64, avpn: u64) -> Result<(u64, u64), HcallStatus> {
-        let guard = self.lock(self.index(ptex)?);
+        let guard = self.lock_named(ptex).ok_or(HcallStatus::PARAMETER)?;
         let r = guard.r();
         let v = guard.v().to_guest(r);
         if !guard.v().is_present() || !matches(v, flags, avpn) {

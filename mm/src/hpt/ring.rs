@@ -74,12 +74,19 @@ impl<'a> Ring<'a> {
     }
 
     /// Takes an entry out; `referenced` is remembered.
+    // Most rings have one entry, and then nobody needs the table.
     #[inline]
-    pub(super) fn unlink(&mut self, table: &Table, entry: Entry<'_>, referenced: bool) {
+    pub(super) fn unlink<'t>(
+        &mut self,
+        table: impl FnOnce() -> &'t Table,
+        entry: Entry<'_>,
+        referenced: bool,
+    ) {
         let (next, previous) = (entry.next(), entry.previous());
         if next == entry.index {
             self.value &= !(OCCUPIED | INDEX);
         } else {
+            let table = table();
             table.entry(previous).set_next(next);
             table.entry(next).set_previous(previous);
             if self.value & INDEX == entry.index.get() {

@@ -107,8 +107,16 @@ impl Table {
     /// One entry.
     #[inline]
     pub(super) fn entry(&self, index: HpteIndex) -> Entry<'_> {
-        let ([v, r], rev) = self.cells.at(index.get());
-        Entry { index, v, r, rev }
+        let (cells, rev) = self.cells.at(index.get());
+        Entry { index, cells, rev }
+    }
+
+    /// The entry with this number, if there is one.
+    #[inline]
+    pub(super) fn get(&self, index: u64) -> Option<Entry<'_>> {
+        let (cells, rev) = self.cells.get(index)?;
+        let index = HpteIndex::new(index);
+        Some(Entry { index, cells, rev })
     }
 }
 
@@ -125,26 +133,35 @@ const fn link(index: HpteIndex) -> u32 {
 #[derive(Clone, Copy)]
 pub(super) struct Entry<'a> {
     pub(super) index: HpteIndex,
-    v: &'a BeCell,
-    r: &'a BeCell,
+    cells: &'a HpteCells,
     rev: &'a ReverseCells,
 }
 
-impl Entry<'_> {
+impl<'a> Entry<'a> {
+    #[inline]
+    const fn v(self) -> &'a BeCell {
+        &self.cells[0]
+    }
+
+    #[inline]
+    const fn r(self) -> &'a BeCell {
+        &self.cells[1]
+    }
+
     #[inline]
     pub(super) fn load_v(self) -> HpteV {
-        HpteV::new(self.v.load())
+        HpteV::new(self.v().load())
     }
 
     /// Doubleword 0 as it lies in the table.
     #[inline]
     pub(super) fn load_raw_v(self) -> u64 {
-        self.v.load_raw()
+        self.v().load_raw()
     }
 
     #[inline]
     pub(super) fn load_r(self) -> HpteR {
-        HpteR::new(self.r.load())
+        HpteR::new(self.r().load())
     }
 
     #[inline]
@@ -155,8 +172,8 @@ impl Entry<'_> {
     /// Fills an entry of a table that no processor uses: no order of stores is to be kept, and no
     /// one is told. `from` is kept where the link to the next entry will be.
     pub(super) fn fill(self, v: HpteV, r: HpteR, guest_r: GuestHpteR, from: HpteIndex) {
-        self.v.store(v.get());
-        self.r.store(r.get());
+        self.v().store(v.get());
+        self.r().store(r.get());
         self.store_rev(guest_r);
         self.set_next(from);
     }
@@ -198,20 +215,20 @@ impl Entry<'_> {
     /// Whether somebody holds the lock, at a glance.
     #[inline]
     pub(super) fn is_locked(self) -> bool {
-        self.v.load_raw() & HpteV::HVLOCK.to_be() != 0
+        self.v().load_raw() & HpteV::HVLOCK.to_be() != 0
     }
 
     /// Takes the lock unless somebody has it. From then on nobody else changes the entry, but the
     /// processor R and C, if the entry is valid.
     #[inline]
     pub(super) fn try_lock(self) -> bool {
-        self.v.set_bit(HpteV::HVLOCK)
+        self.v().set_bit(HpteV::HVLOCK)
     }
 
     /// Takes the lock of an entry whose doubleword 0 is all zero.
     #[inline]
     pub(super) fn lock_free(self) -> bool {
-        self.v.replace_zero(HpteV::HVLOCK)
+        self.v().replace_zero(HpteV::HVLOCK)
     }
 
     /// Stores doubleword 0 after everything before it. The entry's lock must be held; without the
@@ -220,14 +237,14 @@ impl Entry<'_> {
     pub(super) fn store_v(self, tlb: &impl TlbMaintenance, v: HpteV) {
         tlb.hpte_store(HpteStore::V(self.index, v));
         fence(Release);
-        self.v.store(v.get());
+        self.v().store(v.get());
     }
 
     /// Stores doubleword 1.
     #[inline]
     pub(super) fn store_r(self, tlb: &impl TlbMaintenance, r: HpteR) {
         tlb.hpte_store(HpteStore::R(self.index, r));
-        self.r.store(r.get());
+        self.r().store(r.get());
     }
 
     /// Clears R of a valid entry, whose lock is held and whose doubleword 1 is `r`, by a store of
@@ -237,18 +254,18 @@ impl Entry<'_> {
         const BYTE: usize = HpteR::R_BYTE - 8;
         let byte = r.without(HpteR::R).get().to_be_bytes()[BYTE];
         tlb.hpte_store(HpteStore::RByte(self.index, byte));
-        self.r.store_byte(BYTE, byte);
+        self.r().store_byte(BYTE, byte);
     }
 
     /// Plays hardware: stores byte `number` of doubleword 1.
     #[cfg(test)]
     pub(super) fn hardware_stores_byte(self, number: usize, byte: u8) {
-        self.r.store_byte(number, byte);
+        self.r().store_byte(number, byte);
     }
 
     /// Plays hardware: sets bits of doubleword 1.
     #[cfg(test)]
     pub(super) fn hardware_sets(self, bits: u64) {
-        self.r.set_bit(bits);
+        self.r().set_bit(bits);
     }
 }

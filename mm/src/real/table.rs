@@ -233,6 +233,16 @@ impl<A: Cell, B: Cell> RealPair<A, B> {
         #[expect(clippy::cast_possible_truncation)]
         let index = index as usize & self.mask();
         // SAFETY: below the number of cells, for no mask ever is above one less than that.
+        unsafe { self.at_unchecked(index) }
+    }
+
+    /// The cells at `index`.
+    ///
+    /// # Safety
+    /// The mask was `index` or more, once.
+    #[inline]
+    unsafe fn at_unchecked(&self, index: usize) -> (&A, &B) {
+        // SAFETY: below the number of cells, for no mask ever is above one less than that.
         let first = unsafe { self.first.first.add(index) };
         // SAFETY: the same, for both have as many.
         let second = unsafe { self.second.first.add(index) };
@@ -240,6 +250,15 @@ impl<A: Cell, B: Cell> RealPair<A, B> {
         let first = unsafe { first.as_ref() };
         // SAFETY: the same.
         (first, unsafe { second.as_ref() })
+    }
+
+    /// The cells at `index`, if there are any.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, index: u64) -> Option<(&A, &B)> {
+        let index = usize::try_from(index).ok()?;
+        // SAFETY: looked at just now.
+        (index <= self.mask()).then(|| unsafe { self.at_unchecked(index) })
     }
 
     /// The eight cells of the first array that `index` is one of, modulo the number of cells.

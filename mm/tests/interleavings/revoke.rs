@@ -54,7 +54,7 @@ impl Partition {
         entry.lock();
         let v = entry.load_v();
         assert!(v == VALID || v == ABSENT, "nobody else removes it");
-        Ring::lock(&self.head).unlink(&self.table, entry, true);
+        Ring::lock(&self.head).unlink(|| &self.table, entry, true);
         entry.store_v(0);
     }
 
