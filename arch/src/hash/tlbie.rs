@@ -26,7 +26,7 @@ pub struct TlbieRb(u64);
 impl TlbieRb {
     /// The operand that invalidates the translation of the entry with these doublewords at
     /// `index`, or `None` where its page size encoding is reserved.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn of(v: HpteV, r: HpteR, index: HpteIndex) -> Option<Self> {
         // Apart, for then most of it is constant.

@@ -128,41 +128,33 @@ impl<M: Machine> HashMmu<M> {
         let mut status = HcallStatus::SUCCESS;
         for (number, spec) in requests.iter().enumerate() {
             let request = spec.get();
-            match self.block_remove_one(request, ava, &mut anchor) {
-                Ok((guard, r, rb)) => {
-                    spec.set(Answer::Success.to(request));
-                    if guard.v().is_valid() {
-                        batch.hide_with(guard, Some(rb), spec, finish_one);
-                    } else {
-                        finish_one(guard.quiesce(r), spec);
-                    }
-                }
-                Err(answer) => {
-                    let ours = answer == Answer::Busy && was_removed(requests, number, request);
-                    let answer = if ours { Answer::NotFound } else { answer };
-                    spec.set(answer.to(request));
-                    status = HcallStatus::PARTIAL;
-                }
+            if let Err(answer) = self.block_remove_one(&mut batch, spec, ava, &mut anchor) {
+                let ours = answer == Answer::Busy && was_removed(requests, number, request);
+                let answer = if ours { Answer::NotFound } else { answer };
+                spec.set(answer.to(request));
+                status = HcallStatus::PARTIAL;
             }
         }
         batch.flush(finish);
         status
     }
 
-    /// The entry of a request, locked, with its doubleword 1 and what invalidates it, where it may be
-    /// removed. Checks come in LoPAR's order.
+    /// Hides the entry of a request, and answers it, where it may be removed. Checks come in LoPAR's
+    /// order.
     #[inline]
-    fn block_remove_one(
-        &self,
-        request: u64,
+    fn block_remove_one<'a, 's>(
+        &'a self,
+        batch: &mut Removals<'a, 's, M>,
+        spec: &'s Cell<u64>,
         ava: u64,
         anchor: &mut Option<Anchor>,
-    ) -> Result<(HpteGuard<'_, M>, HpteR, TlbieRb), Answer> {
+    ) -> Result<(), Answer> {
+        let request = spec.get();
         let Some(entry) = self.table().get(request & PTEX) else {
             return Err(Answer::Parameter);
         };
-        let (index, guard) = (entry.index, self.try_lock_entry(entry));
-        let guard = guard.ok_or(Answer::Busy)?;
+        let index = entry.index;
+        let guard = self.try_lock_entry(entry).ok_or(Answer::Busy)?;
         let (v, r) = (guard.v(), guard.r());
         if !v.is_present() || v.get() & HpteV::BOLTED != 0 {
             return Err(Answer::NotFound);
@@ -181,13 +173,37 @@ impl<M: Machine> HashMmu<M> {
                 if request & AVPN != 0 && !is_covered {
                     return Err(Answer::NotFound);
                 }
-                match anchor {
-                    Some(anchor) => check_block(anchor.page, page)?,
-                    None => *anchor = Some(Anchor::new(page, v, rb, is_covered)),
-                }
+                check_with_anchor(anchor, Anchor::new(page, v, rb, is_covered))?;
             }
         }
-        Ok((guard, r, rb))
+        spec.set(Answer::Success.to(request));
+        if v.is_valid() {
+            batch.hide_with(guard, Some(rb), spec, finish_one);
+        } else {
+            remove_absent(guard, r, spec);
+        }
+        Ok(())
+    }
+}
+
+/// Removes an entry that the hardware does not see, whose doubleword 1 is `r`.
+#[cold]
+#[inline(never)]
+fn remove_absent<M: Machine>(guard: HpteGuard<'_, M>, r: HpteR, response: &Cell<u64>) {
+    finish(guard.quiesce(r), response);
+}
+
+/// Whether an entry may be removed together with the one that anchors the block, which it becomes
+/// where there is none.
+// Apart, so that the anchor is in memory, and not in registers that a round needs.
+#[inline(never)]
+fn check_with_anchor(anchor: &mut Option<Anchor>, new: Anchor) -> Result<(), Answer> {
+    match anchor {
+        Some(anchor) => check_block(anchor.page, new.page),
+        None => {
+            *anchor = Some(new);
+            Ok(())
+        }
     }
 }
 
