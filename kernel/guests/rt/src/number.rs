@@ -80,6 +80,28 @@ pub mod hcall {
     pub const RESIZE_HPT_COMMIT: u64 = 0x370;
     /// H_REGISTER_PROC_TBL.
     pub const REGISTER_PROC_TBL: u64 = 0x37c;
+    /// H_INT_GET_SOURCE_INFO.
+    pub const INT_GET_SOURCE_INFO: u64 = 0x3a8;
+    /// H_INT_SET_SOURCE_CONFIG.
+    pub const INT_SET_SOURCE_CONFIG: u64 = 0x3ac;
+    /// H_INT_GET_SOURCE_CONFIG.
+    pub const INT_GET_SOURCE_CONFIG: u64 = 0x3b0;
+    /// H_INT_GET_QUEUE_INFO.
+    pub const INT_GET_QUEUE_INFO: u64 = 0x3b4;
+    /// H_INT_SET_QUEUE_CONFIG.
+    pub const INT_SET_QUEUE_CONFIG: u64 = 0x3b8;
+    /// H_INT_GET_QUEUE_CONFIG.
+    pub const INT_GET_QUEUE_CONFIG: u64 = 0x3bc;
+    /// H_INT_SET_OS_REPORTING_LINE.
+    pub const INT_SET_OS_REPORTING_LINE: u64 = 0x3c0;
+    /// H_INT_GET_OS_REPORTING_LINE.
+    pub const INT_GET_OS_REPORTING_LINE: u64 = 0x3c4;
+    /// H_INT_ESB.
+    pub const INT_ESB: u64 = 0x3c8;
+    /// H_INT_SYNC.
+    pub const INT_SYNC: u64 = 0x3cc;
+    /// H_INT_RESET.
+    pub const INT_RESET: u64 = 0x3d0;
     /// H_RTAS, private to hypervisors that boot without Open Firmware.
     pub const RTAS: u64 = 0xf000;
 }

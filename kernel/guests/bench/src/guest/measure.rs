@@ -165,10 +165,14 @@ pub fn median(count: u64, mut batch: impl FnMut(usize) -> Result<u64, Cost>) -> 
         }
     }
     ticks.sort_unstable();
-    let middle = ticks[BATCHES / 2];
-    // 512 ticks are 1000 instructions; rounded to the nearest.
+    cost_of(ticks[BATCHES / 2], count)
+}
+
+/// The cost of one of `count` operations that took so many ticks: 512 ticks are 1000 instructions; rounded
+/// to the nearest.
+pub const fn cost_of(ticks: u64, count: u64) -> Cost {
     let unit = 512 * count;
-    Cost::Instructions((middle * 1000 + unit / 2) / unit)
+    Cost::Instructions((ticks * 1000 + unit / 2) / unit)
 }
 
 /// [`median`] of a loop that needs no preparation.

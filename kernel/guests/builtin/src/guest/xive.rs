@@ -15,21 +15,16 @@ use penstock_guest_rt::insn::Program;
 use penstock_guest_rt::memory::Range;
 use penstock_guest_rt::mmu::DATA;
 use penstock_guest_rt::number::hcall::{CPPR, EOI, IPI, IPOLL, XIRR, XIRR_X};
+pub use penstock_guest_rt::number::hcall::{
+    INT_ESB as ESB, INT_GET_OS_REPORTING_LINE as GET_LINE,
+    INT_GET_QUEUE_CONFIG as GET_QUEUE_CONFIG, INT_GET_QUEUE_INFO as GET_QUEUE_INFO,
+    INT_GET_SOURCE_CONFIG as GET_SOURCE_CONFIG, INT_GET_SOURCE_INFO as GET_SOURCE_INFO,
+    INT_RESET as RESET, INT_SET_OS_REPORTING_LINE as SET_LINE,
+    INT_SET_QUEUE_CONFIG as SET_QUEUE_CONFIG, INT_SET_SOURCE_CONFIG as SET_SOURCE_CONFIG,
+    INT_SYNC as SYNC,
+};
 use penstock_guest_rt::number::{msr, status, vector};
 use penstock_guest_rt::suite::{Failure, Outcome, expect, expect_at, expect_completed};
-
-/// H_INT_GET_SOURCE_INFO.
-pub const GET_SOURCE_INFO: u64 = 0x3a8;
-pub const SET_SOURCE_CONFIG: u64 = 0x3ac;
-pub const GET_SOURCE_CONFIG: u64 = 0x3b0;
-pub const GET_QUEUE_INFO: u64 = 0x3b4;
-pub const SET_QUEUE_CONFIG: u64 = 0x3b8;
-pub const GET_QUEUE_CONFIG: u64 = 0x3bc;
-pub const SET_LINE: u64 = 0x3c0;
-pub const GET_LINE: u64 = 0x3c4;
-pub const ESB: u64 = 0x3c8;
-pub const SYNC: u64 = 0x3cc;
-pub const RESET: u64 = 0x3d0;
 
 /// Every call of exploitation mode.
 pub const CALLS: [u64; 11] = [
