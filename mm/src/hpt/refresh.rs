@@ -23,7 +23,7 @@ use crate::pool::NoFrame;
 use crate::real::{PIECE, Piece};
 use crate::slot::{GRANULE, Slot};
 use arrayvec::ArrayVec;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 use penstock_arch::hash::{HpteIndex, PageSize, TlbieRb};
 use penstock_arch::wait;
 
@@ -109,23 +109,24 @@ impl<M: Machine> HashMmu<M> {
             if let Some(head) = head
                 && head < above
             {
-                self.walk_ring(slot, head, offset, len, heads, each);
+                self.walk_ring(slot, head, (offset, len), heads, each);
                 above = head;
             }
         }
         let mut at = start;
         while at < end {
-            self.walk_ring(slot, at, offset, len, heads, each);
+            self.walk_ring(slot, at, (offset, len), heads, each);
             at += GRANULE;
         }
     }
 
+    /// Walks the ring whose head is at `at`, if there is anything in it: mostly there is nothing.
+    #[inline]
     fn walk_ring<'a>(
         &'a self,
         slot: &'a Slot,
         at: u64,
-        offset: u64,
-        len: u64,
+        range: (u64, u64),
         heads: Heads,
         each: &mut dyn FnMut(HpteGuard<'a, M>, Place<'a>),
     ) {
@@ -135,8 +136,23 @@ impl<M: Machine> HashMmu<M> {
         if heads == Heads::Occupied && ring::is_idle(head) {
             return;
         }
+        let ring = Ring::lock(head);
+        if ring.first().is_some() {
+            self.walk_occupied(head, ring, range, each);
+        }
+    }
+
+    #[inline(never)]
+    fn walk_occupied<'a>(
+        &'a self,
+        head: &'a AtomicU64,
+        ring: Ring<'a>,
+        (offset, len): (u64, u64),
+        each: &mut dyn FnMut(HpteGuard<'a, M>, Place<'a>),
+    ) {
+        let mut locked = Some(ring);
         'again: loop {
-            let ring = Ring::lock(head);
+            let ring = locked.take().unwrap_or_else(|| Ring::lock(head));
             let Some(first) = ring.first() else {
                 return;
             };
