@@ -2,9 +2,9 @@
 # shellcheck shell=bash disable=SC2034 # the options set here are read by the other parts
 #
 # The table of costs: lines "bench: NAME VALUE". The benchmark guest counts the instructions of
-# single operations itself, with -icount shift=0, where one instruction is one nanosecond. A plugin
-# of ours in QEMU counts the tlbie and tlbiel of each operation, and who executes what while a Debian
-# guest boots.
+# single operations itself, with -icount shift=0, where one instruction is one nanosecond; so does a
+# program in a Debian guest. A plugin of ours in QEMU counts the tlbie and tlbiel of each operation, and
+# who executes what while a Debian guest boots.
 
 PLUGIN=$TARGET_DIR/count.so
 
@@ -26,6 +26,7 @@ run_bench() {
 	COUNTS=$RUN_DIR/counts
 	bench_operations
 	bench_debian_boot
+	bench_debian_costs
 }
 
 # Boots what the options describe, with the console in a file; ends the script unless that ended with 0.
@@ -85,7 +86,6 @@ bench_table() {
 
 # The hypervisor's share of the instructions of a boot to userspace and power-off.
 bench_debian_boot() {
-	[[ -z ${SKIP:-} ]] || return
 	if [[ -n $WITHOUT_PLUGIN ]]; then
 		say "no share of a Debian boot: $WITHOUT_PLUGIN"
 		return
@@ -108,4 +108,37 @@ bench_debian_boot() {
 			printf "bench: debian-boot-opal %d\n", count["opal"]
 			printf "bench: debian-boot-hypervisor-share %.2f%%\n", 100 * count["hypervisor"] / count["guest"]
 		}' "$COUNTS"
+}
+
+# What a program in a Debian guest pays, above what it pays where a hypervisor costs no instructions: on
+# QEMU's own pseries machine. The targets, and what KVM HV costs, are above that too.
+bench_debian_costs() {
+	local icount=$OPT_ICOUNT
+	if ! { setup_debian_guest debian13-64k && setup_test_initrd; }; then
+		say "no costs inside a Debian guest: it cannot be had here"
+		return
+	fi
+	say "measuring inside a Debian guest"
+	OPT_APPEND='console=hvc0 mitigations=off costs' OPT_INITRD=$INITRD_TEST OPT_ICOUNT=1
+	timeout 600 "${PENSTOCK_QEMU:-$QEMU}" -M pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken -cpu power9 \
+		-smp 1 -m "$OPT_GUEST_MEMORY" -icount shift=0 -display none -vga none -nic none -monitor none \
+		-serial file:"$RUN_DIR/floor.out" -no-reboot -kernel "$GUESTS_DIR/debian13-64k/vmlinux" -initrd "$INITRD_TEST" \
+		-append "$OPT_APPEND disable_radix" || die "the Debian guest does not run on the pseries machine"
+	bench_run "the Debian guest"
+	tr -d '\r' <"$RUN_DIR/bench.out" | cat "$RUN_DIR/floor.out" - | awk '
+		BEGIN {
+			target["mprotect-and-back"] = 850; kvm["mprotect-and-back"] = 8210
+			target["mmap-touch-munmap"] = 995; kvm["mmap-touch-munmap"] = 8285
+			target["fork-exit-wait"] = 12400; kvm["fork-exit-wait"] = 112400
+			target["fork-exec-wait"] = 39300; kvm["fork-exec-wait"] = 389300
+		}
+		$1 != "costs:" || !($2 in target) { next }
+		!($2 in floor) { floor[$2] = $3; next }
+		{
+			printf "bench: debian-%-24s %6d above %6d (target %6d, KVM P9 %6d)\n", $2, $3 - floor[$2],
+				floor[$2], target[$2], kvm[$2]
+			found++
+		}
+		END { exit found != 4 }' || die "the Debian guest measured nothing"
+	OPT_INITRD='' OPT_ICOUNT=$icount
 }

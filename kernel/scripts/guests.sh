@@ -8,7 +8,7 @@
 #   target/guests/debian13-4k/vmlinux    Linux 6.12, 4K pages
 #   target/guests/debian12/vmlinux       Linux 6.1, 64K pages
 #   target/guests/initrd.cpio.gz         busybox
-#   target/guests/initrd-test.cpio.gz    busybox and mmstress
+#   target/guests/initrd-test.cpio.gz    busybox, mmstress and costs
 
 GUEST_SOURCES=$ROOT/kernel/guests/linux
 INITRD=$GUESTS_DIR/initrd.cpio.gz
@@ -94,18 +94,24 @@ setup_debian_guest() {
 	esac && fetch_busybox && build_initrd
 }
 
+# build_test_program NAME SOURCE...
+build_test_program() {
+	step "building the test guest's program $1" "$TARGET_DIR/logs/$1.log" \
+		powerpc64le-linux-gnu-gcc -std=gnu11 -O2 -Wall -Wextra -Werror -mcpu=power9 -static -pthread \
+		-o "$GUESTS_DIR/$1" "${@:2}"
+}
+
 # The test guest's initramfs has our own programs besides; they need a cross compiler.
 setup_test_initrd() {
-	local program=$GUESTS_DIR/mmstress
 	if [[ ! -f $INITRD_TEST ]] || [[ -n $(find "$GUEST_SOURCES" "$INITRD" -newer "$INITRD_TEST") ]]; then
 		if ! have powerpc64le-linux-gnu-gcc; then
 			need_setup "powerpc64le-linux-gnu-gcc (for the test guest's programs)"
 			apt_install "a cross compiler for ppc64le" gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross
 		fi
-		step "building the test guest's programs" "$TARGET_DIR/logs/mmstress.log" \
-			powerpc64le-linux-gnu-gcc -std=gnu11 -O2 -Wall -Wextra -Werror -mcpu=power9 -static -pthread \
-			-o "$program" "$GUEST_SOURCES"/*.c || return 1
-		initramfs_programs "$program" | gzip -n | cat "$INITRD" - >"$INITRD_TEST.tmp" || return 1
+		build_test_program mmstress "$GUEST_SOURCES"/{mmstress,vectors}.c || return 1
+		build_test_program costs "$GUEST_SOURCES/costs.c" || return 1
+		initramfs_programs "$GUESTS_DIR"/{mmstress,costs} | gzip -n | cat "$INITRD" - >"$INITRD_TEST.tmp" ||
+			return 1
 		mv "$INITRD_TEST.tmp" "$INITRD_TEST"
 	fi
 }

@@ -9,6 +9,7 @@
 #              but the first offline and online again, and runs it once more
 #   soak=SECONDS  runs that program on all processors for so long, tells what came of it, and waits for
 #              a line before it powers off
+#   costs      runs the program that measures operations, and powers off
 #   quick      powers off as soon as userspace is up
 #   otherwise  an interactive shell on the console
 
@@ -125,6 +126,10 @@ if word smp; then
 		echo "penstock-guest: round $round, $(nproc) CPUs online again"
 	done
 	stress_all
+	poweroff -f
+fi
+if word costs; then
+	costs
 	poweroff -f
 fi
 if word mmstress; then
