@@ -8,7 +8,7 @@
 //! page has something behind it, that is filled in when the guest asks for its address, or at the
 //! first touch of a guest that did not ask ([`Partition::fill_device_page`]).
 
-use crate::partition::{EPOW_LISN, Partition};
+use crate::partition::{EPOW_LISN, FIRST_DEVICE_LISN, Partition};
 use crate::platform::Platform;
 use alloc::boxed::Box;
 use arrayvec::ArrayVec;
@@ -255,34 +255,31 @@ impl<P: Platform> Partition<P> {
         }
     }
 
-    /// An event of one of the hypervisor's own devices.
-    pub fn raise<M: XiveMmio>(&self, mmio: &M, lisn: Lisn) {
-        match &self.exploited {
-            None => self.sources().trigger(mmio, lisn),
-            Some(exploited) => {
-                if let Some(source) = exploited.native().source(lisn) {
-                    source.raise(mmio);
-                }
-            }
-        }
-    }
-
     /// Tells the guest by an interrupt that RTAS has an event for it, if it has not asked for it already
-    /// (LoPAR, Event Sources). `false`: the guest works on the controller itself, and has not turned the
-    /// source on yet. The event waits for it; this is to be called again later.
+    /// (LoPAR, Event Sources). `false`: not yet; see [`Self::announce`].
     #[must_use]
     pub fn announce_event<M: XiveMmio>(&self, mmio: &M) -> bool {
-        if !self.rtas.lock().events.any() {
-            return true;
-        }
+        !self.rtas.lock().events.any() || self.announce(mmio, EPOW_LISN)
+    }
+
+    /// Tells the guest by an interrupt that something was typed, if it has not read it already. `false`:
+    /// not yet; see [`Self::announce`].
+    #[must_use]
+    pub fn announce_input<M: XiveMmio>(&self, mmio: &M) -> bool {
+        self.input.is_empty() || self.announce(mmio, FIRST_DEVICE_LISN)
+    }
+
+    /// An event of one of the hypervisor's own devices. `false`: the guest works on the controller itself,
+    /// and the source is not on. The event waits for it; this is to be called again later.
+    fn announce<M: XiveMmio>(&self, mmio: &M, lisn: Lisn) -> bool {
         match &self.exploited {
             None => {
                 // One that is masked remembers it.
-                self.sources().trigger(mmio, EPOW_LISN);
+                self.sources().trigger(mmio, lisn);
                 true
             }
             Some(exploited) => {
-                let source = exploited.native().source(EPOW_LISN);
+                let source = exploited.native().source(lisn);
                 source.is_none_or(|source| source.raise_if_heard(mmio))
             }
         }

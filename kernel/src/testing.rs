@@ -488,7 +488,8 @@ impl Rig {
     /// Makes the vty's source raise its interrupt.
     pub(crate) fn trigger_vty(&self) {
         let partition = self.vcpu.partition;
-        partition.raise(&FakePlatform::interrupts(), FIRST_DEVICE_LISN);
+        assert!(partition.input.push(b'x').is_ok());
+        assert!(partition.announce_input(&FakePlatform::interrupts()));
     }
 
     /// Sets the level of the second source, which is level-sensitive.

@@ -16,7 +16,6 @@ use crate::console::{Focus, GuestId, Routed};
 use crate::control::operator::STEP_TEXT_BYTES;
 use crate::lifecycle::{PauseReason, Verb};
 use crate::monitor::{Command, Completion, Edit, LineEditor, TraceCommand, write_help, write_list};
-use crate::partition::FIRST_DEVICE_LISN;
 use crate::screen::{self, Progress};
 use alloc::format;
 use alloc::string::String;
@@ -469,9 +468,9 @@ fn type_to(world: &mut World, guest: GuestId, byte: u8) -> bool {
 }
 
 /// Tells a guest that something was typed.
-fn announce(world: &World, guest: Option<GuestId>) {
+fn announce(world: &mut World, guest: Option<GuestId>) {
     if let Some(place) = guest.and_then(|guest| world.place_of_id(guest)) {
-        world.raise(place, FIRST_DEVICE_LISN);
+        world.note_input(place);
     }
 }
 

@@ -86,7 +86,9 @@ pub struct Slot {
     /// Whose its state is.
     pub session: Mutex<Session>,
     /// RTAS has an event for its guest of which it could not be told yet.
-    pub unannounced: bool,
+    pub untold_event: bool,
+    /// The same of what was typed.
+    pub untold_input: bool,
     /// The time base when it was last started.
     pub started: u64,
     /// The time base when it ended; `None` while it is running or paused.
@@ -107,7 +109,8 @@ impl Slot {
             bytes_in: 0,
             held: false,
             session: Mutex::new(Session::new()),
-            unannounced: false,
+            untold_event: false,
+            untold_input: false,
             started: now,
             ended: Some(now),
             last_run: None,

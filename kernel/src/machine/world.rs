@@ -31,7 +31,6 @@ use penstock_arch::spr;
 use penstock_mm::frame::FrameAllocator;
 use penstock_mm::guest_memory::PIECE;
 use penstock_mm::pool::{PoolCounts, Share};
-use penstock_xive::Lisn;
 
 mod ending;
 mod threads;
@@ -383,37 +382,37 @@ impl World {
         };
         let partition = guest.occupied.partition();
         partition.rtas.lock().events.request_shutdown();
-        slot.unannounced = true;
+        slot.untold_event = true;
         log::info!("{}: asked to shut down", partition.name);
         self.announce_events();
     }
 
-    /// Tells guests of events that wait for them, who could not be told before.
-    pub fn announce_events(&mut self) {
-        for (place, slot) in self.slots.iter_mut().enumerate() {
-            if !core::mem::take(&mut slot.unannounced) {
-                continue;
-            }
-            let Some(guest) = &slot.guest else {
-                continue;
-            };
-            let partition = guest.occupied.partition();
-            if partition.announce_event(&HwInterrupts) {
-                ring_who_waits(place, partition);
-            } else {
-                slot.unannounced = true;
-            }
+    /// Something was typed for the guest of the partition at `place`.
+    pub fn note_input(&mut self, place: usize) {
+        if let Some(slot) = self.slots.get_mut(place) {
+            slot.untold_input = true;
+            self.announce_events();
         }
     }
 
-    /// An event of one of the devices of the partition at `place`.
-    pub fn raise(&self, place: usize, lisn: Lisn) {
-        let Some(guest) = self.slots.get(place).and_then(|slot| slot.guest.as_ref()) else {
-            return;
-        };
-        let partition = guest.occupied.partition();
-        partition.raise(&HwInterrupts, lisn);
-        ring_who_waits(place, partition);
+    /// Tells guests of events and input that wait for them, who could not be told before.
+    pub fn announce_events(&mut self) {
+        for (place, slot) in self.slots.iter_mut().enumerate() {
+            if !slot.untold_event && !slot.untold_input {
+                continue;
+            }
+            let Some(guest) = &slot.guest else {
+                (slot.untold_event, slot.untold_input) = (false, false);
+                continue;
+            };
+            let partition = guest.occupied.partition();
+            let was = (slot.untold_event, slot.untold_input);
+            slot.untold_event = was.0 && !partition.announce_event(&HwInterrupts);
+            slot.untold_input = was.1 && !partition.announce_input(&HwInterrupts);
+            if was != (slot.untold_event, slot.untold_input) {
+                ring_who_waits(place, partition);
+            }
+        }
     }
 
     /// Gives the console to a partition, and says what of its output was lost.

@@ -272,11 +272,15 @@ mod tests {
 
     #[test]
     fn two_that_count_at_once_lose_nothing() {
-        const EACH: u64 = if cfg!(miri) { 100 } else { 100_000 };
+        const EACH: u64 = if cfg!(miri) { 100 } else { 1_000_000 };
         let counters = FlushCounters::new();
+        let together = std::sync::Barrier::new(2);
         std::thread::scope(|scope| {
             for _ in 0..2 {
-                scope.spawn(|| (0..EACH).for_each(|_| counters.add(2, 1)));
+                scope.spawn(|| {
+                    together.wait();
+                    (0..EACH).for_each(|_| counters.add(2, 1));
+                });
             }
         });
         let all = FlushCounts {
