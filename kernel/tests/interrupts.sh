@@ -101,7 +101,7 @@ xive_narrow_case() {
 # that interrupts itself as fast as it can it takes no more exits than without, and the hypervisor executes no
 # more instructions on its thread.
 storm_case() {
-	local calm storm seconds=20 marks
+	local calm storm seconds=20 marks times
 	builtin_partitions "$FILES/storm.dts" "storm:storm=$seconds:interrupt-mode = \"xive\"; pinned = <0>;" \
 		'still:spin:pinned = <1>;'
 	build_plugin "$FILES/count.so"
@@ -122,9 +122,13 @@ storm_case() {
 	expect_line "$console" '^builtin: [0-9]{5,} interrupts sent$'
 	calm=$(sum_of "$(exits_between still 1 2)" '^exit-')
 	storm=$(sum_of "$(exits_between still 2 3)" '^exit-')
-	printf 'exits of the still one: %d while it is calm, %d in the storm\n' "$calm" "$storm"
+	# Ten a second are the hypervisor's own, and on a busy host one part lasts longer than the other.
+	mapfile -t times < <(tr -d '\r' <"$console" | sed -n 's/^still: \([0-9]*\)\.\([0-9]*\) s in the guest$/\1\2/p')
+	times=($((10#${times[1]} - 10#${times[0]})) $((10#${times[2]} - 10#${times[1]})))
+	printf 'exits of the still one: %d in %d ms while it is calm, %d in %d ms in the storm\n' "$calm" "${times[0]}" \
+		"$storm" "${times[1]}"
 	((calm > 0)) || fail "no exits in the counts: they are not read right"
-	((storm <= calm + 4)) || fail "$storm exits in the storm, $calm without"
+	((storm <= calm * times[1] / times[0] + calm / 50 + 4)) || fail "$storm exits in the storm, $calm without"
 	if [[ -n $WITHOUT_PLUGIN ]]; then
 		printf 'instructions are not counted: %s\n' "$WITHOUT_PLUGIN"
 		return
