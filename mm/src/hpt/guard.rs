@@ -200,13 +200,10 @@ impl<'a, M: Machine> HpteGuard<'a, M> {
 
     /// Hides a valid entry, whose doubleword 1 is `r` but for R and C, from the hardware. To the
     /// guest it still looks valid.
-    #[inline]
+    #[inline(always)]
     pub(super) fn hide(self, r: HpteR) -> Hidden<'a, M> {
-        let (mmu, entry, v) = self.into_parts();
-        let rb = TlbieRb::of(v, r, entry.index);
-        let hidden = v.without(HpteV::VALID).with(HpteV::ABSENT | HpteV::HVLOCK);
-        entry.store_v(mmu.machine(), hidden);
-        Hidden { mmu, entry, v, rb }
+        let rb = TlbieRb::of(self.v, r, self.entry.index);
+        self.hide_with(rb)
     }
 
     /// The same where what invalidates it is known.
@@ -256,17 +253,25 @@ impl<'a, M: Machine> HpteGuard<'a, M> {
 
     /// Brings the entry, whose doubleword 1 is `r` but for R and C, to where nobody uses it: a
     /// valid one by hiding and flushing, any other just so.
-    #[inline]
+    // A call would store and load more than there is to do.
+    #[inline(always)]
     pub(super) fn quiesce(self, r: HpteR) -> Quiesced<'a, M> {
         if self.v.is_valid() {
             self.hide(r).flush()
         } else {
             if self.v.is_unflushed() {
-                let rb = TlbieRb::of(self.v, r, self.entry.index);
-                self.mmu.flush_one(rb);
+                self.flush_hidden(r);
             }
             self.flushed_elsewhere()
         }
+    }
+
+    /// Has nobody use an entry any more that was hidden before, whose doubleword 1 is `r`.
+    #[cold]
+    #[inline(never)]
+    fn flush_hidden(&self, r: HpteR) {
+        let rb = TlbieRb::of(self.v, r, self.entry.index);
+        self.mmu.flush_one(rb);
     }
 
     #[inline]
@@ -286,7 +291,7 @@ impl<M: Machine> Drop for HpteGuard<'_, M> {
 
 impl<'a, M: Machine> Hidden<'a, M> {
     /// Waits until no processor uses the translation.
-    #[inline]
+    #[inline(always)]
     pub(super) fn flush(self) -> Quiesced<'a, M> {
         self.mmu.flush_one(self.rb);
         Quiesced {
