@@ -186,7 +186,7 @@ impl<M: Machine> HashMmu<M> {
 impl<M: Machine> Quiesced<'_, M> {
     /// Enters a prepared entry into a free slot, and unlocks it. It is in its ring before the page's
     /// state is read: whoever changes that state later finds the entry.
-    #[inline]
+    #[inline(always)]
     pub(super) fn enter(mut self, entry: Prepared<'_>) {
         self.link(&entry.place);
         let wanted = entry
