@@ -256,21 +256,21 @@ impl<P: Platform> Partition<P> {
     }
 
     /// Tells the guest by an interrupt that RTAS has an event for it, if it has not asked for it already
-    /// (LoPAR, Event Sources). `false`: not yet; see [`Self::announce`].
+    /// (LoPAR, Event Sources). `false`: it works on the controller itself, and has not turned the source on
+    /// yet. The event waits for it; this is to be called again later.
     #[must_use]
     pub fn announce_event<M: XiveMmio>(&self, mmio: &M) -> bool {
         !self.rtas.lock().events.any() || self.announce(mmio, EPOW_LISN)
     }
 
-    /// Tells the guest by an interrupt that something was typed, if it has not read it already. `false`:
-    /// not yet; see [`Self::announce`].
+    /// Tells the guest by an interrupt that something was typed, if it has not read it already. `false`: as
+    /// for [`Self::announce_event`].
     #[must_use]
     pub fn announce_input<M: XiveMmio>(&self, mmio: &M) -> bool {
         self.input.is_empty() || self.announce(mmio, FIRST_DEVICE_LISN)
     }
 
-    /// An event of one of the hypervisor's own devices. `false`: the guest works on the controller itself,
-    /// and the source is not on. The event waits for it; this is to be called again later.
+    /// An event of one of the hypervisor's own devices; `false` where nobody hears of it yet.
     fn announce<M: XiveMmio>(&self, mmio: &M, lisn: Lisn) -> bool {
         match &self.exploited {
             None => {
