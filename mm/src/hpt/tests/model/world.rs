@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Does each operation in the engine and in the model, and compares.
 
+mod access;
+mod hypervisor;
+
 use super::super::order::{Rules, valid_entries};
-use super::super::stream::{Reading, first_pass, parsed, told};
-use super::memory::{Area, Log, Memory, is_memory};
+use super::super::stream::Reading;
+use super::memory::{Area, Memory, is_memory};
 use super::ops::Op;
 use super::*;
 use crate::hpt::flags::COPY_PAGE;
-use crate::stream::StartsFrom;
-use std::collections::BTreeSet;
 use std::format;
 use std::string::String;
 
@@ -51,6 +52,7 @@ macro_rules! same {
         }
     }};
 }
+use same;
 
 fn guests_table(p: &Fixture) -> Guest {
     (0..)
@@ -216,306 +218,6 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn step_of_hypervisor(&mut self, op: &Op) -> Result<(), String> {
-        let (p, model) = (self.p, &mut self.model);
-        match *op {
-            Op::Guard { ref ranges } => {
-                let mut open: Option<Obligation<'_, TestMachine>> = None;
-                for &(area, offset, len) in ranges {
-                    open = Some(match open {
-                        None => p.protect(area.id(), offset, len),
-                        Some(obligation) => obligation.and_protect(area.id(), offset, len),
-                    });
-                    model
-                        .memory
-                        .guarded
-                        .extend(Memory::pieces(area, offset, len));
-                }
-                let _ = open.map(Obligation::flush);
-            }
-            Op::Unguard { area, offset, len } => {
-                p.unprotect(area.id(), offset, len);
-                let pieces = Memory::pieces(area, offset, len);
-                model.memory.guarded.retain(|piece| !pieces.contains(piece));
-            }
-            Op::StartLog(area) => {
-                p.start_log(area.id()).unwrap();
-                let mut log = Log::default();
-                for (v, r) in model.guest.values().filter(|(_, r)| r & 0x80 != 0) {
-                    let actual = sizes(*v, *r).unwrap().1;
-                    let page = page_of(*r, actual);
-                    log.may.extend(page >> 12..(page + actual) >> 12);
-                }
-                model.memory.logs.insert(area, log);
-            }
-            Op::StopLog(area) => {
-                p.stop_log(area.id()).unwrap();
-                model.memory.logs.remove(&area);
-            }
-            Op::HarvestRoughly(area) => {
-                let log = model.memory.logs.get(&area);
-                same!(p.harvest_roughly(area.id()).is_some(), log.is_some());
-                if let Some(log) = log {
-                    let found = log_of(p, area, HashMmu::peek_log);
-                    check_log(&found, log)?;
-                }
-            }
-            Op::Harvest { area, vcpus } => {
-                let log = model.memory.logs.get_mut(&area);
-                same!(p.harvest(area.id(), vcpus).is_some(), log.is_some());
-                if let Some(log) = log {
-                    let found = log_of(p, area, HashMmu::take_log);
-                    check_log(&found, log)?;
-                    self.tally.told += log.must.len() as u64;
-                    *log = Log::default();
-                    self.check_harvested(area)?;
-                }
-            }
-            Op::TakeUsed(area) => same!(p.take_used_bytes(area.id()).is_some(), true),
-            Op::DevicePage { number, place } => {
-                let host = place.map(|place| Memory::device_host(number, place));
-                let page = host.map(penstock_arch::addr::HostReal::new);
-                let done = p.set_device_page(Area::Device.id(), number << 16, page);
-                same!(done.is_some(), true);
-                let number = (Area::Device.base() >> 16) + number;
-                match host {
-                    Some(host) => drop(model.memory.device.insert(number, host)),
-                    None => drop(model.memory.device.remove(&number)),
-                }
-            }
-            Op::Populate(pieces) => drop(p.memory().populate_some(pieces)),
-            Op::Scatter(a, b) => {
-                let block = usize::try_from(a >> 8).unwrap();
-                let done = a != b && a >> 8 == b >> 8 && !model.memory.scattered[block];
-                same!(p.scatter(a, b).is_some(), done);
-                model.memory.scattered[block] |= done;
-                self.tally.scattered += u64::from(done);
-            }
-            Op::ReadStream { reader, anew } => {
-                let place = &mut self.readers[reader];
-                if anew {
-                    *place = None;
-                }
-                let (reading, table) = place.get_or_insert_with(|| (Reading::new(p), Guest::new()));
-                for (at, entry) in told(&reading.pass()) {
-                    match entry {
-                        Some([v, r]) => drop(table.insert(at, (v, r))),
-                        None => drop(table.remove(&at)),
-                    }
-                }
-                same!(&*table, &model.guest);
-            }
-            Op::Save => self.saved = Some((first_pass(p), model.guest.clone())),
-            Op::Restore => {
-                if let Some((stream, table)) = &self.saved {
-                    let stream = parsed(stream, StartsFrom::EmptyTable);
-                    let fits = table.values().all(|(v, r)| {
-                        let actual = sizes(*v, *r).unwrap().1;
-                        model.memory.may_enter(page_of(*r, actual), actual, *r)
-                    });
-                    same!(p.restore(&stream, VcpusAre::Stopped).is_ok(), fits);
-                    if fits {
-                        model.guest.clone_from(table);
-                        self.tally.restored += 1;
-                    }
-                }
-            }
-            _ => return Err(format!("nobody does {op:?}")),
-        }
-        Ok(())
-    }
-
-    fn groups(&self, page: Page) -> [u64; 2] {
-        [page.group(self.p), page.other_group(self.p)]
-    }
-
-    /// The entry that a processor finds for a page: the first valid one.
-    fn seen(&self, page: Page, groups: [u64; 2]) -> Option<u64> {
-        groups
-            .into_iter()
-            .zip([0, 2])
-            .flat_map(|(group, h)| (group..group + 8).map(move |at| (at, h)))
-            .find(|&(at, h)| {
-                let entry = self.model.guest.get(&at);
-                entry.is_some_and(|(v, r)| is_of(page, *v, *r, h)) && self.p.real(at).0 & 1 != 0
-            })
-            .map(|(at, _)| at)
-    }
-
-    /// A processor uses a valid entry, if that permits it.
-    fn use_entry(&mut self, ptex: u64, store: bool, granule: u64) -> Result<(), String> {
-        if ptex >= self.p.entries() || self.p.real(ptex).0 & 1 == 0 {
-            return Ok(());
-        }
-        let (may_load, may_store) = permitted(self.p.real(ptex).1, false);
-        if if store { may_store } else { may_load } {
-            self.touch(ptex, store, granule)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// A processor loads from or stores to a granule of a valid entry's page.
-    fn touch(&mut self, ptex: u64, store: bool, granule: u64) -> Result<(), String> {
-        let (p, memory) = (self.p, &mut self.model.memory);
-        let entry = self.model.guest.get_mut(&ptex).ok_or("no such entry")?;
-        let actual = sizes(entry.0, entry.1).unwrap().1;
-        let page = page_of(entry.1, actual);
-        let offset = (granule % (actual >> 12)) << 12;
-        let at = page + offset;
-        let real = (p.real(ptex).1 & HpteR::RPN & !(actual - 1)) + offset;
-        let bits = if store { 0x180 } else { 0x100 };
-        p.hardware_sets(ptex, bits);
-        entry.1 |= bits;
-        if Area::of(at) == Some(Area::Device) {
-            let host = memory
-                .device
-                .get(&(at >> 16))
-                .map(|host| host + (at & 0xffff));
-            same!(Some(real), host);
-            return Ok(());
-        }
-        same!(real, p.host(at));
-        let (slot, offset) = p.memory.slot_at(GuestReal::new(at)).unwrap();
-        let span = slot.extent(offset, 8).ok_or("no memory")?;
-        same!(span.load_u64().unwrap(), memory.word(at >> 12));
-        self.tally.loads += u64::from(!store);
-        if store {
-            self.tally.stores += 1;
-            span.store_u64(self.steps).unwrap();
-            memory.words.insert(at >> 12, self.steps);
-            memory.note(at, 0x1000, page, actual);
-        }
-        Ok(())
-    }
-
-    fn access(
-        &mut self,
-        page: Page,
-        kind: AccessKind,
-        problem: bool,
-        granule: u64,
-    ) -> Result<(), String> {
-        let groups = self.groups(page);
-        let outcome = self.model.access(page, groups, kind, problem);
-        let first = self.model.translate(page, groups).map(|(at, ..)| at);
-        for _ in 0..4 {
-            let seen = self.seen(page, groups);
-            if let Some(at) = seen {
-                // Two entries for one page are the guest's error, and undefined.
-                if first != Some(at) {
-                    return Ok(());
-                }
-                let r = self.p.real(at).1;
-                let (load, store) = permitted(r, problem);
-                let permits = match kind {
-                    AccessKind::Load => load,
-                    AccessKind::Store => store,
-                    AccessKind::Fetch => load && r & 0xc == 0,
-                };
-                if permits {
-                    // The hardware takes a framebuffer for memory, which is not guarded.
-                    if kind != AccessKind::Fetch {
-                        same!(Outcome::Access, outcome);
-                    }
-                    return self.touch(at, kind == AccessKind::Store, granule);
-                }
-            }
-            if !self.p.needs_vpm() {
-                // The guest takes its fault itself.
-                let its_own = matches!(outcome, Outcome::Action(FaultAction::Reflect(_)));
-                same!(its_own, true);
-                return Ok(());
-            }
-            self.fault(page, kind, problem, seen.is_some(), outcome)?;
-            if outcome != Outcome::Access {
-                return Ok(());
-            }
-        }
-        Err("the access does not get through".into())
-    }
-
-    fn fault(
-        &mut self,
-        page: Page,
-        kind: AccessKind,
-        problem: bool,
-        is_seen: bool,
-        outcome: Outcome,
-    ) -> Result<(), String> {
-        // The processor sees valid entries only, and says whether it found one.
-        let mut fault = if is_seen {
-            page.fault(kind)
-        } else {
-            page.miss(kind)
-        };
-        if problem {
-            fault.msr = fault.msr.union(Msr::PR);
-        }
-        let groups = self.groups(page);
-        self.resolve(&fault, page, groups, outcome)
-    }
-
-    fn resolve(
-        &mut self,
-        fault: &HpteFault,
-        page: Page,
-        groups: [u64; 2],
-        outcome: Outcome,
-    ) -> Result<(), String> {
-        let expected = match outcome {
-            Outcome::Access => FaultAction::Retry,
-            Outcome::Action(action) => action,
-        };
-        same!(self.p.resolve(fault), expected);
-        if outcome == Outcome::Access {
-            same!(self.seen(page, groups).is_some(), true);
-            if fault.kind == AccessKind::Store
-                && let Some((_, v, r)) = self.model.translate(page, groups)
-            {
-                let actual = sizes(v, r).unwrap().1;
-                let granted = self.model.memory.grant(page_of(r, actual), actual);
-                self.tally.grants += u64::from(granted);
-            }
-        }
-        Ok(())
-    }
-
-    fn real_mode(&mut self, at: u64, kind: AccessKind) -> Result<(), String> {
-        let fault = real_mode(at, PageSize::P16M, kind);
-        if at >= memory::RAM_BYTES {
-            let action = FaultAction::NotMemory(GuestReal::new(at));
-            same!(self.p.resolve(&fault), action);
-            return Ok(());
-        }
-        let page = real_mode_page(at);
-        let groups = self.groups(page);
-        if self.model.translate(page, groups).is_none() {
-            let repaired = self.model.repair(page, groups);
-            if repaired {
-                // Entered as the state of its page asks for, and used at the next fault.
-                same!(self.p.resolve(&fault), FaultAction::Retry);
-                return Ok(());
-            }
-        }
-        let outcome = self.model.access(page, groups, kind, false);
-        self.resolve(&fault, page, groups, outcome)
-    }
-
-    /// After an exact pass the hardware's C is clear, and what the guest is told has it.
-    fn check_harvested(&self, area: Area) -> Result<(), String> {
-        for (&at, (v, r)) in &self.model.guest {
-            let page = page_of(*r, sizes(*v, *r).unwrap().1);
-            let (real_v, real_r) = self.p.real(at);
-            if Area::of(page) == Some(area) && real_v & 1 != 0 {
-                same!(real_r & 0x80, 0);
-                let kept = self.p.table().entry(HpteIndex::new(at)).load_rev().get();
-                same!(kept & 0x80, r & 0x80);
-            }
-        }
-        Ok(())
-    }
-
     /// Another table, or the same one where two bolted entries need one place.
     fn resize(&mut self, order: u32) -> Result<(), String> {
         let (p, model) = (self.p, &mut self.model);
@@ -586,30 +288,6 @@ impl<'a> World<'a> {
     }
 }
 
-/// The granules of a log, by guest real address.
-fn log_of(
-    p: &Fixture,
-    area: Area,
-    read: fn(&HashMmu<TestMachine>, crate::guest_memory::SlotId, u64, &mut [u64]) -> usize,
-) -> BTreeSet<u64> {
-    let mut words = std::vec![0; usize::try_from(area.bytes() >> 18).unwrap()];
-    read(p, area.id(), 0, &mut words);
-    let set = |(number, word): (u64, u64)| {
-        (0..64)
-            .filter(move |bit| word >> bit & 1 != 0)
-            .map(move |bit| (area.base() >> 12) + number * 64 + bit)
-    };
-    (0..).zip(words).flat_map(set).collect()
-}
-
-fn check_log(found: &BTreeSet<u64>, log: &Log) -> Result<(), String> {
-    let missing: Vec<_> = log.must.difference(found).collect();
-    let surplus: Vec<_> = found.difference(&log.may).collect();
-    same!(missing, Vec::<&u64>::new());
-    same!(surplus, Vec::<&u64>::new());
-    Ok(())
-}
-
 impl Model {
     fn read_4(&self, ptex: u64) -> Result<[u64; 8], HcallStatus> {
         if ptex >= self.entries {
@@ -635,26 +313,5 @@ impl Model {
             self.memory.fill(to, 0x1000, |_| word);
         }
         Ok(())
-    }
-
-    /// Enters a page of guest real mode that has no entry. Whether there is a place for it.
-    fn repair(&mut self, page: Page, groups: [u64; 2]) -> bool {
-        if self.memory.is_scattered(page.ea) {
-            return false;
-        }
-        let slots = |group: u64| (group..group + 8).rev();
-        let places = slots(groups[0])
-            .map(|at| (at, 0))
-            .chain(slots(groups[1]).map(|at| (at, 2)));
-        let free = places.clone().find(|(at, _)| !self.guest.contains_key(at));
-        let place = free.or_else(|| {
-            let unbolted = |at: &u64| self.guest[at].0 & 0x10 == 0;
-            slots(groups[0]).find(unbolted).map(|at| (at, 0))
-        });
-        if let Some((at, h)) = place {
-            self.guest
-                .insert(at, (page.v() | 0x10 | h, page.ea | 0x190));
-        }
-        place.is_some()
     }
 }
