@@ -253,7 +253,7 @@ impl<M: Machine> HashMmu<M> {
     }
 
     /// The same, where entry `index` looked like the translation, whose doubleword 0 has `pattern`.
-    // Apart, and with nothing but registers for arguments, so that the search needs no stack frame.
+    // Apart, and with nothing but registers for arguments, so that the search has few registers to keep.
     #[inline(never)]
     fn resolve_candidate(
         &self,
