@@ -65,6 +65,25 @@ fn a_valid_translation_in_either_group_is_tried_again() {
     assert_eq!(p.resolve(&PAGE.fault(Load)), data(0x4000_0000));
 }
 
+/// What looked right without the lock is compared again under it: meanwhile another page may be there.
+#[test]
+fn an_entry_that_was_replaced_since_it_was_found_is_not_the_translation() {
+    let p = partition();
+    let at = PAGE.group(&p);
+    p.h_enter(EXACT, at, PAGE.v(), PAGE.r(0)).unwrap();
+    let index = HpteIndex::new(at);
+    let pattern = p.table().entry(index).load_raw_v();
+    assert!(p.confirm_at_once(PAGE.asdr(), index, pattern).is_some());
+    p.h_remove(0, at, 0).unwrap();
+    assert!(p.confirm_at_once(PAGE.asdr(), index, pattern).is_none());
+    let other = Page {
+        vsid: PAGE.vsid + 1,
+        ..PAGE
+    };
+    p.h_enter(EXACT, at, other.v(), other.r(0)).unwrap();
+    assert!(p.confirm_at_once(PAGE.asdr(), index, pattern).is_none());
+}
+
 #[test]
 fn every_page_and_segment_size_is_found() {
     for segment in [SegmentSize::S256M, SegmentSize::S1T] {
