@@ -21,6 +21,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 use core::cell::{Cell, RefCell};
+use core::mem::ManuallyDrop;
 use penstock_arch::addr::{GuestReal, HostReal};
 use penstock_arch::hash::{Lpid, PageSize, Pate};
 use penstock_arch::regs::Lpcr;
@@ -320,7 +321,22 @@ impl Default for RigOptions {
 }
 
 /// Memory that no rig uses now. What lies in it is never zero.
-static POOL: Mutex<Vec<&'static TestMemory>> = Mutex::new(Vec::new());
+static POOL: Mutex<Vec<TestMemory>> = Mutex::new(Vec::new());
+
+/// A rig's memory, which gets another user after it; the partition stays, without anybody who knows it.
+/// It is given back under Miri, for which memory that has been written to byte by byte is slow.
+struct Lent(Option<TestMemory>);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let memory = self.0.take();
+        if !cfg!(miri)
+            && let Ok(mut pool) = POOL.lock()
+        {
+            pool.extend(memory);
+        }
+    }
+}
 
 /// A partition with one virtual processor that runs.
 pub(crate) struct Rig {
@@ -329,7 +345,7 @@ pub(crate) struct Rig {
     pub(crate) machine: &'static TestMachine,
     /// Another partition's memory, from the same pool.
     pub(crate) other: Option<HashMmu<&'static TestMachine>>,
-    memory: &'static TestMemory,
+    _memory: Lent,
 }
 
 /// A partition on a model of the machine, and what it was made of.
@@ -341,7 +357,8 @@ pub(crate) struct Parts {
     other: Option<HashMmu<&'static TestMachine>>,
     xive: &'static FakeXive,
     machine: &'static TestMachine,
-    memory: &'static TestMemory,
+    /// Stays, as the partition may, unless somebody takes it back.
+    memory: ManuallyDrop<TestMemory>,
 }
 
 /// A partition, and this thread as the processor that it is to run on.
@@ -356,7 +373,7 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
     let memory = pooled.unwrap_or_else(|| {
         // Tables come first, so that the guest's block begins at its next multiple.
         let bytes = usize::try_from(2 * GUEST_BYTES).unwrap();
-        Box::leak(Box::new(TestMemory::new(bytes)))
+        TestMemory::new(bytes)
     });
     memory.fill(0xa5);
     let machine: &'static TestMachine = Box::leak(Box::new(TestMachine::new()));
@@ -432,7 +449,7 @@ pub(crate) fn make_partition(options: RigOptions) -> Parts {
         other,
         xive,
         machine,
-        memory,
+        memory: ManuallyDrop::new(memory),
     }
 }
 
@@ -459,7 +476,7 @@ impl Rig {
             xive: parts.xive,
             machine: parts.machine,
             other: parts.other,
-            memory: parts.memory,
+            _memory: Lent(Some(ManuallyDrop::into_inner(parts.memory))),
         }
     }
 
@@ -528,15 +545,6 @@ impl Rig {
     #[track_caller]
     pub(crate) fn check(&self) -> penstock_mm::hpt::HptStats {
         self.vcpu.partition.mmu.check().unwrap()
-    }
-}
-
-impl Drop for Rig {
-    fn drop(&mut self) {
-        // The partition stays, without anybody who knows it; its memory gets another user.
-        if let Ok(mut pool) = POOL.lock() {
-            pool.push(self.memory);
-        }
     }
 }
 
