@@ -133,14 +133,19 @@ fn images_are_as_the_schema_says() {
     );
 }
 
+const DEBIAN: &str = "/partitions/debian";
+
+/// The error of a tree whose partition has this value of this property.
+fn with(name: &str, value: &[u8]) -> String {
+    error(|tree| set(debian(tree), name, value))
+}
+
 #[test]
-fn partitions_are_as_the_schema_says() {
-    let path = "/partitions/debian";
-    let with = |name: &str, value: &[u8]| error(|tree| set(debian(tree), name, value));
-    let without = |name: &str| error(|tree| drop(debian(tree).remove_property(name)));
+fn partitions_have_the_properties_of_the_schema_and_no_others() {
+    let path = DEBIAN;
     for name in ["memory", "vcpus", "kernel"] {
         assert_eq!(
-            without(name),
+            error(|tree| drop(debian(tree).remove_property(name))),
             alloc::format!("{path}: property {name} is missing")
         );
     }
@@ -156,6 +161,31 @@ fn partitions_are_as_the_schema_says() {
         with("speed", &[0; 4]),
         alloc::format!("{path}: unknown property speed")
     );
+    assert_eq!(
+        error(|tree| debian(tree).add_child(DeviceTreeNode::new_unchecked("disk"))),
+        alloc::format!("{path}/disk: unknown node")
+    );
+}
+
+#[test]
+fn there_are_64_partitions_at_most() {
+    assert_eq!(
+        error(|tree| {
+            for index in 0..65 {
+                let mut node = DeviceTreeNode::new_unchecked(alloc::format!("p{index}"));
+                set(&mut node, "memory", 16_u64 << 20);
+                set(&mut node, "vcpus", 1_u32);
+                set(&mut node, "kernel", 1_u32);
+                at(tree, "/partitions").add_child(node);
+            }
+        }),
+        "/partitions: more than 64 nodes"
+    );
+}
+
+#[test]
+fn memory_and_processors_are_as_the_schema_says() {
+    let path = DEBIAN;
     assert_eq!(
         with("memory", &[0; 4]),
         alloc::format!("{path}: memory must be two cells")
@@ -180,6 +210,11 @@ fn partitions_are_as_the_schema_says() {
         with("vcpus", &[0; 4]),
         "partition debian: 0 virtual processors: one at least is needed"
     );
+}
+
+#[test]
+fn page_tables_are_as_the_schema_says() {
+    let path = DEBIAN;
     for order in [0_u8, 17, 37] {
         for property in ["hpt-order", "hpt-resize-order"] {
             assert_eq!(
@@ -198,6 +233,11 @@ fn partitions_are_as_the_schema_says() {
             alloc::format!("{path}: {property} must be one cell")
         );
     }
+}
+
+#[test]
+fn references_to_images_are_as_the_schema_says() {
+    let path = DEBIAN;
     for name in ["kernel", "initrd"] {
         assert_eq!(
             with(name, &[0, 0, 0, 77]),
@@ -212,6 +252,11 @@ fn partitions_are_as_the_schema_says() {
         with("initrd", &[0, 0, 0, 3]),
         "partition debian: initrd bench-9 has a load-address; only kernels have one"
     );
+}
+
+#[test]
+fn choices_are_as_the_schema_says() {
+    let path = DEBIAN;
     assert_eq!(
         with("memory-backing", b"slow\0"),
         alloc::format!("{path}: memory-backing must be \"eager\" or \"lazy\"")
@@ -234,6 +279,17 @@ fn partitions_are_as_the_schema_says() {
             alloc::format!("{path}: largest-page must be one cell: 4096, 65536 or 16777216")
         );
     }
+    for value in [&[0][..], &[0, 0, 0, 1], b"yes\0"] {
+        assert_eq!(
+            with("control", value),
+            alloc::format!("{path}: control must be without a value")
+        );
+    }
+}
+
+#[test]
+fn framebuffers_are_as_the_schema_says() {
+    let path = DEBIAN;
     for cells in [&[640_u32, 480][..], &[640, 480, 32, 0], &[]] {
         assert_eq!(
             error(|tree| set(debian(tree), "framebuffer", cells)),
@@ -260,28 +316,6 @@ fn partitions_are_as_the_schema_says() {
             alloc::format!("partition debian: framebuffer: {what}")
         );
     }
-    for value in [&[0][..], &[0, 0, 0, 1], b"yes\0"] {
-        assert_eq!(
-            with("control", value),
-            alloc::format!("{path}: control must be without a value")
-        );
-    }
-    assert_eq!(
-        error(|tree| debian(tree).add_child(DeviceTreeNode::new_unchecked("disk"))),
-        alloc::format!("{path}/disk: unknown node")
-    );
-    assert_eq!(
-        error(|tree| {
-            for index in 0..65 {
-                let mut node = DeviceTreeNode::new_unchecked(alloc::format!("p{index}"));
-                set(&mut node, "memory", 16_u64 << 20);
-                set(&mut node, "vcpus", 1_u32);
-                set(&mut node, "kernel", 1_u32);
-                at(tree, "/partitions").add_child(node);
-            }
-        }),
-        "/partitions: more than 64 nodes"
-    );
 }
 
 #[test]
