@@ -17,6 +17,7 @@ use dtoolkit::fdt::Fdt;
 use dtoolkit::memreserve::MemoryReservation;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use proptest::prelude::*;
+use std::sync::LazyLock;
 
 /// Made of the `.dts` beside it.
 const TWO: &[u8] = include_bytes!("testdata/two.dtb");
@@ -210,8 +211,12 @@ fn at<'a>(tree: &'a mut DeviceTree, path: &str) -> &'a mut DeviceTreeNode {
 
 /// The tree of `dtc` without its second partition, changed.
 fn changed(change: impl FnOnce(&mut DeviceTree)) -> Vec<u8> {
-    let mut tree = DeviceTree::from_fdt(&Fdt::new(TWO).unwrap());
-    at(&mut tree, "/partitions").remove_child("b").unwrap();
+    static ONE: LazyLock<DeviceTree> = LazyLock::new(|| {
+        let mut tree = DeviceTree::from_fdt(&Fdt::new(TWO).unwrap());
+        at(&mut tree, "/partitions").remove_child("b").unwrap();
+        tree
+    });
+    let mut tree = ONE.clone();
     change(&mut tree);
     tree.to_dtb()
 }
