@@ -208,11 +208,12 @@ fn mpss_base_vs_actual_in_resize() {
             ea: 0x300_0000,
             ..PAGE
         };
-        let mut tables = Tables::of(20);
+        let [first_order, largest, smallest] = unless_miri([20, 27, 19], [19, 20, 18]);
+        let mut tables = Tables::of(first_order);
         for piece in 0..pieces {
             put(&mut tables, first.plus(piece), piece % 8);
         }
-        for order in [unless_miri(27, 21), 19, 20] {
+        for order in [largest, smallest, first_order] {
             assert_eq!(change(&mut tables, order).unwrap().kept, pieces);
             for piece in 0..pieces {
                 let page = first.plus(piece);
