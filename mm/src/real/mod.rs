@@ -12,10 +12,11 @@
 
 mod copy;
 mod pieces;
+mod span;
 mod table;
 
 pub use pieces::{BLOCK, PIECE, PIECES_PER_BLOCK, Piece, PieceTable};
-pub(crate) use pieces::{PoolFrame, Span};
+pub(crate) use span::{PoolFrame, Span};
 pub use table::{BeCell, Cell, RealArray, RealPair, ReverseCells};
 
 use penstock_arch::addr::HostReal;

@@ -10,7 +10,7 @@
 #![expect(unsafe_code)]
 
 use super::table::{RealArray, pointer};
-use super::{Frames, copy};
+use super::{Frames, Span};
 use crate::frame::{FrameAllocator, FrameError};
 use crate::page_ops::{CACHE_BLOCK, PageOps};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ pub const BLOCK: u64 = 16 << 20;
 pub const PIECE: u64 = 64 << 10;
 
 /// The same, to count bytes of memory with.
-const PIECE_BYTES: usize = 64 << 10;
+pub(super) const PIECE_BYTES: usize = 64 << 10;
 const _: () = assert!(PIECE_BYTES as u64 == PIECE);
 
 /// Pieces of a block.
@@ -187,41 +187,6 @@ pub struct PieceTable {
     words: RealArray<AtomicU64>,
     count: u64,
     owned: Owned,
-}
-
-/// A part of the memory that a table owns, or a frame of a pool, in one run. Only they make one.
-#[derive(Clone, Copy)]
-pub(crate) struct Span<'a> {
-    at: HostReal,
-    len: usize,
-    owner: core::marker::PhantomData<&'a ()>,
-}
-
-/// A frame of 64 KiB that is out of its pool: whoever has this owns the frame.
-#[derive(Debug)]
-#[must_use = "a frame that is dropped is lost to its pool"]
-pub(crate) struct PoolFrame(HostReal);
-
-impl PoolFrame {
-    /// The frame at `at`, a multiple of 64 KiB. Only a pool makes one, of memory that it owns, or a
-    /// table, of a piece that it gives up.
-    pub(crate) const fn new(at: HostReal) -> Self {
-        Self(at)
-    }
-
-    /// Its address.
-    pub(crate) const fn at(&self) -> HostReal {
-        self.0
-    }
-
-    /// All of it.
-    pub(crate) const fn span(&self) -> Span<'_> {
-        Span {
-            at: self.0,
-            len: PIECE_BYTES,
-            owner: core::marker::PhantomData,
-        }
-    }
 }
 
 impl PieceTable {
@@ -426,18 +391,16 @@ impl PieceTable {
         if !piece.has_frame() || self.is_device() {
             return None;
         }
-        Some(Span {
-            at: HostReal::new(piece.host().get() | (offset % PIECE)),
-            len: usize::try_from(len.min(self.run_at(piece, offset))).ok()?,
-            owner: core::marker::PhantomData,
-        })
+        let at = HostReal::new(piece.host().get() | (offset % PIECE));
+        let len = usize::try_from(len.min(self.run_at(piece, offset))).ok()?;
+        // SAFETY: the table's own memory, or a frame that it has of a pool, as far as it is one run.
+        Some(unsafe { Span::from_raw(at, len) })
     }
 
     /// The `len` bytes from `offset`, all in one run.
     #[inline]
     pub(crate) fn span(&self, offset: u64, len: u64) -> Option<Span<'_>> {
-        self.extent(offset, len)
-            .filter(|span| span.len as u64 == len)
+        self.extent(offset, len).filter(|span| span.len() == len)
     }
 
     /// Gives all memory back.
@@ -466,162 +429,6 @@ impl PieceTable {
             Owned::Pool | Owned::Device => {}
         }
         result.and(allocator.free(self.words.into_frames()))
-    }
-}
-
-impl Span<'_> {
-    /// The first byte's address.
-    #[inline]
-    pub(crate) const fn at(self) -> HostReal {
-        self.at
-    }
-
-    /// The number of bytes.
-    #[inline]
-    pub(crate) const fn len(self) -> u64 {
-        self.len as u64
-    }
-
-    /// Fills `to`, no longer than the span, from its start.
-    pub(crate) fn read(self, to: &mut [u8]) {
-        let len = to.len().min(self.len);
-        if let Some(to) = to.get_mut(..len) {
-            // SAFETY: owned by the table, which never makes plain references to it.
-            unsafe { copy::copy_out(self.at, to) };
-        }
-    }
-
-    /// Stores `from`, no longer than the span, to its start.
-    pub(crate) fn write(self, from: &[u8]) {
-        let len = from.len().min(self.len);
-        if let Some(from) = from.get(..len) {
-            // SAFETY: as in `read`.
-            unsafe { copy::copy_in(self.at, from) };
-        }
-    }
-
-    /// Copies as many whole doublewords as both spans have; both are aligned to doublewords, and
-    /// apart or the same.
-    pub(crate) fn copy_words_from(self, from: Span<'_>) {
-        debug_assert!(self.at.is_aligned(8) && from.at.is_aligned(8));
-        let words = self.len.min(from.len) / 8;
-        if self.at.is_aligned(8) && from.at.is_aligned(8) {
-            // SAFETY: both owned by tables, aligned, and that long.
-            unsafe { copy::copy_words(self.at, from.at, words) };
-        }
-    }
-
-    /// What follows the first `bytes`.
-    pub(crate) fn skip(self, bytes: u64) -> Option<Self> {
-        let left = self.len.checked_sub(usize::try_from(bytes).ok()?)?;
-        Some(Self {
-            at: HostReal::new(self.at.get() + bytes),
-            len: left,
-            owner: self.owner,
-        })
-    }
-
-    /// Exchanges as many whole doublewords as both spans have; both are aligned, and apart.
-    pub(crate) fn swap_words(self, other: Span<'_>) {
-        let mut buffers = ([0_u8; 256], [0_u8; 256]);
-        let mut done = 0;
-        while let (Some(mine), Some(theirs)) = (self.skip(done), other.skip(done))
-            && mine.len > 0
-            && theirs.len > 0
-        {
-            let part = mine.len.min(theirs.len).min(256);
-            let (Some(a), Some(b)) = (buffers.0.get_mut(..part), buffers.1.get_mut(..part)) else {
-                return;
-            };
-            mine.read(a);
-            theirs.read(b);
-            mine.write(b);
-            theirs.write(a);
-            done += part as u64;
-        }
-    }
-
-    /// Zeroes the span, wherever it begins and ends.
-    pub(crate) fn fill_zero(self, ops: &impl PageOps) {
-        const ZEROES: [u8; 128] = [0; 128];
-        const { assert!(ZEROES.len() as u64 == CACHE_BLOCK) };
-        let (start, end) = (self.at.get(), self.at.get() + self.len as u64);
-        let body = start.next_multiple_of(CACHE_BLOCK).min(end);
-        let tail = (end - end % CACHE_BLOCK).max(body);
-        let part = |from: u64, to: u64| Span {
-            at: HostReal::new(from),
-            // A part is no longer than the span.
-            len: usize::try_from(to - from).unwrap_or(0),
-            owner: self.owner,
-        };
-        for ends in [part(start, body), part(tail, end)] {
-            ends.write(ZEROES.get(..ends.len).unwrap_or(&ZEROES));
-        }
-        if body < tail {
-            part(body, tail).zero(ops);
-        }
-    }
-
-    /// Zeroes the span, whose ends are multiples of a cache block.
-    pub(crate) fn zero(self, ops: &impl PageOps) {
-        debug_assert!(self.at.is_aligned(CACHE_BLOCK));
-        debug_assert!((self.len as u64).is_multiple_of(CACHE_BLOCK));
-        // SAFETY: owned by the table, which never makes plain references to it.
-        unsafe { ops.zero(self.at, self.len as u64) };
-    }
-
-    /// Drops the instruction cache's copies of the span.
-    pub(crate) fn icache_invalidate(self, ops: &impl PageOps) {
-        // SAFETY: owned memory.
-        unsafe { ops.icache_invalidate(self.at, self.len as u64) };
-    }
-
-    /// Makes stores to the span visible to instruction fetch.
-    pub(crate) fn icache_synchronize(self, ops: &impl PageOps) {
-        // SAFETY: owned memory.
-        unsafe { ops.icache_synchronize(self.at, self.len as u64) };
-    }
-
-    /// The byte at the span's start.
-    #[inline]
-    pub(crate) fn load_u8(self) -> Option<u8> {
-        // SAFETY: owned by the table, and long enough.
-        (self.len >= 1).then(|| unsafe { copy::load_u8(self.at) })
-    }
-
-    /// The word at the span's start, in memory's byte order, if it is aligned.
-    #[inline]
-    pub(crate) fn load_u32(self) -> Option<u32> {
-        // SAFETY: owned by the table, aligned, and long enough.
-        (self.len >= 4 && self.at.is_aligned(4)).then(|| unsafe { copy::load_u32(self.at) })
-    }
-
-    /// The doubleword at the span's start, in memory's byte order, if it is aligned.
-    #[inline]
-    pub(crate) fn load_u64(self) -> Option<u64> {
-        // SAFETY: owned by the table, aligned, and long enough.
-        (self.len >= 8 && self.at.is_aligned(8)).then(|| unsafe { copy::load_u64(self.at) })
-    }
-
-    /// Stores a byte at the span's start.
-    #[inline]
-    pub(crate) fn store_u8(self, value: u8) -> Option<()> {
-        // SAFETY: owned by the table, and long enough.
-        (self.len >= 1).then(|| unsafe { copy::store_u8(self.at, value) })
-    }
-
-    /// Stores a word at the span's start, in memory's byte order, if that is aligned.
-    #[inline]
-    pub(crate) fn store_u32(self, value: u32) -> Option<()> {
-        // SAFETY: owned by the table, aligned, and long enough.
-        (self.len >= 4 && self.at.is_aligned(4)).then(|| unsafe { copy::store_u32(self.at, value) })
-    }
-
-    /// Stores a doubleword at the span's start, in memory's byte order, if that is aligned.
-    #[inline]
-    pub(crate) fn store_u64(self, value: u64) -> Option<()> {
-        // SAFETY: owned by the table, aligned, and long enough.
-        (self.len >= 8 && self.at.is_aligned(8)).then(|| unsafe { copy::store_u64(self.at, value) })
     }
 }
 
