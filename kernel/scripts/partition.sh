@@ -86,17 +86,18 @@ compile_tree() {
 		die "$1 is no device tree source: $(printf '%s\n' "$errors" | grep -v '^FATAL ERROR: Syntax' | sed -n 1p)"
 }
 
-# check_tree TREE.dtb [SOURCE.dts]: the hypervisor's own parser, on the host. What it refuses is refused
-# before QEMU starts, with the line of the source.
+# check_tree TREE.dtb [--source SOURCE.dts | --name TEXT]: the hypervisor's own parser, on the host. What it
+# refuses is refused before QEMU starts, with the line of the source, or under this name.
 check_tree() {
-	local threads=() source=()
-	[[ -z ${2:-} ]] || source=(--source "$2")
-	check_payload_size "$(basename "$1")" "$(file_size "$1")"
+	local threads=() tree=$1
+	shift
+	check_payload_size "$(basename "$tree")" "$(file_size "$tree")"
 	have_checker_source || return 0
 	build_once build_checker || die "penstock-check does not build"
 	# What follows -- may change the number of threads; then the hypervisor alone can tell.
 	[[ " ${QEMU_EXTRA[*]-} " == *' -smp '* ]] || threads=(--threads "$OPT_SMP")
-	"$TARGET_DIR/release/penstock-check" --memory "$(size_to_bytes "$OPT_MEMORY")" "${threads[@]}" "${source[@]}" "$1" || exit "$EXIT_USAGE"
+	"$TARGET_DIR/release/penstock-check" --memory "$(size_to_bytes "$OPT_MEMORY")" "${threads[@]}" "$@" "$tree" ||
+		exit "$EXIT_USAGE"
 }
 
 # Sets PAYLOAD to the file for -initrd, or to nothing for the built-in guest.
@@ -106,7 +107,7 @@ prepare_payload() {
 	case $OPT_PARTITIONS in
 	*.dts)
 		compile_tree "$OPT_PARTITIONS" "$PAYLOAD"
-		check_tree "$PAYLOAD" "$OPT_PARTITIONS"
+		check_tree "$PAYLOAD" --source "$OPT_PARTITIONS"
 		;;
 	*.dtb) check_tree "$PAYLOAD" ;;
 	'')
@@ -118,7 +119,7 @@ prepare_payload() {
 		fi
 		write_partition "$RUN_DIR" "$name" "$kernel" "$initrd"
 		compile_tree "$RUN_DIR/partitions.dts" "$PAYLOAD"
-		check_tree "$PAYLOAD"
+		check_tree "$PAYLOAD" --name "the options${OPT_KERNEL:+, --kernel $OPT_KERNEL}"
 		;;
 	esac
 }

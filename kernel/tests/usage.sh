@@ -43,7 +43,7 @@ option_cases() {
 kernel_cases() {
 	run_case usage-no-kernel refused 'no-such-kernel: no such file' --kernel no-such-kernel
 	run_case usage-kernel-folder refused 'is not a regular file' --kernel "$FILES"
-	run_case usage-text-kernel checked 'kernel is not an ELF file' --kernel "$FILES/text"
+	run_case usage-text-kernel checked 'the options, --kernel .*/text: partition guest: kernel is not an ELF file' --kernel "$FILES/text"
 	run_case usage-empty-kernel checked 'no data|empty' --kernel "$FILES/empty"
 	run_case usage-other-machine checked 'an ELF file for x86-64' --kernel "$FILES/x86.elf"
 	run_case usage-host-program checked 'an ELF file for|of type' --kernel /bin/true

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Checks a partition tree on the host, with the hypervisor's own code.
 //!
-//! `penstock-check [--memory SIZE] [--threads N] FILE.dts|FILE.dtb` reads the tree, plans the start of every
+//! `penstock-check [--memory SIZE] [--threads N] [--name TEXT] FILE.dts|FILE.dtb` reads the tree, plans the start of every
 //! partition and, where the board's memory or its number of threads is given, checks that they fit it.
 //! SIZE is a number of bytes, with K, M or G behind it of 1024, 1024² or 1024³ bytes. A FILE.dts is compiled
-//! by `dtc` first; of a FILE.dtb, `--source FILE.dts` says what it was compiled from.
+//! by `dtc` first; of a FILE.dtb, `--source FILE.dts` says what it was compiled from, and `--name TEXT` what
+//! its user knows it by, where that is no file.
 //!
 //! It says nothing and ends with 0 where the hypervisor would start the partitions. Otherwise it
 //! says why not, in one line on standard error, and ends with 2. The message is the hypervisor's, behind
@@ -27,12 +28,13 @@ const FIRMWARE_AND_HYPERVISOR_BYTES: u64 = 80 << 20;
 /// Largest file that is read: the format's own limit.
 const LARGEST_FILE_BYTES: u64 = u32::MAX as u64;
 
-const USAGE: &str =
-    "usage: penstock-check [--memory SIZE] [--threads N] [--source FILE.dts] FILE.dts|FILE.dtb";
+const USAGE: &str = "usage: penstock-check [--memory SIZE] [--threads N] [--source FILE.dts] \
+                     [--name TEXT] FILE.dts|FILE.dtb";
 
 struct Arguments {
     file: PathBuf,
     source: Option<PathBuf>,
+    name: Option<OsString>,
     memory_bytes: Option<u64>,
     threads: Option<u32>,
 }
@@ -78,8 +80,9 @@ impl Refusal {
         match line {
             Some(line) => format!("{}:{}: {}", line.file.display(), line.number, self.reason),
             None => {
-                let file = source.unwrap_or(&arguments.file);
-                format!("{}: {}", file.display(), self.reason)
+                let file = source.unwrap_or(&arguments.file).as_os_str();
+                let name = arguments.name.as_deref().unwrap_or(file);
+                format!("{}: {}", name.display(), self.reason)
             }
         }
     }
@@ -94,6 +97,7 @@ impl From<ConfigError> for Refusal {
 fn parse_arguments(mut arguments: impl Iterator<Item = OsString>) -> Option<Arguments> {
     let mut file = None;
     let mut source = None;
+    let mut name = None;
     let mut memory_bytes = None;
     let mut threads = None;
     while let Some(argument) = arguments.next() {
@@ -103,6 +107,8 @@ fn parse_arguments(mut arguments: impl Iterator<Item = OsString>) -> Option<Argu
             threads = Some(arguments.next()?.to_str()?.parse().ok()?);
         } else if argument == "--source" {
             source = Some(PathBuf::from(arguments.next()?));
+        } else if argument == "--name" {
+            name = Some(arguments.next()?);
         } else if argument.to_str().is_some_and(|text| text.starts_with('-')) || file.is_some() {
             return None;
         } else {
@@ -116,6 +122,7 @@ fn parse_arguments(mut arguments: impl Iterator<Item = OsString>) -> Option<Argu
     Some(Arguments {
         file,
         source,
+        name,
         memory_bytes,
         threads,
     })
