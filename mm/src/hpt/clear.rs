@@ -22,6 +22,9 @@ impl<M: Machine> HashMmu<M> {
         let (r, guest_r) = (guard.r(), guard.guest_r().get());
         guard.set_guest_r(GuestHpteR::new(guest_r & !HpteR::R));
         if r.get() & HpteR::R != 0 {
+            if self.is_aged() {
+                self.note_used(guard.v(), GuestHpteR::new(guest_r));
+            }
             if guard.v().is_valid() {
                 guard.clear_r(r);
             } else {

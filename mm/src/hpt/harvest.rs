@@ -36,7 +36,7 @@ pub enum Pass {
 }
 
 /// Entries that a step of a whole pass looks at; then others may have the locks.
-const ENTRIES_PER_STEP: u64 = 4096;
+pub(super) const ENTRIES_PER_STEP: u64 = 4096;
 
 impl<M: Machine> HashMmu<M> {
     /// The read-only pass. `None` where there is no such slot, or no log.
@@ -103,7 +103,7 @@ impl<M: Machine> HashMmu<M> {
     }
 
     /// Calls `each` with each entry for a page of this slot, locked.
-    fn for_each_of<'a>(
+    pub(super) fn for_each_of<'a>(
         &'a self,
         slot: &Slot,
         entries: Range<u64>,
@@ -152,13 +152,22 @@ impl<M: Machine> HashMmu<M> {
             self.flush(operands);
         }
         if hidden > 0 {
-            self.for_each_of(slot, entries, |guard, _| {
-                if guard.v().is_unflushed() {
-                    // Nobody else marks entries meanwhile, and all that are marked were flushed.
-                    guard.flushed_elsewhere().settle();
-                }
-            });
+            self.show_changed(slot, entries);
         }
         self.veil_less(1);
+    }
+
+    /// Lets the entries that a step has hidden, and flushed since, say what is true.
+    pub(super) fn show_changed(&self, slot: &Slot, entries: Range<u64>) {
+        self.for_each_of(slot, entries, |guard, _| {
+            if guard.v().is_unflushed() {
+                // Nobody else marks entries meanwhile, and all that are marked were flushed.
+                guard.flushed_elsewhere().settle();
+            } else if guard.v().is_absent() {
+                // The guest has cleared its R or C meanwhile, which takes the mark and leaves it hidden.
+                let r = guard.r();
+                guard.quiesce(r).settle();
+            }
+        });
     }
 }

@@ -259,6 +259,8 @@ pub struct HashMmu<M: Machine> {
     /// without hiding anything, and by a commit of a resize until the tables have changed places.
     range_lock: AtomicBool,
     flushes: FlushCounters,
+    /// Somebody asks what the partition uses: whoever clears R says so.
+    ages: AtomicBool,
 }
 
 /// WIMG=0b0010: ordinary memory.
@@ -338,6 +340,7 @@ impl<M: Machine> HashMmu<M> {
             veil: Veil::new(),
             range_lock: AtomicBool::new(false),
             flushes: FlushCounters::new(),
+            ages: AtomicBool::new(false),
         };
         mmu.enter_vrma();
         Ok(mmu)

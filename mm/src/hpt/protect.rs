@@ -37,6 +37,9 @@ impl<M: Machine> HashMmu<M> {
         let bits = protection_bits(flags) & self.guest_r_mask;
         let mask = (HpteR::PROTECTION & self.guest_r_mask) | HpteR::R;
         let guest_r = guard.guest_r().get();
+        if r.get() & HpteR::R != 0 && self.is_aged() {
+            self.note_used(v, GuestHpteR::new(guest_r));
+        }
         guard.set_guest_r(GuestHpteR::new((guest_r & !mask) | bits));
         if self.is_veiled() {
             self.settle_protected(guard, r);

@@ -104,6 +104,10 @@ impl<M: Machine> HashMmu<M> {
         // Larger pages that begin before the range.
         let mut above = start;
         for size in [PageSize::P64K, PageSize::P16M] {
+            // None of these may map the slot.
+            if size > slot.largest() {
+                break;
+            }
             let guest = slot.base().get() + start;
             let head = (guest & !(size.bytes() - 1)).checked_sub(slot.base().get());
             if let Some(head) = head

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The reverse map: for each granule of a slot, the ring of the entries that map it.
 //!
-//! The head holds a lock, whether the ring has entries, the number of one of them, and whether an
-//! entry that is gone was referenced. The links lie beside the entries. Whoever holds the head's
-//! lock owns all links of the ring.
+//! The head holds a lock, whether the ring has entries, the number of one of them, and what was used
+//! of the pages that begin here. The links lie beside the entries. Whoever holds the head's lock owns
+//! all links of the ring.
 //!
 //! An entry is in the ring of the first granule that it covers from before it is first valid or
 //! absent until it is removed.
@@ -13,12 +13,16 @@
 
 use super::sync::{AtomicU64, Ordering, spin_loop};
 use super::table::{Entry, Table};
-use penstock_arch::hash::HpteIndex;
+use penstock_arch::hash::{HpteIndex, PageSize};
 
 /// The lock.
 const LOCK: u64 = 1 << 63;
-/// An entry that is gone was referenced since the last look.
-const REFERENCED: u64 = 1 << 62;
+/// A page of 16 MiB, 64 KiB, 4 KiB that begins here was used since the last look. Of what is gone the size
+/// is not kept: it counts as the smallest.
+const USED_16M: u64 = 1 << 62;
+const USED_64K: u64 = 1 << 61;
+const USED_4K: u64 = 1 << 60;
+const USED: u64 = USED_16M | USED_64K | USED_4K;
 /// The ring has entries.
 const OCCUPIED: u64 = 1 << 32;
 /// The number of one of them.
@@ -94,7 +98,7 @@ impl<'a> Ring<'a> {
             }
         }
         if referenced {
-            self.value |= REFERENCED;
+            self.value |= USED_4K;
         }
     }
 
@@ -103,11 +107,25 @@ impl<'a> Ring<'a> {
         self.value &= !(OCCUPIED | INDEX);
     }
 
-    /// Whether an entry that is gone was referenced since the last call.
-    pub(super) fn take_referenced(&mut self) -> bool {
-        let was = self.value & REFERENCED != 0;
-        self.value &= !REFERENCED;
-        was
+    /// Remembers that a page of this size, which begins here, was used.
+    pub(super) fn note_used(&mut self, size: PageSize) {
+        self.value |= match size {
+            PageSize::P16M => USED_16M,
+            PageSize::P64K => USED_64K,
+            PageSize::P4K => USED_4K,
+        };
+    }
+
+    /// The largest page that begins here and was used since the last call.
+    pub(super) fn take_used(&mut self) -> Option<PageSize> {
+        let used = self.value & USED;
+        self.value &= !USED;
+        match used {
+            0 => None,
+            _ if used & USED_16M != 0 => Some(PageSize::P16M),
+            _ if used & USED_64K != 0 => Some(PageSize::P64K),
+            _ => Some(PageSize::P4K),
+        }
     }
 }
 
@@ -125,8 +143,8 @@ fn wait(head: &AtomicU64) {
     }
 }
 
-/// Whether a ring has entries, or remembers a reference, at a glance.
+/// Whether a ring has no entries, and remembers no use of a page, at a glance.
 #[inline]
 pub(super) fn is_idle(head: &AtomicU64) -> bool {
-    head.load(Ordering::Acquire) & (OCCUPIED | REFERENCED) == 0
+    head.load(Ordering::Acquire) & (OCCUPIED | USED) == 0
 }

@@ -6,15 +6,17 @@
 //! `harvest`. What the hypervisor itself writes is marked when it is written.
 //!
 //! R is harvested in place, by the one-byte store that the architecture permits, with one flush at
-//! the end.
+//! the end. Where the guest has R cleared, or removes the entry, the head of the page's ring remembers it.
 
 use super::HashMmu;
-use super::refresh::Heads;
-use super::ring::Ring;
+use super::harvest::ENTRIES_PER_STEP;
+use super::place::Place;
+use super::ring::{self, Ring};
 use crate::guest_memory::SlotId;
 use crate::page_ops::Machine;
 use crate::slot::{GRANULE, Slot};
-use penstock_arch::hash::{GuestHpteR, HpteR};
+use core::sync::atomic::Ordering;
+use penstock_arch::hash::{GuestHpteR, HpteR, HpteV, PageSize};
 
 impl<M: Machine> HashMmu<M> {
     /// Begins to log what is written to a slot. What was written shortly before may be in the log
@@ -72,38 +74,65 @@ impl<M: Machine> HashMmu<M> {
 
     /// Bytes of a slot that were used since the last call, in whole pages: the working set. Clears R
     /// in the hardware's entries, and not in what the guest sees.
+    ///
+    /// Looks at each entry and at each granule once: the rings of pages are not walked, for a guest can
+    /// map one page by as many entries as its table has.
     #[must_use]
     pub fn take_used_bytes(&self, slot: SlotId) -> Option<u64> {
         let slot = self.memory.slot(slot)?;
-        let (mut used, mut cleared) = (0, false);
-        let mut at = 0;
-        while at < slot.bytes() {
-            let mut here = 0;
+        self.ages.store(true, Ordering::Relaxed);
+        let (mut first, mut cleared) = (0, false);
+        while first < self.entries() {
             // The table is not exchanged meanwhile.
             let _same_table = self.obligation();
-            self.walk(slot, at, 1, Heads::Occupied, &mut |guard, place| {
+            let end = (first + ENTRIES_PER_STEP).min(self.entries());
+            self.for_each_of(slot, first..end, |guard, place| {
                 let r = guard.r();
-                // Pages that begin further up were counted there.
-                if place.offset != at || r.get() & HpteR::R == 0 || !guard.v().is_valid() {
+                if r.get() & HpteR::R == 0 || !guard.v().is_valid() {
                     return;
                 }
-                here = here.max(place.size().bytes());
                 guard.set_guest_r(GuestHpteR::new(guard.guest_r().get() | HpteR::R));
                 guard.clear_r_unflushed(r);
+                note_used(&place);
                 cleared = true;
             });
-            if let Some(head) = slot.head(at)
-                && !super::ring::is_idle(head)
-                && Ring::lock(head).take_referenced()
-            {
-                here = here.max(GRANULE);
-            }
-            used += here;
-            at += GRANULE;
+            first = end;
         }
         if cleared {
             self.flush_after_r_clear(None);
         }
+        let (mut used, mut at) = (0, 0);
+        while at < slot.bytes() {
+            if let Some(head) = slot.head(at)
+                && !ring::is_idle(head)
+            {
+                let size = Ring::lock(head).take_used();
+                used += size.map_or(0, PageSize::bytes);
+            }
+            at += GRANULE;
+        }
         Some(used.min(slot.bytes()))
+    }
+
+    /// Whether somebody asks what the partition uses, so that whoever clears R has to say so.
+    #[inline]
+    pub(super) fn is_aged(&self) -> bool {
+        self.ages.load(Ordering::Relaxed)
+    }
+
+    /// The page of an entry was used, and nothing in the entry will tell.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn note_used(&self, v: HpteV, guest_r: GuestHpteR) {
+        if let Some(place) = self.place(v, guest_r) {
+            note_used(&place);
+        }
+    }
+}
+
+/// Puts it into the head of the page's ring.
+fn note_used(place: &Place<'_>) {
+    if let Some(head) = place.slot.head(place.offset) {
+        Ring::lock(head).note_used(place.size());
     }
 }

@@ -180,7 +180,7 @@ fn loom_revoke_against_one_that_enters_and_one_that_removes() {
         p.assert_whole();
         let mut ring = Ring::lock(&p.head);
         assert!(
-            ring.take_referenced(),
+            ring.take_used().is_some(),
             "the entry that is gone was referenced"
         );
     });

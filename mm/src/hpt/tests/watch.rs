@@ -261,6 +261,16 @@ fn c_bit_survives_page_fault_refill() {
     assert_eq!(r & 0x180, 0x180);
 }
 
+/// A page of 64K.
+fn enter_large(p: &Fixture) -> u64 {
+    let large = Page {
+        ea: 0xc000_0000_0800_0000,
+        ..PAGE
+    };
+    p.h_enter(0, large.group(p), large.v(), large.r(0x10_0000))
+        .unwrap()
+}
+
 #[test]
 fn what_is_used_is_the_working_set() {
     let p = partition();
@@ -270,13 +280,7 @@ fn what_is_used_is_the_working_set() {
     assert_eq!(p.take_used_bytes(RAM), Some(0));
     p.hardware_sets(a, 0x100);
     p.hardware_sets(b, 0x100);
-    let large = Page {
-        ea: 0xc000_0000_0800_0000,
-        ..PAGE
-    };
-    let at = p
-        .h_enter(0, large.group(&p), large.v(), large.r(0x10_0000))
-        .unwrap();
+    let at = enter_large(&p);
     // What is gone has been used too, as far as a granule tells.
     p.hardware_sets(c, 0x100);
     p.h_remove(0, c, 0).unwrap();
@@ -296,6 +300,85 @@ fn what_is_used_is_the_working_set() {
     // The guest sees its R all the same.
     assert_eq!(p.h_read(0, a).unwrap()[1] & 0x100, 0x100);
     assert_eq!(p.h_read(0, at).unwrap()[1] & 0x100, 0x100);
+    p.check().unwrap();
+}
+
+#[test]
+fn what_the_guest_has_cleared_was_used_all_the_same() {
+    let p = partition();
+    let (protected, cleared, both) = (enter(&p, 5), enter(&p, 6), enter(&p, 7));
+    let _ = p.take_used_bytes(RAM);
+    for at in [protected, cleared, both] {
+        p.hardware_sets(at, 0x100);
+    }
+    p.h_protect(2, protected, 0).unwrap();
+    assert_eq!(p.h_clear_ref(0, cleared).unwrap() & 0x100, 0x100);
+    p.h_clear_ref(0, both).unwrap();
+    p.h_remove(0, both, 0).unwrap();
+    assert_eq!(p.take_used_bytes(RAM), Some(3 * 0x1000));
+    // Nothing was used since.
+    p.h_protect(3, protected, 0).unwrap();
+    p.h_clear_ref(0, cleared).unwrap();
+    assert_eq!(p.take_used_bytes(RAM), Some(0));
+    // A page counts with all of its size, and once.
+    let at = enter_large(&p);
+    p.hardware_sets(at, 0x100);
+    p.h_protect(2, at, 0).unwrap();
+    p.hardware_sets(at, 0x100);
+    assert_eq!(p.take_used_bytes(RAM), Some(0x1_0000));
+    p.check().unwrap();
+}
+
+/// The guest has given the first page of a block of 16 MiB a quarter of its table's entries: all pages of
+/// the block have that ring above them.
+#[test]
+fn a_look_at_what_is_used_locks_each_entry_once() {
+    let p = partition();
+    let entries = p.entries() / unless_miri(4, 256);
+    for number in 0..entries {
+        let page = four_k(number);
+        let at = p
+            .h_enter(EXACT, number * 4 + 1, page.v(), page.r(16 << 20))
+            .unwrap();
+        p.hardware_sets(at, 0x100);
+    }
+    let present = p.check().unwrap();
+    p.steps();
+    assert_eq!(p.take_used_bytes(RAM), Some(32 << 20));
+    let unlocked = |step: &&Step| matches!(step, Step::Store(HpteStore::V(..)));
+    let steps = p.steps();
+    assert_eq!(
+        steps.iter().filter(unlocked).count() as u64,
+        present.valid + present.absent
+    );
+    for number in 0..entries {
+        p.hardware_sets(number * 4 + 1, 0x100);
+    }
+    assert_eq!(p.take_used_bytes(RAM), Some(0x1000));
+}
+
+/// Between the two halves of an exact step the guest clears C of an entry that is hidden: its flush takes
+/// the mark, and the entry is to be shown all the same.
+#[test]
+fn what_the_guest_cleared_between_the_halves_of_a_step_is_shown() {
+    let p = logging();
+    let (modified, referenced) = (enter(&p, 5), enter(&p, 6));
+    for at in [modified, referenced] {
+        p.hardware_sets(at, 0x180);
+        let guard = p.lock(HpteIndex::new(at));
+        let r = guard.r();
+        let _ = guard.hide_unflushed(r);
+    }
+    assert_eq!(p.hidden(), 2);
+    p.h_clear_mod(0, modified).unwrap();
+    p.h_clear_ref(0, referenced).unwrap();
+    let slot = p.memory().slot(RAM).unwrap();
+    p.show_changed(slot, 0..p.entries());
+    assert_eq!(p.hidden(), 0);
+    for at in [modified, referenced] {
+        assert_eq!(p.real(at).0 & 1, 1);
+    }
+    assert_eq!(taken(&p), BTreeSet::from([5, 6]));
     p.check().unwrap();
 }
 
