@@ -224,3 +224,27 @@ fn two_processors_end_sharing_once() {
         p.check_counts();
     }
 }
+
+/// No page of 16 MiB may map shared memory, so what begins where one would is of no concern to a piece
+/// further up: however many entries the guest has made for it.
+#[test]
+fn a_store_to_an_image_looks_at_no_larger_page() {
+    let (p, _allocator, _host) = partitions(16, &[(8, 256)]);
+    let p = &p[0];
+    for number in 0..64 {
+        let small = Page {
+            ea: 0xc000_0000_0100_0000 + (number << 12),
+            encoding: PageEncoding::Base4KActual4K,
+            ..PAGE
+        };
+        p.h_enter(flags::EXACT, number * 8 + 1, small.v(), small.r(0))
+            .unwrap();
+    }
+    let shared = p.enter(IMAGE_AT);
+    p.load(IMAGE_AT, shared, 0).unwrap();
+    p.steps();
+    p.store(IMAGE_AT, shared, 0, 1).unwrap();
+    let unlocked = |step: &&Step| matches!(step, Step::Store(HpteStore::V(..)));
+    assert!(p.steps().iter().filter(unlocked).count() < 16);
+    p.check().unwrap();
+}
