@@ -377,13 +377,15 @@ impl<P: Platform> Controlled for Target<'_, P> {
                 .map_err(|error| TargetError::Stream {
                     offset: error.offset,
                 })?;
-        mmu.restore(&stream, VcpusAre::Stopped)
+        // Real mode may have other pages in the stream, which the partition's entry must say before it runs.
+        let publish = |pate| P::set_partition_entry(mmu.lpid(), pate);
+        mmu.restore(&stream, VcpusAre::Stopped, publish)
             .map_err(|error| match error {
                 RestoreError::Entry(error) => TargetError::Stream {
                     offset: error.offset,
                 },
                 // Some entry of it; which one, the check of a whole stream does not keep.
-                RestoreError::OtherRealModePage { .. } => TargetError::Stream { offset: 0 },
+                RestoreError::RealModePageTooLarge { .. } => TargetError::Stream { offset: 0 },
                 RestoreError::Running | RestoreError::OtherTable { .. } => TargetError::State,
             })
     }
@@ -445,7 +447,7 @@ impl<P: Platform> Controlled for Target<'_, P> {
     }
 
     fn commit(&self, _: &Dirty) -> Result<(), TargetError> {
-        // Each change has flushed what it changed; the partition table stays as it is.
+        // Each change has flushed what it changed, and has told the partition table what it must know.
         self.halted()?.partition().mmu.flush_partition();
         Ok(())
     }

@@ -501,7 +501,7 @@ impl Guest {
             .map_err(|error| alloc::format!("{}: interrupts: {error}", partition.name))?;
         partition.rtas.lock().events.forget();
         partition.mmu.clear_all();
-        // It may have had another table, and begins with its first one.
+        // It may have had another table, or real mode other pages; it begins with its first ones.
         Hardware::set_partition_entry(partition.mmu.lpid(), partition.mmu.pate());
         self.load(configuration)
     }

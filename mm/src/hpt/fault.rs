@@ -229,7 +229,7 @@ impl<M: Machine> HashMmu<M> {
         let mut asdr = fault.asdr;
         if fault.uses_real_mode() {
             // The segment is known, and what the register holds then is not told for real mode.
-            asdr = Asdr::vrma(self.vrma_page);
+            asdr = self.real_mode.segment();
             let at = fault.real_address();
             if at.get() >= self.vrma_bytes() {
                 return FaultAction::NotMemory(at);

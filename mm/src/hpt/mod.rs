@@ -90,6 +90,7 @@ use self::flush::FlushCounters;
 use self::resize::Resize;
 use self::table::Table;
 use self::veil::Veil;
+use self::vrma::RealMode;
 use crate::frame::{FrameAllocator, FrameError};
 use crate::guest_memory::GuestMemory;
 use crate::page_ops::Machine;
@@ -178,7 +179,8 @@ pub enum StrongAccessOrder {
 pub struct HptConfig {
     /// Size of the table.
     pub order: HptOrder,
-    /// The largest page of guest real mode. Where what backs address 0 has smaller ones, it is those.
+    /// The largest page of guest real mode when the partition starts. Where what backs address 0 has
+    /// smaller ones, it is those.
     pub vrma_page: PageSize,
     /// Storage keys.
     pub keys: StorageKeys,
@@ -246,7 +248,7 @@ pub struct HashMmu<M: Machine> {
     changes: ChangeLog,
     memory: GuestMemory<M>,
     lpid: Lpid,
-    vrma_page: PageSize,
+    real_mode: RealMode,
     /// Held while a page of the real mode area is entered again.
     vrma_repair: AtomicBool,
     /// Bits of doubleword 1 that a guest may set.
@@ -284,7 +286,7 @@ impl<M: Machine> HashMmu<M> {
             memory.release(allocator)?;
             return Err(HptSetupError::NoMemoryAtZero);
         }
-        // Decided here, once: the hardware is told it before the first virtual processor runs.
+        // The hardware is told it before the first virtual processor runs.
         let vrma_page = config.vrma_page.min(memory.ram().largest());
         let limit = config.resize.map(|largest| largest.max(config.order));
         let largest = limit.unwrap_or(config.order);
@@ -330,7 +332,7 @@ impl<M: Machine> HashMmu<M> {
             changes,
             memory,
             lpid,
-            vrma_page,
+            real_mode: RealMode::new(vrma_page),
             vrma_repair: AtomicBool::new(false),
             guest_r_mask: !(GuestHpteR::RESERVED | keys),
             other_wimg: match config.ordering {
@@ -375,16 +377,18 @@ impl<M: Machine> HashMmu<M> {
     /// aligned and of a valid size.
     #[must_use]
     pub fn pate(&self) -> Option<Pate> {
-        Pate::hash(self.table().base(), self.order().get(), self.vrma_page)
+        Pate::hash(self.table().base(), self.order().get(), self.vrma_page())
     }
 
     /// Drops every entry and makes the real mode area anew, for a partition that starts over, with
-    /// the table that it had at its beginning: where that is not the one in use, the partition table
-    /// must be told (see [`Self::pate`]). Memory that comes from a pool goes back to it. No vCPU of it
-    /// may be in the guest, and nobody may read the table meanwhile, or begin to.
+    /// the table and the page size of real mode that it had at its beginning: where one of them is not
+    /// what is in use, the partition table must be told (see [`Self::pate`]). Memory that comes from a
+    /// pool goes back to it. No vCPU of it may be in the guest, and nobody may read the table meanwhile,
+    /// or begin to.
     pub fn clear_all(&self) {
         let flushed = self.empty_table();
         self.start_over();
+        self.real_mode.start_over();
         self.give_back(&flushed);
         self.enter_vrma();
     }

@@ -161,7 +161,7 @@ impl<M: Machine> HashMmu<M> {
         if segment.is_none() && ea.get() & (u64::MAX >> 4) >= self.vrma_bytes() {
             return None;
         }
-        let asdr = segment.unwrap_or(Asdr::vrma(self.vrma_page));
+        let asdr = segment.unwrap_or(self.real_mode.segment());
         let search = Search::new(ea, asdr, asdr.base_page()?);
         for group in [Group::Primary, Group::Secondary] {
             let first = search.first(group);

@@ -12,6 +12,11 @@
 //! A stream is put in only while no virtual processor runs. Every entry passes the checks of H_ENTER
 //! before the first is changed.
 //!
+//! Guest real mode is translated by entries of one page size, which the partition table entry names. So
+//! a stream also decides that: it becomes the size of the stream's first entry of the real mode area,
+//! if it has any. The backing must be able to honour it. Entries of other sizes are the guest's like any
+//! other, and translate nothing.
+//!
 //! Linux, Documentation/virt/kvm/api.rst, KVM_PPC_GET_HTAB_FD.
 
 use super::changes::ReaderId;
@@ -21,7 +26,7 @@ use super::{HashMmu, VcpusAre};
 use crate::page_ops::Machine;
 use crate::status::HcallStatus;
 use crate::stream::{ApplyError, GuestHpte, HptSink, HptSource, ParsedStream};
-use penstock_arch::hash::{GuestHpteR, HpteIndex, PageSize, TlbieRb};
+use penstock_arch::hash::{GuestHpteR, HpteIndex, PageSize, Pate, TlbieRb};
 
 /// One reader of a partition's table. Dropping it makes place for another.
 #[derive(Debug)]
@@ -50,12 +55,12 @@ pub enum RestoreError {
         /// Entries of the table.
         table: u64,
     },
-    /// The stream's real mode area has other pages than what backs this partition's has.
-    OtherRealModePage {
+    /// The stream's real mode area has larger pages than what backs this partition's.
+    RealModePageTooLarge {
         /// The stream's.
         stream: PageSize,
-        /// The partition's, as its partition table entry says.
-        partition: PageSize,
+        /// The largest that the partition may have.
+        largest: PageSize,
     },
     /// The partition cannot hold an entry; the reason is what H_ENTER would answer.
     Entry(ApplyError<HcallStatus>),
@@ -69,11 +74,11 @@ impl core::fmt::Display for RestoreError {
                 f,
                 "a stream for {stream:#x} entries, and a table of {table:#x}"
             ),
-            Self::OtherRealModePage { stream, partition } => write!(
+            Self::RealModePageTooLarge { stream, largest } => write!(
                 f,
-                "real mode has pages of {:#x} bytes in the stream, and of {:#x} here",
+                "real mode has pages of {:#x} bytes in the stream, and here of {:#x} at most",
                 stream.bytes(),
-                partition.bytes()
+                largest.bytes()
             ),
             Self::Entry(error) => error.fmt(f),
         }
@@ -147,11 +152,18 @@ impl<M: Machine> HashMmu<M> {
     }
 
     /// Puts a stream into the table: all of it or nothing. Where it has no entries of the real mode
-    /// area, they come back at their first fault.
+    /// area, they come back at their first fault; where it has, real mode gets the page size of the
+    /// first. If that is another one than before, the partition table must be told before a virtual
+    /// processor runs: `publish` is called with the new entry, once, after all else is done.
     ///
     /// # Errors
-    /// [`RestoreError`]; then the table is as it was.
-    pub fn restore(&self, stream: &ParsedStream<'_>, vcpus: VcpusAre) -> Result<(), RestoreError> {
+    /// [`RestoreError`]; then the table and the page size are as they were, and `publish` is not called.
+    pub fn restore(
+        &self,
+        stream: &ParsedStream<'_>,
+        vcpus: VcpusAre,
+        publish: impl FnOnce(Option<Pate>),
+    ) -> Result<(), RestoreError> {
         match vcpus {
             VcpusAre::Running => return Err(RestoreError::Running),
             VcpusAre::Stopped => {}
@@ -162,16 +174,24 @@ impl<M: Machine> HashMmu<M> {
                 table: self.entries(),
             });
         }
-        // The hardware is told one size, which was decided by the backing when the partition was made.
-        if let Some(page) = stream.vrma_page()
-            && page != self.vrma_page
-        {
-            return Err(RestoreError::OtherRealModePage {
+        let before = self.vrma_page();
+        let page = stream.vrma_page().unwrap_or(before);
+        // Pages that come back at a fault are of this size too.
+        let largest = self.memory.ram().largest();
+        if page > largest {
+            return Err(RestoreError::RealModePageTooLarge {
                 stream: page,
-                partition: self.vrma_page,
+                largest,
             });
         }
-        stream.apply(&mut Writer(self)).map_err(RestoreError::Entry)
+        stream
+            .apply(&mut Writer(self))
+            .map_err(RestoreError::Entry)?;
+        if page != before {
+            self.real_mode.set_page(page);
+            publish(self.pate());
+        }
+        Ok(())
     }
 }
 

@@ -8,23 +8,73 @@
 //! two pages share a group only the first is entered here; the others come at their first fault,
 //! as does any that the guest removes.
 //!
+//! The page size is that of the backing when the partition starts. A stream that is put into the table
+//! brings its own along, as long as the backing can honour it (see `stream_io`), and the partition table
+//! entry says so. A partition that starts over has the first size again, as one that starts has.
+//!
 //! Power ISA 3.0B, Book III, Virtualized Partition Memory; LoPAR, Reserved Virtual Addresses.
 
 use super::enter::Prepared;
 use super::{HashMmu, WIMG_MEMORY};
 use crate::page_ops::Machine;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 use penstock_arch::addr::{EffectiveAddr, GuestReal};
 use penstock_arch::hash::{
-    GuestHpteR, GuestHpteV, HPTES_PER_GROUP, HpteIndex, HpteR, HpteV, PageEncoding, VRMA_SEGMENT,
-    VRMA_VSID, pteg_hash,
+    Asdr, GuestHpteR, GuestHpteV, HPTES_PER_GROUP, HpteIndex, HpteR, HpteV, PageEncoding, PageSize,
+    VRMA_SEGMENT, VRMA_VSID, pteg_hash,
 };
 use penstock_arch::wait;
 
 /// The slot of a group that real mode pages are entered into.
 const VRMA_SLOT: u64 = HPTES_PER_GROUP - 1;
 
+/// The page size of guest real mode, kept as the descriptor of its segment, so that a fault needs one
+/// load of it. It changes only while no virtual processor runs, and who lets them run again orders
+/// what they load behind the change.
+#[derive(Debug)]
+pub(super) struct RealMode {
+    segment: AtomicU64,
+    /// The size that the partition starts with.
+    first: PageSize,
+}
+
+impl RealMode {
+    pub(super) const fn new(first: PageSize) -> Self {
+        Self {
+            segment: AtomicU64::new(Asdr::vrma(first).get()),
+            first,
+        }
+    }
+
+    /// The segment's descriptor.
+    #[inline]
+    pub(super) fn segment(&self) -> Asdr {
+        Asdr::new(self.segment.load(Ordering::Relaxed))
+    }
+
+    fn page(&self) -> PageSize {
+        // Only descriptors of a size are stored.
+        self.segment().base_page().unwrap_or(self.first)
+    }
+
+    /// Changes the size. The partition table entry is another one then.
+    pub(super) fn set_page(&self, page: PageSize) {
+        let segment = Asdr::vrma(page).get();
+        self.segment.store(segment, Ordering::Relaxed);
+    }
+
+    /// Goes back to the first size.
+    pub(super) fn start_over(&self) {
+        self.set_page(self.first);
+    }
+}
+
 impl<M: Machine> HashMmu<M> {
+    /// The page size of guest real mode, which the partition table entry names.
+    pub(super) fn vrma_page(&self) -> PageSize {
+        self.real_mode.page()
+    }
+
     /// Bytes of memory that guest real mode reaches.
     pub(super) fn vrma_bytes(&self) -> u64 {
         self.memory.size().min(1 << VRMA_SEGMENT.shift())
@@ -32,7 +82,7 @@ impl<M: Machine> HashMmu<M> {
 
     /// Enters the real mode area into a table without entries.
     pub(super) fn enter_vrma(&self) {
-        let page = self.vrma_page.bytes();
+        let page = self.vrma_page().bytes();
         let groups = self.table().count() / HPTES_PER_GROUP;
         let pages = (self.vrma_bytes() / page).min(groups);
         for number in 0..pages {
@@ -49,13 +99,13 @@ impl<M: Machine> HashMmu<M> {
     /// The first entry of the primary group of the real mode page at `at`.
     fn vrma_group(&self, at: GuestReal) -> u64 {
         let ea = EffectiveAddr::new(at.get());
-        let hash = pteg_hash(VRMA_VSID, ea, VRMA_SEGMENT, self.vrma_page);
+        let hash = pteg_hash(VRMA_VSID, ea, VRMA_SEGMENT, self.vrma_page());
         (hash * HPTES_PER_GROUP) & (self.table().count() - 1)
     }
 
     /// The entry of the real mode page at `at`; `secondary` is field H.
     fn vrma_entry(&self, at: GuestReal, secondary: u64) -> Option<Prepared<'_>> {
-        let encoding = PageEncoding::new(self.vrma_page, self.vrma_page)?;
+        let encoding = PageEncoding::new(self.vrma_page(), self.vrma_page())?;
         let large = if encoding.is_large() { HpteV::LARGE } else { 0 };
         let v = (VRMA_SEGMENT.b() << 62)
             | (VRMA_VSID << 24)
@@ -88,7 +138,7 @@ impl<M: Machine> HashMmu<M> {
     }
 
     fn enter_vrma_page(&self, at: GuestReal) -> Repair {
-        let at = at.align_down(self.vrma_page.bytes());
+        let at = at.align_down(self.vrma_page().bytes());
         let primary = self.vrma_group(at);
         let secondary = self.table().count() - HPTES_PER_GROUP - primary;
         for (group, h) in [(primary, 0), (secondary, HpteV::SECONDARY)] {

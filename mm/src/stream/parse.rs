@@ -139,7 +139,7 @@ impl<'a> ParsedStream<'a> {
     }
 
     /// The page size of the virtualized real mode area, as its first entry in the stream has it: a
-    /// partition that has not run yet takes it from there. `None` where there is no such entry.
+    /// partition that it is put into takes it from there. `None` where there is no such entry.
     #[must_use]
     pub const fn vrma_page(&self) -> Option<PageSize> {
         self.vrma_page

@@ -15,8 +15,12 @@ use super::*;
 use crate::config::Authority;
 use crate::console::GuestId;
 use crate::processor::{Activity, Start};
-use crate::testing::{FakePlatform, GUEST_BYTES, HPT_ENTRIES, Parts, RigOptions, make_partition};
+use crate::testing::{
+    FakePlatform, GUEST_BYTES, HPT_ENTRIES, Parts, RigOptions, make_partition,
+    take_partition_entries,
+};
 use penstock_arch::addr::GuestReal;
+use penstock_arch::hash::Pate;
 use penstock_mm::hpt::flags::EXACT;
 use penstock_mm::status::HcallStatus as H;
 use std::vec;
@@ -301,7 +305,7 @@ fn a_refused_piece_changes_nothing_and_says_where_it_is_wrong() {
     };
     let good = entry(8, PAGE_R);
     for (bad, offset) in [
-        // Outside memory; outside the table; not a whole record; another real mode area.
+        // Outside memory; outside the table; not a whole record.
         (entry(16, GUEST_BYTES | PAGE_R), 24 + 8),
         (entry(0x4000, PAGE_R), 24),
         (entry(16, PAGE_R)[..20].to_vec(), 24),
@@ -315,6 +319,73 @@ fn a_refused_piece_changes_nothing_and_says_where_it_is_wrong() {
     // The place in the stream is where it was.
     assert_eq!(world.write(&good, StreamChunk::END, 0).status, H::SUCCESS);
     assert_ne!(world.target().table(), before);
+}
+
+/// A record of the entry that maps the first page of real mode, in its place.
+fn real_mode_record(r: u64) -> Vec<u8> {
+    let mut record = 0x3fff_u32.to_be_bytes().to_vec();
+    record.extend([0, 1, 0, 0]);
+    record.extend(0x4001_ffff_ff00_0015_u64.to_be_bytes());
+    record.extend(r.to_be_bytes());
+    record
+}
+
+/// Doublewords 1 of that entry, with pages of 64 KiB and 16 MiB.
+const REAL_MODE_R: [u64; 2] = [0x1190, 0x190];
+
+#[test]
+fn a_piece_that_changes_the_pages_of_real_mode_changes_the_partition_table() {
+    let mut world = World::new();
+    world.suspend();
+    let lpid = world.target().partition().mmu.lpid();
+    let table = world.target().partition().mmu.hpt_base().get();
+    let small = real_mode_record(REAL_MODE_R[0]);
+    // A table of 256 KiB has size 0; PS is 5 for 64 KiB, and 4 for 16 MiB.
+    let (entry, first) = ([table | 0xa0, 0], [table | 0x80, 0]);
+    world.does(Function::StreamOpen, &[open_flags::WRITE]);
+    take_partition_entries();
+    assert_eq!(world.write(&small, 0, 0).status, H::SUCCESS);
+    assert_eq!(take_partition_entries(), [(lpid, Some(entry))]);
+    let pate = world.target().partition().mmu.pate();
+    assert_eq!(pate.map(Pate::dwords), Some(entry));
+    // The same again, and a piece without such an entry, need no other one.
+    let at = small.len() as u64;
+    assert_eq!(world.write(&small, 0, at).status, H::SUCCESS);
+    let end = world.write(&[], StreamChunk::END, 2 * at);
+    assert_eq!(end.status, H::SUCCESS);
+    world.does(Function::StreamClose, &[WRITER]);
+    world.does(Function::Commit, &[]);
+    world.does(Function::Resume, &[]);
+    assert_eq!(take_partition_entries(), []);
+    // As a restart does it.
+    let mmu = &world.target().partition().mmu;
+    mmu.clear_all();
+    assert_eq!(mmu.pate().map(Pate::dwords), Some(first));
+}
+
+#[test]
+fn a_piece_with_larger_pages_of_real_mode_than_the_memory_has_is_refused() {
+    let mut world = World::new();
+    let shared = RigOptions {
+        pool_frames: GUEST_BYTES >> 16,
+        ..RigOptions::default()
+    };
+    world.target().end();
+    world.target().start(shared);
+    let bytes = world.get(Function::Capabilities, 128, &[]);
+    let (record, _) = records::read::<Capabilities>(&bytes).unwrap();
+    assert_eq!(record.page_sizes.get(), 1 << 12 | 1 << 16);
+    world.suspend();
+    let before = world.target().table();
+    world.does(Function::StreamOpen, &[open_flags::WRITE]);
+    take_partition_entries();
+    let [small, large] = REAL_MODE_R.map(real_mode_record);
+    let reply = world.write(&large, StreamChunk::END, 0);
+    assert_eq!(reply.status, H::BAD_DATA);
+    assert_eq!(reply.results(), [11, 40]);
+    assert_eq!(world.target().table(), before);
+    assert_eq!(world.write(&small, StreamChunk::END, 0).status, H::SUCCESS);
+    assert_eq!(take_partition_entries(), []);
 }
 
 #[test]

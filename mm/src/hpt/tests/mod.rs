@@ -15,6 +15,7 @@ mod page_init;
 mod partition;
 mod processors;
 mod ranges;
+mod real_mode;
 mod resize;
 mod resize_effects;
 mod sharing;

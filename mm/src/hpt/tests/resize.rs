@@ -399,6 +399,6 @@ fn mpss_base_vs_actual_in_resize_and_stream() {
     let stream = super::stream::first_pass(&p);
     let other = resizable(Backing::Eager, 18, 20);
     let stream = super::stream::parsed(&stream, StartsFrom::EmptyTable);
-    other.restore(&stream, VcpusAre::Stopped).unwrap();
+    other.restore(&stream, VcpusAre::Stopped, |_| ()).unwrap();
     check(&other);
 }

@@ -76,7 +76,7 @@ pub(super) fn first_pass(p: &Fixture) -> Vec<u8> {
 }
 
 /// A record of one entry.
-fn record(index: u32, v: u64, r: u64) -> Vec<u8> {
+pub(super) fn record(index: u32, v: u64, r: u64) -> Vec<u8> {
     let header = crate::stream::RecordHeader {
         index,
         n_valid: 1,
@@ -149,7 +149,7 @@ proptest! {
             )))
             .collect();
         p.steps();
-        p.restore(&parsed(&out, StartsFrom::EmptyTable), VcpusAre::Stopped).unwrap();
+        p.restore(&parsed(&out, StartsFrom::EmptyTable), VcpusAre::Stopped, |_| ()).unwrap();
         steps.extend(p.steps());
         prop_assert_eq!(broken_rules(&steps), Vec::<usize>::new());
         prop_assert_eq!(&everything(&p), &before);
@@ -169,7 +169,7 @@ proptest! {
         enter(&p, &entries[..entries.len() / 2]);
         let mut reading = Reading::new(&p);
         let first = reading.pass();
-        copy.restore(&parsed(&first, StartsFrom::EmptyTable), VcpusAre::Stopped).unwrap();
+        copy.restore(&parsed(&first, StartsFrom::EmptyTable), VcpusAre::Stopped, |_| ()).unwrap();
         for ops in ops.chunks(10) {
             for &(number, op) in ops {
                 let entry = entries[number % entries.len()];
@@ -189,7 +189,7 @@ proptest! {
             }
             reading.source.before_pass(VcpusAre::Stopped);
             let pass = reading.pass();
-            copy.restore(&parsed(&pass, StartsFrom::CurrentTable), VcpusAre::Stopped).unwrap();
+            copy.restore(&parsed(&pass, StartsFrom::CurrentTable), VcpusAre::Stopped, |_| ()).unwrap();
             prop_assert_eq!(everything(&copy), everything(&p));
             prop_assert!(reading.changes().is_empty());
         }
@@ -343,10 +343,10 @@ fn stream_write_rejects_while_running() {
     let bytes = record(8, PAGE.v(), PAGE.r(0));
     let stream = parsed(&bytes, StartsFrom::EmptyTable);
     let before = everything(&p);
-    let error = p.restore(&stream, VcpusAre::Running).unwrap_err();
+    let error = p.restore(&stream, VcpusAre::Running, |_| ()).unwrap_err();
     assert_eq!(error, RestoreError::Running);
     let other = ParsedStream::parse(&bytes, LITTLE, 1 << 15, StartsFrom::EmptyTable).unwrap();
-    let error = p.restore(&other, VcpusAre::Stopped).unwrap_err();
+    let error = p.restore(&other, VcpusAre::Stopped, |_| ()).unwrap_err();
     assert_eq!(
         error,
         RestoreError::OtherTable {
@@ -359,41 +359,15 @@ fn stream_write_rejects_while_running() {
 }
 
 #[test]
-fn stream_restore_sets_partition_table() {
-    let large = partition();
-    let small = partition_with(Backing::Eager, small(PageSize::P64K), TlbieErrata::NONE);
-    let outs = [first_pass(&large), first_pass(&small)];
-    for (p, own, other, sizes) in [
-        (&large, &outs[0], &outs[1], (PageSize::P64K, PageSize::P16M)),
-        (&small, &outs[1], &outs[0], (PageSize::P16M, PageSize::P64K)),
-    ] {
-        let before = (everything(p), p.pate());
-        let error = p
-            .restore(&parsed(other, StartsFrom::EmptyTable), VcpusAre::Stopped)
-            .unwrap_err();
-        assert_eq!(
-            error,
-            RestoreError::OtherRealModePage {
-                stream: sizes.0,
-                partition: sizes.1
-            }
-        );
-        assert_eq!((everything(p), p.pate()), before);
-        // What the partition table says is what the stream's entries are made for.
-        let own = parsed(own, StartsFrom::EmptyTable);
-        p.restore(&own, VcpusAre::Stopped).unwrap();
-        assert_eq!(own.vrma_page(), Some(sizes.1));
-        assert_eq!(p.pate(), Pate::hash(p.hpt_base(), 18, sizes.1));
-        assert_eq!((everything(p), p.pate()), before);
-    }
-}
-
-#[test]
 fn stream_without_real_mode_entries_gets_them_at_the_first_fault() {
     let p = partition();
     let bytes = record(8, PAGE.v(), PAGE.r(0));
-    p.restore(&parsed(&bytes, StartsFrom::EmptyTable), VcpusAre::Stopped)
-        .unwrap();
+    p.restore(
+        &parsed(&bytes, StartsFrom::EmptyTable),
+        VcpusAre::Stopped,
+        |_| (),
+    )
+    .unwrap();
     assert_eq!(p.check().unwrap().valid, 1);
     let fault = real_mode(0x1000, PageSize::P16M, AccessKind::Load);
     assert_eq!(p.resolve(&fault), FaultAction::Retry);
@@ -417,7 +391,7 @@ fn stream_that_one_entry_spoils_changes_nothing() {
         let mut bytes = good.clone();
         bytes.extend(record(24, v, r));
         for starts_from in [StartsFrom::EmptyTable, StartsFrom::CurrentTable] {
-            let error = p.restore(&parsed(&bytes, starts_from), VcpusAre::Stopped);
+            let error = p.restore(&parsed(&bytes, starts_from), VcpusAre::Stopped, |_| ());
             match error {
                 Err(RestoreError::Entry(error)) => {
                     assert_eq!(error.reason, HcallStatus::PARAMETER);
@@ -497,7 +471,7 @@ fn a_table_is_dropped_in_steps_and_put_back_in_pieces() {
     starts.push(stream.len());
     for piece in starts.windows(2) {
         let piece = parsed(&stream[piece[0]..piece[1]], StartsFrom::CurrentTable);
-        p.restore(&piece, VcpusAre::Stopped).unwrap();
+        p.restore(&piece, VcpusAre::Stopped, |_| ()).unwrap();
     }
     assert_eq!(everything(&p), before);
     p.check().unwrap();

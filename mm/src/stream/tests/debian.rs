@@ -75,7 +75,7 @@ fn a_real_guests_table_goes_in_and_comes_out_the_same() {
     for (bytes, from) in [(IDLE, ENTRIES), (STRESS, 0)] {
         let stream = parsed(bytes);
         let wanted = table_of(&stream);
-        mmu.restore(&stream, VcpusAre::Stopped).unwrap();
+        mmu.restore(&stream, VcpusAre::Stopped, |_| ()).unwrap();
         let mut out = Vec::new();
         loop {
             let mut buffer = [0; 4096];

@@ -114,13 +114,15 @@ fn engine_and_model_agree_over_a_long_run() {
     let (loads, stores) = (sum(|tally| tally.loads), sum(|tally| tally.stores));
     let (grants, told) = (sum(|tally| tally.grants), sum(|tally| tally.told));
     let (scattered, restored) = (sum(|tally| tally.scattered), sum(|tally| tally.restored));
+    let real_modes = sum(|tally| tally.real_modes);
     println!(
         "{loads} loads, {stores} stores, {grants} grants, {told} granules in logs, \
-         {scattered} blocks scattered, {restored} streams put in"
+         {scattered} blocks scattered, {restored} streams put in, \
+         {real_modes} with other pages of real mode"
     );
     if steps >= 100_000 {
         // A run in which nothing happens proves nothing.
-        for count in [loads, stores, grants, told, scattered, restored] {
+        for count in [loads, stores, grants, told, scattered, restored, real_modes] {
             assert!(count >= steps / 100_000);
         }
     }

@@ -26,6 +26,8 @@ type Guest = BTreeMap<u64, (u64, u64)>;
 struct Model {
     entries: u64,
     guest: Guest,
+    /// Bytes of a page of guest real mode.
+    real_mode: u64,
     memory: Memory,
 }
 
@@ -280,12 +282,24 @@ fn is_of(page: Page, v: u64, r: u64, h: u64) -> bool {
         && sizes(v, r).is_some_and(|(base, _)| base == page.encoding.base().bytes())
 }
 
-/// The page of guest real mode that `at` lies in.
-fn real_mode_page(at: u64) -> Page {
+/// The page of guest real mode that `at` lies in, where such pages have so many bytes.
+fn real_mode_page(at: u64, bytes: u64) -> Page {
+    let encoding = [
+        PageEncoding::Base4KActual4K,
+        PageEncoding::Base64KActual64K,
+        PageEncoding::Base16MActual16M,
+    ]
+    .into_iter()
+    .find(|encoding| encoding.actual().bytes() == bytes);
     Page {
         vsid: VRMA_VSID,
-        ea: at & !0xff_ffff,
+        ea: at & !(bytes - 1),
         segment: SegmentSize::S1T,
-        encoding: PageEncoding::Base16MActual16M,
+        encoding: encoding.unwrap(),
     }
+}
+
+/// Whether a doubleword 0 is of guest real mode's segment.
+const fn is_real_mode(v: u64) -> bool {
+    v >> 62 == 1 && v >> 24 & 0xfff_ffff == VRMA_VSID
 }

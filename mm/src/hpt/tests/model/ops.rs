@@ -107,6 +107,8 @@ pub(super) enum Op {
     },
     /// Keeps the table as a stream.
     Save,
+    /// Keeps, as a stream, a table that has real mode in pages of so many bytes, and nothing else.
+    SaveOther(u64),
     /// Puts the kept stream into the table.
     Restore,
 }
@@ -319,10 +321,11 @@ fn hypervisors() -> impl Strategy<Value = Op> {
 /// What shakes the table as a whole.
 fn upheavals() -> impl Strategy<Value = Op> {
     prop_oneof![
-        Just(Op::ClearAll),
-        Just(Op::ClearHpt),
-        Just(Op::Save),
-        Just(Op::Restore)
+        1 => Just(Op::ClearAll),
+        1 => Just(Op::ClearHpt),
+        1 => Just(Op::Save),
+        1 => (0_usize..3).prop_map(|size| Op::SaveOther(PageSize::ALL[size].bytes())),
+        2 => Just(Op::Restore)
     ]
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Tally {
     pub(super) told: u64,
     pub(super) scattered: u64,
     pub(super) restored: u64,
+    /// Streams that brought another page size of real mode.
+    pub(super) real_modes: u64,
 }
 
 /// Ends a step where the two differ.
@@ -94,6 +96,7 @@ impl<'a> World<'a> {
             model: Model {
                 entries: p.entries(),
                 guest: fresh.clone(),
+                real_mode: 16 << 20,
                 memory,
             },
             fresh,
@@ -111,7 +114,10 @@ impl<'a> World<'a> {
         let (p, model) = (self.p, &mut self.model);
         // The stream's readers here know one size; tests of resizes have others.
         if p.entries() << 4 != HptOrder::MIN.bytes()
-            && matches!(op, Op::ReadStream { .. } | Op::Save | Op::Restore)
+            && matches!(
+                op,
+                Op::ReadStream { .. } | Op::Save | Op::SaveOther(_) | Op::Restore
+            )
         {
             return Ok(());
         }
@@ -157,7 +163,6 @@ impl<'a> World<'a> {
                 while let Some(next) = from {
                     from = p.h_clear_hpt(next);
                 }
-                let is_real_mode = |v: u64| v >> 62 == 1 && v >> 24 & 0xfff_ffff == VRMA_VSID;
                 model.guest.retain(|_, (v, _)| is_real_mode(*v));
             }
             Op::Hardware {
@@ -196,6 +201,7 @@ impl<'a> World<'a> {
                     .filter(whole)
                     .map(|(at, entry)| (*at, *entry))
                     .collect();
+                model.real_mode = 16 << 20;
                 if p.entries() != model.entries {
                     // It has its first size again.
                     model.entries = p.entries();
@@ -255,6 +261,12 @@ impl<'a> World<'a> {
         let guarded: u64 = p.memory().slots().map(|(_, slot)| slot.guarded()).sum();
         same!(guarded, self.model.memory.guarded.len() as u64);
         same!(p.hidden(), stats.absent + guarded);
+        let ps = match self.model.real_mode {
+            0x1000 => 0x00,
+            0x1_0000 => 0xa0,
+            _ => 0x80,
+        };
+        same!(p.pate().unwrap().dwords()[0] & 0xe0, ps);
         same!(stats.valid + stats.absent, self.model.guest.len() as u64);
         let own = p._host.base().get()..p._host.base().get() + (3 << 24);
         for (&at, &(v, r)) in &self.model.guest {

@@ -161,13 +161,14 @@ impl World<'_> {
     }
 
     pub(super) fn real_mode(&mut self, at: u64, kind: AccessKind) -> Result<(), String> {
+        // What the register holds is not looked at.
         let fault = real_mode(at, PageSize::P16M, kind);
         if at >= memory::RAM_BYTES {
             let action = FaultAction::NotMemory(GuestReal::new(at));
             same!(self.p.resolve(&fault), action);
             return Ok(());
         }
-        let page = real_mode_page(at);
+        let page = real_mode_page(at, self.model.real_mode);
         let groups = self.groups(page);
         if self.model.translate(page, groups).is_none() {
             let repaired = self.model.repair(page, groups);
@@ -185,7 +186,7 @@ impl World<'_> {
 impl Model {
     /// Enters a page of guest real mode that has no entry. Whether there is a place for it.
     fn repair(&mut self, page: Page, groups: [u64; 2]) -> bool {
-        if self.memory.is_scattered(page.ea) {
+        if !self.memory.may_enter(page.ea, self.real_mode, 0x10) {
             return false;
         }
         let slots = |group: u64| (group..group + 8).rev();
@@ -199,7 +200,7 @@ impl Model {
         });
         if let Some((at, h)) = place {
             self.guest
-                .insert(at, (page.v() | 0x10 | h, page.ea | 0x190));
+                .insert(at, (page.v() | 0x10 | h, page.r(page.ea) & !2));
         }
         place.is_some()
     }

@@ -2,10 +2,11 @@
 //! What the hypervisor does to a partition from outside: guards, logs of what is written, the
 //! frames behind the memory, streams.
 
-use super::super::super::stream::{first_pass, parsed, told};
+use super::super::super::stream::{first_pass, parsed, record, told};
 use super::super::memory::Log;
 use super::*;
 use crate::stream::StartsFrom;
+use core::cell::Cell;
 use std::collections::BTreeSet;
 
 impl World<'_> {
@@ -99,6 +100,18 @@ impl World<'_> {
                 same!(&*table, &model.guest);
             }
             Op::Save => self.saved = Some((first_pass(p), model.guest.clone())),
+            Op::SaveOther(bytes) => {
+                let mut table = Guest::new();
+                for at in (0..memory::RAM_BYTES).step_by(1 << 21) {
+                    let page = real_mode_page(at, bytes);
+                    let entry = (page.v() | 0x10, page.r(page.ea) & !2);
+                    table.insert(page.group(p) + 7, entry);
+                }
+                let records = table
+                    .iter()
+                    .map(|(at, (v, r))| record(u32::try_from(*at).unwrap(), *v, *r));
+                self.saved = Some((records.flatten().collect(), table));
+            }
             Op::Restore => {
                 if let Some((stream, table)) = &self.saved {
                     let stream = parsed(stream, StartsFrom::EmptyTable);
@@ -106,8 +119,16 @@ impl World<'_> {
                         let actual = sizes(*v, *r).unwrap().1;
                         model.memory.may_enter(page_of(*r, actual), actual, *r)
                     });
-                    same!(p.restore(&stream, VcpusAre::Stopped).is_ok(), fits);
+                    let first = table.values().find(|(v, _)| is_real_mode(*v));
+                    let size = first.map_or(model.real_mode, |(v, r)| sizes(*v, *r).unwrap().0);
+                    let published = Cell::new(false);
+                    let publish = |_| published.set(true);
+                    let done = p.restore(&stream, VcpusAre::Stopped, publish);
+                    same!(done.is_ok(), fits);
+                    same!(published.get(), fits && size != model.real_mode);
                     if fits {
+                        self.tally.real_modes += u64::from(size != model.real_mode);
+                        model.real_mode = size;
                         model.guest.clone_from(table);
                         self.tally.restored += 1;
                     }
