@@ -24,7 +24,7 @@ struct Operation {
     run: fn(&mut Bench) -> Cost,
 }
 
-const OPERATIONS: [Operation; 20] = [
+const OPERATIONS: [Operation; 21] = [
     Operation {
         name: "cheapest hcall (H_CPPR)",
         target: 120,
@@ -122,6 +122,13 @@ const OPERATIONS: [Operation; 20] = [
         target: 450,
         kvm: "-",
         run: faults::protection_fault,
+    },
+    // So is this one.
+    Operation {
+        name: "hypervisor fault, no HPTE",
+        target: 250,
+        kvm: "-",
+        run: faults::own_fault,
     },
     Operation {
         name: "guest's own page fault, no HPTE",
