@@ -82,4 +82,30 @@ mod tests {
         scope.enter(9);
         assert!(scope.is_only(9));
     }
+
+    /// The threads of an SMT8 core are two groups, of those with even and those with odd numbers, and each
+    /// group shares a TLB. Neither the group nor the core is what a local invalidation reaches: each thread
+    /// has an ERAT of its own.
+    #[test]
+    fn tlb_domain_smt8() {
+        const GROUPS: [[u64; 4]; 2] = [[8, 10, 12, 14], [9, 11, 13, 15]];
+        let core = || GROUPS.into_iter().flatten();
+        for first in core() {
+            let scope = TlbScope::new();
+            scope.enter(first);
+            for thread in core() {
+                assert_eq!(scope.is_only(thread), thread == first, "{first}, {thread}");
+            }
+        }
+        for first in core() {
+            for second in core().filter(|second| *second != first) {
+                let scope = TlbScope::new();
+                scope.enter(first);
+                scope.enter(second);
+                for thread in core() {
+                    assert!(!scope.is_only(thread), "{first}, {second}, {thread}");
+                }
+            }
+        }
+    }
 }
