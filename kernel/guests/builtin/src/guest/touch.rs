@@ -4,17 +4,21 @@
 //! started from too.
 //!
 //! A guest whose command line has the word `touch=MIB` does this alone, and nothing of the rest. It may
-//! be held for any time where memory runs out, so no watchdog looks after it.
+//! be held for any time where memory runs out, so no watchdog looks after it. With the word `wait` it
+//! keeps what it has until a key comes, and sleeps meanwhile.
 
 use super::env::{Env, PATTERN, status_of};
 use super::rtas;
 use core::sync::atomic::{AtomicU64, Ordering};
 use penstock_guest_rt::clock::FREQUENCY;
-use penstock_guest_rt::console::println;
+use penstock_guest_rt::console::{println, terminal};
+use penstock_guest_rt::context::Context;
 use penstock_guest_rt::cpu;
+use penstock_guest_rt::hcall;
+use penstock_guest_rt::insn::Program;
 use penstock_guest_rt::memory::Range;
 use penstock_guest_rt::number::flag;
-use penstock_guest_rt::number::hcall::{PAGE_INIT, REGISTER_VPA};
+use penstock_guest_rt::number::hcall::{CEDE, GET_TERM_CHAR, PAGE_INIT, REGISTER_VPA};
 
 const MIB: u64 = 1 << 20;
 const PIECE: u64 = 64 << 10;
@@ -23,16 +27,18 @@ const PAGE: u64 = 4 << 10;
 /// Lies in the image's data, and has this value in the file.
 static OF_THE_IMAGE: AtomicU64 = AtomicU64::new(PATTERN);
 
-/// How many MiB the command line says, if it does.
-fn asked(env: &Env) -> Option<u64> {
+/// How many MiB the command line says, if it does, and whether to wait after that.
+fn asked(env: &Env) -> Option<(u64, bool)> {
     let line = env.boot.fdt.node("/chosen")?.string("bootargs")?;
-    line.split(' ')
-        .find_map(|word| word.strip_prefix("touch=")?.parse().ok())
+    let mut words = line.split(' ');
+    let wait = words.clone().any(|word| word == "wait");
+    let mib = words.find_map(|word| word.strip_prefix("touch=")?.parse().ok())?;
+    Some((mib, wait))
 }
 
 /// Does what the command line asks for; whether it did.
 pub fn touch_if_asked(env: &Env) -> bool {
-    let Some(mib) = asked(env) else {
+    let Some((mib, wait)) = asked(env) else {
         return false;
     };
     println!("builtin: touches {mib} MiB");
@@ -40,6 +46,16 @@ pub fn touch_if_asked(env: &Env) -> bool {
         Some(0) => println!("builtin: touched {mib} MiB, nothing lost"),
         Some(lost) => println!("FAIL touch: got {lost} values that are not ours, want 0"),
         None => println!("FAIL touch: got less memory than {mib} MiB, want more"),
+    }
+    if wait {
+        println!("builtin: waits for a key");
+        cpu::disable_interrupts();
+        while hcall::call(GET_TERM_CHAR, [terminal(), 0, 0, 0]).values[0] == 0 {
+            cpu::set_decrementer(FREQUENCY / 20);
+            Context::with_program(&Program::new().sc(1))
+                .with_gpr(3, CEDE)
+                .run();
+        }
     }
     true
 }
