@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+pub mod backlog;
 pub mod bootargs;
 pub mod config;
 pub mod console;

@@ -13,6 +13,7 @@ boot_cases() {
 		run_case "builtin-vcpus-shared-$machine" builtin_vcpus_case "$machine" 1
 	done
 	run_case mitigations mitigations_case
+	CORES=2 run_case backed-ahead backed_ahead_case "${TEST_MACHINES[0]}"
 	run_case raw-image raw_image_case "${TEST_MACHINES[0]}"
 	# Which of two processors boots is a race of firmware's.
 	CORES=2 run_case builtin-smp builtin_smp_case "${TEST_MACHINES[0]}"
@@ -117,6 +118,29 @@ last_words_case() {
 builtin_case() {
 	boot_to_end "$1" --builtin
 	expect_builtin "$(console_of "builtin-$1")"
+}
+
+# The same guest on one of two threads, never idle, with memory that is backed at first touch: the other
+# thread backs what it does not touch, and then nothing is hidden from the hardware any more.
+backed_ahead_case() {
+	local tries=0
+	[[ -f $BUILTIN_ELF ]] || skip "the built-in guest does not build"
+	PARTITION_BACKING=lazy open_session backed-ahead "$1" --smp 2 --kernel "$BUILTIN_ELF" --guest-memory 256M --append wait
+	wait_for 'builtin: waits for a key'
+	printf '\035' >&3
+	wait_for 'penstock> '
+	until grep -aq '^Backed memory: *262144 KiB' "$console" && grep -aq '^Hidden: *0' "$console"; do
+		((tries++ < 60)) || fail 'memory that its guest does not touch is not backed, or not shown'
+		sleep 1
+		printf 'dominfo guest\nhpt guest\n' >&3
+	done
+	printf 'reboot guest\n' >&3
+	wait_for 'builtin: waits for a key' 2
+	printf 'hpt guest check\n' >&3
+	wait_for 'guest: page table is sound'
+	printf '\035x' >&3
+	end_session 0
+	expect_count "$console" '^builtin: [0-9]+ passed, 0 failed$' 1
 }
 
 # The same guest in exploitation mode: it works on the interrupt controller itself.

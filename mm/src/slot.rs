@@ -27,6 +27,9 @@ pub const GRANULE: u64 = PageSize::P4K.bytes();
 /// Granules of a piece.
 const GRANULES_PER_PIECE: u64 = PIECE / GRANULE;
 
+/// Pieces that were touched already and are passed over in one go.
+const MOST_PASSED: u64 = 256;
+
 /// What is behind a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotKind {
@@ -397,17 +400,22 @@ impl Slot {
         if self.pieces.is_pooled() {
             return self.unready();
         }
-        for _ in 0..pieces {
-            if self.is_fully_ready() {
-                break;
-            }
+        let (mut zeroed, mut passed) = (0, 0);
+        while zeroed < pieces && passed < MOST_PASSED && self.is_to_populate() {
             let number = self.next_piece.fetch_add(1, Ordering::Relaxed);
-            if number >= self.pieces.count() {
-                break;
+            if self.pieces.load(number).is_ready() {
+                passed += 1;
+            } else {
+                let _ = self.zero_piece(number, None, ops);
+                zeroed += 1;
             }
-            let _ = self.zero_piece(number, None, ops);
         }
         self.unready()
+    }
+
+    /// Whether [`Self::populate_some`] has more to look at.
+    pub(crate) fn is_to_populate(&self) -> bool {
+        !self.is_fully_ready() && self.next_piece.load(Ordering::Relaxed) < self.pieces.count()
     }
 
     /// Sets `bits` of a piece's word, of which [`Piece::GUARDED`] and [`Piece::SHARED`] are counted.

@@ -17,6 +17,7 @@ mod exits;
 mod firmware;
 mod hardware;
 mod heap;
+mod idle;
 mod interrupts;
 mod job;
 mod last_words;

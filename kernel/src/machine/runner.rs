@@ -12,6 +12,7 @@
 use super::console;
 use super::exits::{self, End, Next};
 use super::hardware::{Hardware, HwInterrupts, scope_of};
+use super::idle;
 use super::seat::{self, Seat, Seated};
 use super::sleep::sleep;
 use super::slot::{back_in_guest, left_guest, show_expired};
@@ -458,7 +459,11 @@ impl Runner {
     /// Stops the thread until it is time, or somebody rings, or an interrupt comes for who is aboard.
     fn sleep_until(&mut self, until: u64) {
         let left = until.wrapping_sub(spr::timebase()).cast_signed();
-        if left <= 0 || !self.me.bell.leave() {
+        if left <= 0 || self.me.bell.is_rung() {
+            return;
+        }
+        // Whoever is to be woken is looked for after each step.
+        if idle::work(self.me) || !self.me.bell.leave() {
             return;
         }
         let before = spr::timebase();

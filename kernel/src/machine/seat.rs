@@ -14,8 +14,10 @@
 use super::create::Occupant;
 use super::exits::Next;
 use super::hardware::Hardware;
+use super::idle;
 use super::slot::Away;
 use super::thread::{self, Thread};
+use crate::backlog::Backlog;
 use crate::console::GuestId;
 use crate::partition::Partition;
 use crate::processor::Processor;
@@ -154,14 +156,22 @@ pub fn take_reported() -> bool {
 }
 
 /// Keeps all virtual processors of the partition at `place` off their threads, which are rung for and
-/// waited for. The caller, the boot thread, has none of them aboard.
+/// waited for, and threads that are idle off its [backlog](crate::backlog). The caller, the boot thread,
+/// has none of them aboard.
 ///
 /// # Errors
 /// A thread does not answer; then none is held.
 pub fn hold_all(place: usize, hz: u64) -> Result<(), Stuck> {
     let seats = of(place);
+    let backlog = idle::backlog(place).map(Backlog::hold);
     seats.iter().for_each(Seat::hold);
+    // One that is at it is done with its step soon, and need not be rung for.
+    backlog.inspect(|backlog| backlog.hold());
     let ashore = seats.iter().try_for_each(|seat| seat.wait_ashore(hz));
+    let ashore = ashore.and_then(|()| match backlog {
+        Some(backlog) => wait_ashore(backlog, hz).map_err(|thread| Stuck { thread }),
+        None => Ok(()),
+    });
     if ashore.is_err() {
         let_go_all(place);
     }
@@ -170,7 +180,25 @@ pub fn hold_all(place: usize, hz: u64) -> Result<(), Stuck> {
 
 /// Ends one [`hold_all`].
 pub fn let_go_all(place: usize) {
+    if let Some(backlog) = idle::backlog(place) {
+        backlog.hold().let_go();
+    }
     of(place).iter().for_each(Seat::let_go);
+}
+
+/// Waits until nobody has what the caller holds.
+///
+/// # Errors
+/// The number of the thread that does not let go of it.
+fn wait_ashore(hold: &Hold, hz: u64) -> Result<(), usize> {
+    let before = spr::timebase();
+    while let Some(name) = hold.aboard() {
+        if spr::timebase().wrapping_sub(before) > PATIENCE_SECONDS * hz {
+            return Err(thread::number_of(name));
+        }
+        core::hint::spin_loop();
+    }
+    Ok(())
 }
 
 /// Tells the boot thread that there is memory for who waits for it.
@@ -241,6 +269,11 @@ impl Seat {
     /// The time base when it last did.
     pub fn moved_at(&self) -> u64 {
         self.moved_at.load(Ordering::Relaxed)
+    }
+
+    /// Whether its partition is running, and it has nothing to report.
+    pub fn may_run(&self) -> bool {
+        self.runs.load(Ordering::Acquire)
     }
 
     /// By a thread that has it aboard, without its being in the machine: whether another thread may have
@@ -352,16 +385,7 @@ impl Seat {
     /// # Errors
     /// Its thread does not answer.
     pub fn wait_ashore(&self, hz: u64) -> Result<(), Stuck> {
-        let before = spr::timebase();
-        while !self.hold.is_ashore() {
-            if spr::timebase().wrapping_sub(before) > PATIENCE_SECONDS * hz {
-                return Err(Stuck {
-                    thread: self.home_number(),
-                });
-            }
-            core::hint::spin_loop();
-        }
-        Ok(())
+        wait_ashore(&self.hold, hz).map_err(|thread| Stuck { thread })
     }
 
     /// Ends one [`Self::hold`].

@@ -16,8 +16,8 @@ use super::pool::SharedMemory;
 use super::thread::{self, Arrival, Thread};
 use super::world::World;
 use super::{
-    console, firmware, heap, operator::Operator, partition_table, run, seat, secondary, selftest,
-    sleep,
+    console, firmware, heap, idle, operator::Operator, partition_table, run, seat, secondary,
+    selftest, sleep,
 };
 use crate::bootargs::{BootArgs, Mode};
 use crate::config::{self, MemoryBacking};
@@ -336,6 +336,7 @@ fn go(machine: &'static Machine, tree: &[u8], entered: u64) -> ! {
         }
     };
     give_heap(&mut frames, partitions.as_slice().len());
+    idle::make(partitions.as_slice().len());
     seat::make(
         partitions
             .as_slice()

@@ -116,6 +116,11 @@ pub fn by_pir(pir: u64) -> Option<&'static Thread> {
     all().iter().find(|thread| u64::from(thread.pir) == pir)
 }
 
+/// The number of the thread with this [name](Thread::name).
+pub fn number_of(name: u32) -> usize {
+    usize::try_from(name.saturating_sub(1)).unwrap_or(usize::MAX)
+}
+
 /// The thread that runs this. Only after it has [`adopt`](Thread::adopt)ed its record.
 #[inline]
 pub fn this() -> &'static Thread {

@@ -14,7 +14,7 @@ use super::runner::Runner;
 use super::seat;
 use super::slot::Slot;
 use super::start::Machine;
-use super::{console, interrupts, thread};
+use super::{console, idle, interrupts, thread};
 use crate::config;
 use crate::console::{Admission, GuestId, RateLimit, Suppressed};
 use crate::exit::GuestExit;
@@ -214,6 +214,9 @@ impl World {
             }
             let pinned = !slot.configuration.pinned.is_empty();
             seat.fill(guest.occupied.clone(), *home, pinned);
+        }
+        if let Some(backlog) = idle::backlog(place) {
+            backlog.fill(guest.occupied.clone());
         }
         slot.guest = Some(guest);
         slot.state = PartitionState::Running;

@@ -6,6 +6,9 @@
 //! [bell](super::Bell), and waits until it is ashore; it does not come aboard again before all who
 //! hold it have let go.
 //!
+//! The same keeps threads that are idle off what they do for a partition meanwhile: see
+//! [`Backlog`](crate::backlog::Backlog). Nobody has that aboard for longer than a step.
+//!
 //! Each side stores its own word, then, after a full barrier, reads the other's. So one of the two
 //! sees the other, or both do.
 
@@ -83,7 +86,14 @@ impl Hold {
     /// has done to it.
     #[must_use]
     pub fn is_ashore(&self) -> bool {
-        self.aboard.load(Ordering::Acquire) == NOBODY
+        self.aboard().is_none()
+    }
+
+    /// The thread that has it aboard.
+    #[must_use]
+    pub fn aboard(&self) -> Option<u32> {
+        let name = self.aboard.load(Ordering::Acquire);
+        (name != NOBODY).then_some(name)
     }
 
     /// Ends one [`Self::hold`]. Its thread must be rung for afterwards, in case it sleeps.

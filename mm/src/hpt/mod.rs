@@ -39,6 +39,7 @@
 //! Table Access.
 
 mod access;
+mod ahead;
 mod block_remove;
 mod bulk_remove;
 pub mod changes;
@@ -75,6 +76,7 @@ mod sync {
 }
 
 pub use access::MemoryAccess;
+pub use ahead::Ahead;
 pub use block_remove::BLOCK_PAGES_LOG2;
 pub use check::{HptStats, Rule, Violation};
 pub use fault::{AccessKind, BackingTooSmall, FaultAction, GuestFault, HpteFault};
@@ -85,6 +87,7 @@ pub use refresh::{FLUSH_ALL_ABOVE, Flushed, Obligation};
 pub use search::LookedUp;
 pub use stream_io::{HptReader, OpenReader, RestoreError};
 
+use self::ahead::Looked;
 use self::changes::ChangeLog;
 use self::flush::FlushCounters;
 use self::resize::Resize;
@@ -260,6 +263,7 @@ pub struct HashMmu<M: Machine> {
     /// Held by whoever has hidden entries of a range and has not flushed them, by whoever walks rings
     /// without hiding anything, and by a commit of a resize until the tables have changed places.
     range_lock: AtomicBool,
+    looked: Looked,
     flushes: FlushCounters,
     /// Somebody asks what the partition uses: whoever clears R says so.
     ages: AtomicBool,
@@ -323,6 +327,7 @@ impl<M: Machine> HashMmu<M> {
             StorageKeys::NotOffered => HpteR::KEY_HIGH | HpteR::KEY_LOW,
             StorageKeys::Offered => 0,
         };
+        let is_done = memory.is_fully_backed() || memory.share().is_some();
         let mmu = Self {
             first,
             first_order: config.order,
@@ -341,6 +346,7 @@ impl<M: Machine> HashMmu<M> {
             },
             veil: Veil::new(),
             range_lock: AtomicBool::new(false),
+            looked: Looked::new(is_done),
             flushes: FlushCounters::new(),
             ages: AtomicBool::new(false),
         };
@@ -389,6 +395,7 @@ impl<M: Machine> HashMmu<M> {
         let flushed = self.empty_table();
         self.start_over();
         self.real_mode.start_over();
+        self.looked.begin_anew();
         self.give_back(&flushed);
         self.enter_vrma();
     }

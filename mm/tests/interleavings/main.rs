@@ -11,6 +11,7 @@ mod ring;
 #[path = "../../src/hpt/veil.rs"]
 mod veil;
 
+mod ahead;
 mod revoke;
 mod sharing;
 mod table;

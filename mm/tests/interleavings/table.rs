@@ -101,6 +101,11 @@ impl Entry<'_> {
         self.cells.v.load(Ordering::Relaxed) & !LOCKED
     }
 
+    /// Doubleword 0, the lock included.
+    pub(super) fn load_raw_v(self) -> u64 {
+        self.cells.v.load(Ordering::Relaxed)
+    }
+
     /// `Entry::store_v`: also unlocks.
     pub(super) fn store_v(self, v: u64) {
         fence(Ordering::Release);

@@ -5,7 +5,7 @@ use super::super::exits::End;
 use super::super::hardware::Hardware;
 use super::super::last_words::{ExitStatus, finish};
 use super::super::slot::Counts;
-use super::super::{console, heap, seat};
+use super::super::{console, heap, idle, seat};
 use super::{LastEnd, World};
 use crate::bootargs::Attendance;
 use crate::console::{Focus, GuestId};
@@ -119,6 +119,9 @@ impl World {
         };
         slot.last_run = Some(Counts::of(&guest));
         seat::of(place).iter().for_each(seat::Seat::empty);
+        if let Some(backlog) = idle::backlog(place) {
+            backlog.empty();
+        }
         guest.destroy(&mut self.resources);
         log::info!(
             "{}: gave its memory back: {} KiB are free, {} bytes of the heap in use",

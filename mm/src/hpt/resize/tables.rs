@@ -116,9 +116,10 @@ impl<M: Machine> HashMmu<M> {
     }
 
     /// Tells all that keep entries' numbers, which are different from now on: readers of the stream,
-    /// to whom every entry may have changed, and processors.
+    /// to whom every entry may have changed, idle processors, and what processors have cached.
     fn after_resize(&self) {
         self.changes.mark_all();
+        self.looked.begin_anew();
         self.flush_partition();
     }
 }

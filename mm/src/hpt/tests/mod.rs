@@ -3,6 +3,7 @@
 
 extern crate std;
 
+mod ahead;
 mod block_remove;
 mod bulk_remove;
 mod calls;

@@ -98,7 +98,7 @@ pub(super) enum Op {
         place: Option<u64>,
     },
     /// Somebody idle zeroes memory.
-    Populate(u64),
+    BackAhead(u64),
     Scatter(u64, u64),
     /// A pass of a reader of the table, who may be a new one.
     ReadStream {
@@ -311,7 +311,7 @@ fn hypervisors() -> impl Strategy<Value = Op> {
         2 => areas().prop_map(Op::TakeUsed),
         3 => (0_u64..4, prop::option::of(0_u64..3))
             .prop_map(|(number, place)| Op::DevicePage { number, place }),
-        2 => (0_u64..4).prop_map(Op::Populate),
+        2 => prop_oneof![3 => 0_u64..4, 1 => Just(1000)].prop_map(Op::BackAhead),
         3 => written().prop_map(|at| Op::Write { granule: at >> 12 }),
         2 => (0_usize..2, 0_u8..4)
             .prop_map(|(reader, anew)| Op::ReadStream { reader, anew: anew == 0 }),

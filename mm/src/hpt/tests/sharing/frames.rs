@@ -248,3 +248,14 @@ fn a_store_to_an_image_looks_at_no_larger_page() {
     assert!(p.steps().iter().filter(unlocked).count() < 16);
     p.check().unwrap();
 }
+
+/// Idle processors take nothing of a pool: who needs a frame has it.
+#[test]
+fn nothing_is_taken_ahead() {
+    let (p, _allocator, _host) = partitions(6, &[(1, 256)]);
+    let p = &p[0];
+    p.enter(9);
+    let before = (p.share.counts(), p.hidden());
+    assert_eq!(p.back_ahead(), Ahead::Done);
+    assert_eq!((p.share.counts(), p.hidden()), before);
+}
