@@ -401,7 +401,7 @@ impl<M: PageOps> GuestMemory<M> {
 
     /// Zeroes up to `pieces` pieces of 64 KiB that nobody has touched yet, for an idle processor;
     /// returns how many are left.
-    pub fn populate_some(&self, pieces: u64) -> u64 {
+    pub(crate) fn populate_some(&self, pieces: u64) -> u64 {
         self.ram.populate_some(pieces, &self.machine)
     }
 

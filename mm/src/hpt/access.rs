@@ -123,11 +123,6 @@ impl<'a, M: Machine> MemoryAccess<'a, M> {
         self.memory().locate(at)
     }
 
-    /// See [`GuestMemory::populate_some`].
-    pub fn populate_some(&self, pieces: u64) -> u64 {
-        self.memory().populate_some(pieces)
-    }
-
     /// Whether an access through this has failed since it was made because there was no frame to be
     /// had. Then what was begun is to be begun anew, when there is.
     #[must_use]
