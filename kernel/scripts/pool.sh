@@ -25,6 +25,8 @@ LAST_LINES=30 LAST_WIDTH=200
 fail() {
 	if [[ -n ${console:-} && -f $console && -z ${CONSOLE_SHOWN:-} ]]; then
 		cat "$console"
+		# What follows begins a line of its own.
+		[[ -z $(tail -c 1 "$console") ]] || printf '\n'
 	fi
 	printf 'why: %s\n' "$*"
 	exit 1

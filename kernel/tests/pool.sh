@@ -18,7 +18,8 @@ leaves_a_process() {
 	sleep 300 &
 	printf '%d\n' $! >"$FILES/process"
 	console=$FILES/console
-	printf 'its\33 console\n' >"$console"
+	# As a console ends that waits for something to be typed.
+	printf 'its\33 console' >"$console"
 	fail "it fails: $*"
 }
 is_killed() { kill -KILL "$BASHPID"; }
