@@ -399,8 +399,8 @@ impl<M: PageOps> GuestMemory<M> {
             .try_for_each(|number| slot.zero_piece(number, self.share.as_ref(), &self.machine))
     }
 
-    /// Zeroes up to `pieces` pieces of 64 KiB that nobody has touched yet, for an idle processor;
-    /// returns how many are left.
+    /// Zeroes up to `pieces` pieces of 64 KiB that nobody has touched yet, and passes over some hundreds
+    /// that somebody has; returns how many are left.
     pub(crate) fn populate_some(&self, pieces: u64) -> u64 {
         self.ram.populate_some(pieces, &self.machine)
     }

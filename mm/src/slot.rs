@@ -394,15 +394,19 @@ impl Slot {
         }
     }
 
-    /// Zeroes up to `pieces` pieces that nobody has touched yet; returns how many are left. What comes
-    /// from a pool is taken when it is needed, and never before.
+    /// Zeroes up to `pieces` pieces that nobody has touched yet, and passes over [`MOST_PASSED`] that
+    /// somebody has; returns how many are left. What comes from a pool is taken when it is needed, and
+    /// never before.
     pub(crate) fn populate_some(&self, pieces: u64, ops: &impl PageOps) -> u64 {
         if self.pieces.is_pooled() {
             return self.unready();
         }
         let (mut zeroed, mut passed) = (0, 0);
-        while zeroed < pieces && passed < MOST_PASSED && self.is_to_populate() {
+        while zeroed < pieces && passed < MOST_PASSED && !self.is_fully_ready() {
             let number = self.next_piece.fetch_add(1, Ordering::Relaxed);
+            if number >= self.pieces.count() {
+                break;
+            }
             if self.pieces.load(number).is_ready() {
                 passed += 1;
             } else {
@@ -411,11 +415,6 @@ impl Slot {
             }
         }
         self.unready()
-    }
-
-    /// Whether [`Self::populate_some`] has more to look at.
-    pub(crate) fn is_to_populate(&self) -> bool {
-        !self.is_fully_ready() && self.next_piece.load(Ordering::Relaxed) < self.pieces.count()
     }
 
     /// Sets `bits` of a piece's word, of which [`Piece::GUARDED`] and [`Piece::SHARED`] are counted.

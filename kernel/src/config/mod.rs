@@ -31,8 +31,8 @@
 //! of the largest table to which the partition may resize its own, at least `hpt-order`: memory for two
 //! of that size is set aside; without it, it may not), `model` and
 //! `root-compatible` (strings for guests that look at them), `memory-backing` (`"eager"`, the
-//! default, or `"lazy"`, at first touch, or earlier by idle threads), `strict-flags` (without a value: page table calls answer H_PARAMETER to
-//! flags that they do not define, which is LoPAR's debug mode; otherwise such flags are ignored) and
+//! default, or `"lazy"`: at first touch, or earlier by idle threads), `strict-flags` (without a
+//! value: page table calls answer H_PARAMETER to flags that they do not define, which is LoPAR's debug mode; otherwise such flags are ignored) and
 //! `framebuffer` (three cells: pixels of a row, rows, each 64 to 4096, and
 //! bits of a pixel, 8, 16 or 32; without it the partition has none). `interrupt-mode` says how the
 //! guest works with interrupts: `"xics"`, the default, by calls, or `"xive"`, on the controller

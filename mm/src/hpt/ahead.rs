@@ -11,6 +11,8 @@
 //! `tests/interleavings` tries every interleaving.
 
 use super::HashMmu;
+use super::guard::HpteGuard;
+use super::place::Place;
 use super::ring::Ring;
 use crate::page_ops::Machine;
 use crate::slot::GRANULE;
@@ -22,7 +24,7 @@ use penstock_arch::hash::HpteIndex;
 pub enum Ahead {
     /// There is.
     More,
-    /// All memory is backed and shown; or it is not to be, before its guest asks for it.
+    /// All memory is backed and shown; or it is not to be, before the guest asks for it.
     Done,
 }
 
@@ -32,7 +34,8 @@ const PER_STEP: u64 = 512;
 /// All was looked at.
 const DONE: u64 = u64::MAX;
 
-/// How far heads, and after them entries, were looked at. Changed under the range lock.
+/// How far heads, and after them entries, were looked at. Changed under the range lock, or while the
+/// partition is held to start over.
 #[derive(Debug)]
 pub(super) struct Looked(AtomicU64);
 
@@ -70,11 +73,10 @@ impl<M: Machine> HashMmu<M> {
         }
         if self.memory.is_fully_backed() {
             self.look_ahead()
-        } else if self.memory.populate_some(1) == 0 || self.memory.ram().is_to_populate() {
-            Ahead::More
         } else {
-            // Someone else is at the last one, or it was taken away again.
-            Ahead::Done
+            // Where there was none left, whoever is done with the last one has not counted it yet.
+            self.memory.populate_some(1);
+            Ahead::More
         }
     }
 
@@ -123,12 +125,16 @@ impl<M: Machine> HashMmu<M> {
         if guard.v().is_absent()
             && let Some(place) = self.place(guard.v(), guard.guest_r())
         {
-            let r = guard.r();
-            let wanted = place.wanted(guard.guest_r(), r.segment(), place.state());
-            // A device's page may still not be there.
-            if wanted.visible {
-                guard.quiesce(r).settle();
-            }
+            self.show_if_there(guard, &place);
+        }
+    }
+
+    /// Makes an absent entry valid, unless its page is not there: a device's may not be.
+    pub(super) fn show_if_there(&self, guard: HpteGuard<'_, M>, place: &Place<'_>) {
+        let r = guard.r();
+        let wanted = place.wanted(guard.guest_r(), r.segment(), place.state());
+        if wanted.visible {
+            guard.quiesce(r).settle();
         }
     }
 }

@@ -159,14 +159,13 @@ impl<M: Machine> HashMmu<M> {
 
     /// Lets the entries that a step has hidden, and flushed since, say what is true.
     pub(super) fn show_changed(&self, slot: &Slot, entries: Range<u64>) {
-        self.for_each_of(slot, entries, |guard, _| {
+        self.for_each_of(slot, entries, |guard, place| {
             if guard.v().is_unflushed() {
                 // Nobody else marks entries meanwhile, and all that are marked were flushed.
                 guard.flushed_elsewhere().settle();
             } else if guard.v().is_absent() {
                 // The guest has cleared its R or C meanwhile, which takes the mark and leaves it hidden.
-                let r = guard.r();
-                guard.quiesce(r).settle();
+                self.show_if_there(guard, &place);
             }
         });
     }

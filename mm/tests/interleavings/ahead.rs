@@ -2,34 +2,31 @@
 //! Memory that idle processors back (`hpt/ahead.rs`): once the piece is ready and the table was looked at,
 //! no entry of the guest's is absent, whoever entered it meanwhile.
 //!
-//! One piece with one ring. The word is 1 when the piece is ready.
+//! The word is 1 when the piece is ready.
 
+use crate::page::Page;
 use crate::ring::Ring;
-use crate::sync::{AtomicU64, Ordering};
-use crate::table::{ABSENT, ENTRIES, Entry, Table, VALID};
+use crate::sync::Ordering;
+use crate::table::{ABSENT, ENTRIES, Entry, VALID};
+use core::ops::Deref;
 use loom::sync::Arc;
-use penstock_arch::hash::HpteIndex;
 
 /// The word once the piece is ready.
 const READY: u64 = 1;
 
-struct Partition {
-    table: Table,
-    head: AtomicU64,
-    word: AtomicU64,
+struct Partition(Page);
+
+impl Deref for Partition {
+    type Target = Page;
+
+    fn deref(&self) -> &Page {
+        &self.0
+    }
 }
 
 impl Partition {
     fn new() -> Arc<Self> {
-        Arc::new(Self {
-            table: Table::new(),
-            head: AtomicU64::new(0),
-            word: AtomicU64::new(0),
-        })
-    }
-
-    fn entry(&self, number: u64) -> Entry<'_> {
-        self.table.entry(HpteIndex::new(number))
+        Arc::new(Self(Page::new(0)))
     }
 
     /// What is true of an entry of this piece; unlocks it. `PieceTable::load_locked`.
@@ -38,15 +35,8 @@ impl Partition {
         entry.store_v(if is_ready { VALID } else { ABSENT });
     }
 
-    /// `try_lock_free` and `Quiesced::enter`: the entry is in the ring before the word is read.
     fn enter(&self, number: u64) {
-        let entry = self.entry(number);
-        if !entry.lock_free() {
-            entry.lock();
-        }
-        assert_eq!(entry.load_v(), 0, "each thread has its own entries");
-        Ring::lock(&self.head).link(&self.table, entry);
-        self.settle(entry);
+        self.settle(self.link(number));
     }
 
     /// A call that takes an absent entry's lock, and puts back what it has found.

@@ -12,6 +12,7 @@ mod ring;
 mod veil;
 
 mod ahead;
+mod page;
 mod revoke;
 mod sharing;
 mod table;

@@ -2,47 +2,38 @@
 //! Revoking: once a change of a piece's word is flushed, no valid entry says more than the word
 //! permits; and whoever adds, removes and walks never waits for ever.
 //!
-//! One piece with one ring. The word is 1 while the guest may store to the piece, doubleword 1 of an
+//! The word is 1 while the guest may store to the piece, doubleword 1 of an
 //! entry is 1 where it lets the guest store.
 
+use crate::page::Page;
 use crate::ring::{self, Ring};
-use crate::sync::{AtomicU64, Ordering};
-use crate::table::{ABSENT, ENTRIES, Entry, Table, VALID};
+use crate::sync::Ordering;
+use crate::table::{ABSENT, ENTRIES, Entry, VALID};
+use core::ops::Deref;
 use loom::sync::Arc;
-use penstock_arch::hash::HpteIndex;
 
 /// The word while the guest may store to the piece.
 const WRITABLE: u64 = 1;
 /// The word while it may only load.
 const GUARDED: u64 = 0;
 
-struct Partition {
-    table: Table,
-    head: AtomicU64,
-    word: AtomicU64,
+struct Partition(Page);
+
+impl Deref for Partition {
+    type Target = Page;
+
+    fn deref(&self) -> &Page {
+        &self.0
+    }
 }
 
 impl Partition {
     fn new() -> Arc<Self> {
-        Arc::new(Self {
-            table: Table::new(),
-            head: AtomicU64::new(0),
-            word: AtomicU64::new(WRITABLE),
-        })
+        Arc::new(Self(Page::new(WRITABLE)))
     }
 
-    fn entry(&self, number: u64) -> Entry<'_> {
-        self.table.entry(HpteIndex::new(number))
-    }
-
-    /// `claim_exact` and `Quiesced::enter`: the entry is in the ring before the word is read.
     fn enter(&self, number: u64) {
-        let entry = self.entry(number);
-        if !entry.lock_free() {
-            entry.lock();
-        }
-        assert_eq!(entry.load_v(), 0, "each thread has its own entries");
-        Ring::lock(&self.head).link(&self.table, entry);
+        let entry = self.link(number);
         // `PieceTable::load_locked`.
         entry.store_r(self.word.load(Ordering::Relaxed));
         entry.store_v(VALID);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Checks a partition tree on the host, with the hypervisor's own code.
 //!
-//! `penstock-check [--memory SIZE] [--threads N] [--name TEXT] FILE.dts|FILE.dtb` reads the tree, plans the start of every
-//! partition and, where the board's memory or its number of threads is given, checks that they fit it.
+//! `penstock-check [--memory SIZE] [--threads N] [--name TEXT] FILE.dts|FILE.dtb` reads the tree, plans the
+//! start of every partition and, where the board's memory or its number of threads is given, checks that they fit it.
 //! SIZE is a number of bytes, with K, M or G behind it of 1024, 1024² or 1024³ bytes. A FILE.dts is compiled
 //! by `dtc` first; of a FILE.dtb, `--source FILE.dts` says what it was compiled from, and `--name TEXT` what
 //! its user knows it by, where that is no file.

@@ -5,6 +5,7 @@ use super::flags::EXACT;
 use super::ranges::with_slots;
 use super::*;
 use crate::guest_memory::{PIECE, SlotId};
+use crate::real::Piece;
 use core::sync::atomic::Ordering::Relaxed;
 use penstock_arch::addr::GuestReal;
 
@@ -109,6 +110,24 @@ fn pieces_that_were_touched_cost_no_step() {
     p.memory().populate(GuestReal::new(0), 400 * PIECE).unwrap();
     assert!(finish(&p) <= 3 + 112 + (8192 + 16384) / 512);
     assert_eq!(p.hidden(), 0);
+}
+
+/// A piece is ready a moment before it is counted as such by whoever has touched it.
+#[test]
+fn the_last_piece_is_waited_for_where_another_is_at_it() {
+    let p = lazy_partition();
+    p.memory().populate(GuestReal::new(0), 511 * PIECE).unwrap();
+    let at = enter_some(&p)[3];
+    assert_eq!(p.back_ahead(), Ahead::More);
+    assert_eq!(p.back_ahead(), Ahead::More);
+    let ram = p.memory().ram();
+    ram.clear_bits(300, Piece::READY);
+    for _ in 0..3 {
+        assert_eq!(p.back_ahead(), Ahead::More);
+    }
+    ram.set_bits(300, Piece::READY);
+    finish(&p);
+    assert_eq!((p.hidden(), p.real(at).0 & 1), (0, 1));
 }
 
 #[test]

@@ -25,7 +25,7 @@ mod watch;
 
 use super::*;
 use crate::fake::{TestMachine, TestMemory};
-use crate::guest_memory::Backing;
+use crate::guest_memory::{Backing, MemoryConfig};
 use penstock_arch::addr::EffectiveAddr;
 use penstock_arch::fake::{Step, steps, unless_miri};
 use penstock_arch::hash::{
@@ -77,10 +77,15 @@ fn small(vrma_page: PageSize) -> HptConfig {
 }
 
 fn partition_with(backing: Backing, config: HptConfig, errata: TlbieErrata) -> Fixture {
+    partition_on(MemoryConfig::new(32 << 20, backing), config, errata)
+}
+
+/// A partition with this memory, of 32 MiB.
+fn partition_on(memory: MemoryConfig, config: HptConfig, errata: TlbieErrata) -> Fixture {
     let host = TestMemory::new(3 << 24);
     let mut allocator = host.frames();
     let machine = TestMachine::with_errata(errata);
-    let memory = GuestMemory::new(machine.clone(), 32 << 20, backing, &mut allocator).unwrap();
+    let memory = GuestMemory::with_config(machine.clone(), memory, &mut allocator).unwrap();
     let mmu = Arc::new(HashMmu::new(LPID, memory, config, &mut allocator).unwrap());
     machine.tlb.take();
     Fixture {

@@ -4,7 +4,6 @@
 use super::super::flags::AVPN;
 use super::stream::{first_pass, parsed, record};
 use super::*;
-use crate::guest_memory::MemoryConfig;
 use crate::stream::StartsFrom;
 use core::cell::RefCell;
 use penstock_arch::addr::GuestReal;
@@ -19,23 +18,11 @@ fn of_size(page: PageSize) -> Fixture {
 
 /// A partition whose memory is told in pages of 64K at most.
 fn of_small_backing() -> Fixture {
-    let host = TestMemory::new(3 << 24);
-    let mut allocator = host.frames();
-    let machine = TestMachine::new();
-    let config = MemoryConfig {
+    let memory = MemoryConfig {
         largest: PageSize::P64K,
         ..MemoryConfig::new(32 << 20, Backing::Eager)
     };
-    let memory = GuestMemory::with_config(machine.clone(), config, &mut allocator).unwrap();
-    let config = small(PageSize::P16M);
-    let mmu = Arc::new(HashMmu::new(LPID, memory, config, &mut allocator).unwrap());
-    machine.tlb.take();
-    Fixture {
-        mmu,
-        machine,
-        allocator,
-        _host: host,
-    }
+    partition_on(memory, small(PageSize::P16M), TlbieErrata::NONE)
 }
 
 /// The page of guest real mode that `at` lies in.
