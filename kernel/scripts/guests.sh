@@ -51,6 +51,7 @@ fetch_guest_kernel() {
 			package=$candidate
 			break
 		fi
+		say "$candidate is not to be had now: the next one of the package lists is tried"
 	done
 	# Debian's "vmlinuz" for ppc64el is a plain ELF vmlinux; the modules are of no use here.
 	image=$(find "$dir.new/boot" -name 'vmlinu*' 2>/dev/null | sed -n 1p)
