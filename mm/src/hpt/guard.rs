@@ -7,6 +7,7 @@
 //! From a valid entry the way to [`Quiesced`] leads through a flush and nowhere else.
 
 use super::HashMmu;
+use super::held::{self, Lock};
 use super::place::Place;
 use super::ring::Ring;
 use super::table::Entry;
@@ -62,6 +63,7 @@ impl<M: Machine> HashMmu<M> {
     /// Locks an entry, waiting for whoever has it.
     #[inline]
     pub(super) fn lock_entry<'a>(&'a self, entry: Entry<'a>) -> HpteGuard<'a, M> {
+        held::wanted(Lock::Entry);
         if !entry.try_lock() {
             wait_for_lock(entry);
         }

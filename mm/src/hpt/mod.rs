@@ -32,8 +32,9 @@
 //! page again comes before any entry's lock; the one inside guest memory (a piece that somebody zeroes)
 //! comes after an entry's lock, and so does the lock of a ring's head. A walk of a ring holds the head's
 //! lock and only tries for entries' locks. The range lock, which an [`Obligation`] holds, comes before
-//! all of them; the lock of a [pool](crate::pool) after all. Hypervisor code runs with interrupts off, so a holder is never
-//! held up.
+//! all of them; the lock of a [pool](crate::pool) after all. Tests fail where a thread would wait
+//! against this order for an entry, a head or the range lock (see `held`). Hypervisor code runs with
+//! interrupts off, so a holder is never held up.
 //!
 //! Power ISA 3.0B, Book III, Page Table Update Synchronization Requirements; LoPAR, Page Frame
 //! Table Access.
@@ -52,6 +53,7 @@ pub mod flags;
 mod flush;
 mod guard;
 mod harvest;
+mod held;
 mod mappings;
 mod page_init;
 mod place;
@@ -71,6 +73,7 @@ mod watch;
 
 /// What `ring` and `veil` are made of; the model checker of `tests/interleavings` has its own.
 mod sync {
+    pub(super) use super::held;
     pub(super) use core::sync::atomic::{AtomicU64, Ordering, fence};
     pub(super) use penstock_arch::wait::relax as spin_loop;
 }

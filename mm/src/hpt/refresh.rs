@@ -15,6 +15,7 @@
 
 use super::HashMmu;
 use super::guard::HpteGuard;
+use super::held::{self, Lock};
 use super::place::Place;
 use super::ring::{self, Ring};
 use crate::guest_memory::SlotId;
@@ -192,6 +193,7 @@ impl<M: Machine> HashMmu<M> {
     }
 
     fn wait_for(&self, index: HpteIndex) {
+        held::wanted(Lock::Entry);
         while self.table().entry(index).is_locked() {
             wait::relax();
         }
@@ -199,9 +201,11 @@ impl<M: Machine> HashMmu<M> {
 
     /// An obligation with nothing in it; waits while another is open.
     pub(super) fn obligation(&self) -> Obligation<'_, M> {
+        held::wanted(Lock::Range);
         if self.range_lock.swap(true, Ordering::Acquire) {
             self.wait_for_obligation();
         }
+        held::taken(Lock::Range);
         Obligation {
             mmu: self,
             ranges: ArrayVec::new(),
@@ -488,5 +492,6 @@ impl<M: Machine> Drop for Obligation<'_, M> {
     fn drop(&mut self) {
         self.finish();
         self.mmu.range_lock.store(false, Ordering::Release);
+        held::left(Lock::Range);
     }
 }

@@ -11,6 +11,7 @@
 //! Lock order: an entry's lock, then a head's. A walk holds the head's lock and takes entries' locks by
 //! trying; where that fails it lets go of the head, waits, and begins the ring again.
 
+use super::sync::held::{self, Lock};
 use super::sync::{AtomicU64, Ordering, spin_loop};
 use super::table::{Entry, Table};
 use penstock_arch::hash::{HpteIndex, PageSize};
@@ -39,9 +40,11 @@ impl<'a> Ring<'a> {
     /// Locks a head, waiting for whoever has it: a few instructions' time.
     #[inline]
     pub(super) fn lock(head: &'a AtomicU64) -> Self {
+        held::wanted(Lock::Head);
         loop {
             let value = head.fetch_or(LOCK, Ordering::Acquire);
             if value & LOCK == 0 {
+                held::taken(Lock::Head);
                 return Self { head, value };
             }
             wait(head);
@@ -133,6 +136,7 @@ impl Drop for Ring<'_> {
     #[inline]
     fn drop(&mut self) {
         self.head.store(self.value, Ordering::Release);
+        held::left(Lock::Head);
     }
 }
 

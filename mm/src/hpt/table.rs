@@ -5,6 +5,7 @@
 //! told to the machine. When each may happen is [`super::guard`]'s business.
 
 use super::HptOrder;
+use super::held::{self, Lock};
 use crate::frame::{FrameAllocator, FrameError};
 use crate::page_ops::{CACHE_BLOCK, PageOps};
 use crate::real::{BeCell, RealPair, ReverseCells};
@@ -222,13 +223,21 @@ impl<'a> Entry<'a> {
     /// processor R and C, if the entry is valid.
     #[inline]
     pub(super) fn try_lock(self) -> bool {
-        self.v().set_bit(HpteV::HVLOCK)
+        let free = self.v().set_bit(HpteV::HVLOCK);
+        if free {
+            held::taken(Lock::Entry);
+        }
+        free
     }
 
     /// Takes the lock of an entry whose doubleword 0 is all zero.
     #[inline]
     pub(super) fn lock_free(self) -> bool {
-        self.v().replace_zero(HpteV::HVLOCK)
+        let free = self.v().replace_zero(HpteV::HVLOCK);
+        if free {
+            held::taken(Lock::Entry);
+        }
+        free
     }
 
     /// Stores doubleword 0 after everything before it. The entry's lock must be held; without the
@@ -238,6 +247,9 @@ impl<'a> Entry<'a> {
         tlb.hpte_store(HpteStore::V(self.index, v));
         fence(Release);
         self.v().store(v.get());
+        if v.get() & HpteV::HVLOCK == 0 {
+            held::left(Lock::Entry);
+        }
     }
 
     /// Stores doubleword 1.

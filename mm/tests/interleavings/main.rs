@@ -20,6 +20,16 @@ mod vpm;
 
 /// What `ring` and `veil` are made of, here.
 mod sync {
+    /// The threads of a model share a thread, where what each holds cannot be counted.
+    pub(super) mod held {
+        pub enum Lock {
+            Head,
+        }
+        pub fn wanted(_: Lock) {}
+        pub fn taken(_: Lock) {}
+        pub fn left(_: Lock) {}
+    }
+
     pub(super) use loom::hint::spin_loop;
     pub(super) use loom::sync::atomic::{Ordering, fence};
 

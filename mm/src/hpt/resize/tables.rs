@@ -151,7 +151,10 @@ impl<M: Machine, F: FnOnce(Option<Pate>)> Tables<'_, M, F> {
             if moved.is_some_and(|moved| moved.load_v().is_present() && moved.next() == from) {
                 continue;
             }
-            let guard = mmu.lock(from);
+            let guard = mmu.try_lock(from).unwrap_or_else(|| {
+                batch.flush_partition(finish);
+                mmu.lock(from)
+            });
             let r = guard.r();
             if guard.v().is_valid() {
                 if batch.is_full() {

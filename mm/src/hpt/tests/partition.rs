@@ -123,6 +123,7 @@ fn the_checker_counts() {
 /// Changes an entry as no hcall would, and looks what the checker says.
 fn plant(p: &Fixture, v: u64, r: u64, guest_r: u64) -> Option<(Rule, u64)> {
     let entry = p.table().entry(HpteIndex::new(8));
+    assert!(entry.try_lock());
     entry.store_v(&p.machine, HpteV::new(v));
     entry.store_r(&p.machine, HpteR::new(r));
     entry.store_rev(GuestHpteR::new(guest_r));

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What of a partition's locks each thread holds: counted in tests, which fail where one would wait
+//! against the lock order of [`super`], whether or not anybody has the lock. Elsewhere this is nothing.
+
+/// The kinds of locks, in the order in which a thread may wait for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lock {
+    /// A partition's range lock.
+    Range,
+    /// An entry's. A thread that has one tries for further ones, and does not wait.
+    Entry,
+    /// A ring's head's.
+    Head,
+}
+
+/// The thread may wait for a lock of this kind from here on.
+#[inline(always)]
+pub(super) fn wanted(lock: Lock) {
+    #[cfg(test)]
+    counted::wanted(lock);
+    let _ = lock;
+}
+
+/// The thread has taken a lock of this kind.
+#[inline(always)]
+pub(super) fn taken(lock: Lock) {
+    #[cfg(test)]
+    counted::taken(lock);
+    let _ = lock;
+}
+
+/// The thread has let go of a lock of this kind.
+#[inline(always)]
+pub(super) fn left(lock: Lock) {
+    #[cfg(test)]
+    counted::left(lock);
+    let _ = lock;
+}
+
+#[cfg(test)]
+mod counted {
+    extern crate std;
+
+    use super::Lock;
+    use core::cell::Cell;
+    use std::thread_local;
+
+    const KINDS: [Lock; 3] = [Lock::Range, Lock::Entry, Lock::Head];
+
+    thread_local! {
+        static HELD: [Cell<u32>; 3] = const { [const { Cell::new(0) }; 3] };
+    }
+
+    pub(super) fn wanted(lock: Lock) {
+        HELD.with(|held| {
+            for kind in KINDS {
+                assert!(
+                    kind < lock || held[kind as usize].get() == 0,
+                    "waits for {lock:?} with {kind:?} held"
+                );
+            }
+        });
+    }
+
+    pub(super) fn taken(lock: Lock) {
+        HELD.with(|held| held[lock as usize].update(|count| count + 1));
+    }
+
+    pub(super) fn left(lock: Lock) {
+        HELD.with(|held| {
+            held[lock as usize].update(|count| count.checked_sub(1).expect("nobody holds it"));
+        });
+    }
+
+    mod tests {
+        use super::super::{Lock, left, taken, wanted};
+        use super::std::panic::catch_unwind;
+
+        /// Whether the thread may wait for `lock` while it holds `held`.
+        fn may(held: Lock, lock: Lock) -> bool {
+            taken(held);
+            let may = catch_unwind(|| wanted(lock)).is_ok();
+            left(held);
+            may
+        }
+
+        #[test]
+        fn a_wait_against_the_lock_order_is_told() {
+            assert!(may(Lock::Range, Lock::Entry) && may(Lock::Range, Lock::Head));
+            assert!(may(Lock::Entry, Lock::Head));
+            for lock in super::KINDS {
+                assert!(!may(lock, lock));
+            }
+            assert!(!may(Lock::Head, Lock::Entry) && !may(Lock::Head, Lock::Range));
+            assert!(!may(Lock::Entry, Lock::Range));
+            assert!(may(Lock::Range, Lock::Head), "nothing is held any more");
+        }
+    }
+}
