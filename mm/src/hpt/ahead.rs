@@ -96,8 +96,8 @@ impl<M: Machine> HashMmu<M> {
             }
             Some(first) => {
                 let end = first.saturating_add(PER_STEP).min(self.entries());
-                for index in first..end {
-                    self.show_if_backed(HpteIndex::new(index));
+                for index in self.table().in_use(first..end) {
+                    self.show_if_backed(index);
                 }
                 if end < self.entries() {
                     heads + end
@@ -116,9 +116,8 @@ impl<M: Machine> HashMmu<M> {
 
     /// Makes an entry valid that is absent and need not be.
     fn show_if_backed(&self, index: HpteIndex) {
-        let v = self.table().entry(index).load_v();
-        // Most entries are free or valid, and need no lock to be seen so.
-        if v.get() == 0 || v.is_valid() {
+        // Most entries are valid, and need no lock to be seen so.
+        if self.table().entry(index).load_v().is_valid() {
             return;
         }
         let guard = self.lock(index);

@@ -5,7 +5,7 @@ use super::HashMmu;
 use super::ring::{self, Ring};
 use crate::page_ops::Machine;
 use crate::slot::Slot;
-use penstock_arch::hash::{GuestHpteR, HPTES_PER_GROUP, HpteIndex, HpteR, HpteV, PageSize};
+use penstock_arch::hash::{GuestHpteR, HpteIndex, HpteR, HpteV, PageSize};
 
 /// What a table holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,15 +90,9 @@ impl<M: Machine> HashMmu<M> {
             entries: self.entries(),
             ..HptStats::default()
         };
-        for group in 0..self.entries() / HPTES_PER_GROUP {
-            let first = group * HPTES_PER_GROUP;
-            // Most groups are empty, and need no locks to be seen so.
-            let cells = self.table().group(HpteIndex::new(first));
-            if cells.iter().any(|[v, _]| v.load_raw() != 0) {
-                for index in (first..first + HPTES_PER_GROUP).map(HpteIndex::new) {
-                    self.check_entry(index, &mut stats)?;
-                }
-            }
+        // Most entries are free, and need no lock to be seen so.
+        for index in self.table().in_use(0..self.entries()) {
+            self.check_entry(index, &mut stats)?;
         }
         self.check_rings(stats.valid + stats.absent)?;
         // Whoever hides something has counted it before, so the count may be larger for a moment.
@@ -163,9 +157,6 @@ impl<M: Machine> HashMmu<M> {
     }
 
     fn check_entry(&self, index: HpteIndex, stats: &mut HptStats) -> Result<(), Violation> {
-        if self.table().entry(index).load_v().get() == 0 {
-            return Ok(());
-        }
         let guard = self.lock(index);
         let (v, r, guest_r) = (guard.v(), guard.r(), guard.guest_r());
         let violation = |rule| Violation {

@@ -54,9 +54,8 @@ impl<M: Machine> HashMmu<M> {
         let end = first.saturating_add(look_at).min(self.table().count());
         let mut at = first;
         while at < end && removed < remove {
-            let group = self.table().group(HpteIndex::new(at));
             // Most groups of a large table are free, and need no lock to be seen so.
-            if group.iter().any(|[v, _]| v.load_raw() != 0) {
+            if !self.table().is_group_free(HpteIndex::new(at)) {
                 for slot in 0..HPTES_PER_GROUP {
                     let index = HpteIndex::new(at + slot);
                     removed += self.clear_one(&mut batch, index, is_real_mode);

@@ -15,7 +15,7 @@ use crate::page_ops::Machine;
 use crate::slot::Slot;
 use arrayvec::ArrayVec;
 use core::ops::Range;
-use penstock_arch::hash::{HpteIndex, HpteR, TlbieRb};
+use penstock_arch::hash::{HpteR, TlbieRb};
 
 /// Whether virtual processors of the partition may be in the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,11 +109,8 @@ impl<M: Machine> HashMmu<M> {
         entries: Range<u64>,
         mut each: impl FnMut(HpteGuard<'a, M>, Place<'a>),
     ) {
-        for index in entries.map(HpteIndex::new) {
-            // Most entries are free, and need no lock to be seen so.
-            if self.table().entry(index).load_v().get() == 0 {
-                continue;
-            }
+        // Most entries are free, and need no lock to be seen so.
+        for index in self.table().in_use(entries) {
             let guard = self.lock(index);
             if guard.v().is_present()
                 && let Some(place) = self.place(guard.v(), guard.guest_r())

@@ -411,7 +411,7 @@ impl<M: Machine> HashMmu<M> {
                 let _ = self.harvest(id, VcpusAre::Stopped);
             }
         }
-        for index in (0..self.entries()).map(HpteIndex::new) {
+        for index in self.table().in_use(0..self.entries()) {
             if self.table().entry(index).load_v().is_absent() {
                 self.veil_less(1);
             }

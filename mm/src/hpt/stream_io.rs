@@ -132,8 +132,8 @@ impl<M: Machine> HashMmu<M> {
 
     fn clear_range(&self, first: u64, end: u64) {
         let mut batch = Batch::<M, (), BATCH>::new(self);
-        for index in first..end {
-            self.clear_one(&mut batch, HpteIndex::new(index), |_, _| false);
+        for index in self.table().in_use(first..end) {
+            self.clear_one(&mut batch, index, |_, _| false);
         }
         batch.flush_partition(clear_hpt::finish);
     }

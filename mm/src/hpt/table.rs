@@ -9,6 +9,7 @@ use super::held::{self, Lock};
 use crate::frame::{FrameAllocator, FrameError};
 use crate::page_ops::{CACHE_BLOCK, PageOps};
 use crate::real::{BeCell, RealPair, ReverseCells};
+use core::ops::Range;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::sync::atomic::fence;
 use penstock_arch::addr::HostReal;
@@ -103,6 +104,36 @@ impl Table {
     #[inline]
     pub(super) fn wrap(&self, first: HpteIndex, slot: usize) -> HpteIndex {
         HpteIndex::new((first.get() + slot as u64) & (self.count() - 1))
+    }
+
+    /// The entries of a range that are not free at a glance; groups that are are passed by at once. What
+    /// another processor enters meanwhile may be missing.
+    #[inline]
+    pub(super) fn in_use(&self, range: Range<u64>) -> impl Iterator<Item = HpteIndex> {
+        let Range { start: mut at, end } = range;
+        core::iter::from_fn(move || {
+            while at < end {
+                let index = HpteIndex::new(at);
+                if at.is_multiple_of(8) && end - at >= 8 && self.is_group_free(index) {
+                    at += 8;
+                    continue;
+                }
+                at += 1;
+                if self.entry(index).load_raw_v() != 0 {
+                    return Some(index);
+                }
+            }
+            None
+        })
+    }
+
+    /// Whether the group that an entry is in has nothing but free entries, at a glance.
+    #[inline]
+    pub(super) fn is_group_free(&self, index: HpteIndex) -> bool {
+        let [a, b, c, d, e, f, g, h] = self.group(index);
+        let either =
+            |[one, _]: &HpteCells, [other, _]: &HpteCells| one.load_raw() | other.load_raw();
+        either(a, b) | either(c, d) | either(e, f) | either(g, h) == 0
     }
 
     /// One entry.

@@ -22,6 +22,7 @@ use core::cell::RefCell;
 use penstock_arch::addr::GuestReal;
 use penstock_mm::hpt::HptStats;
 use spin::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
 use std::string::String;
 use std::vec;
 use std::vec::Vec;
@@ -65,7 +66,7 @@ pub struct FakeReader {
     filter: StreamFilter,
     next: usize,
     first_pass: bool,
-    changed: Vec<bool>,
+    changed: BTreeSet<usize>,
 }
 
 /// What a fake has. Tests set it as they like.
@@ -79,8 +80,8 @@ pub struct FakeState {
     pub logs: Vec<Option<Vec<bool>>>,
     /// C bits that nobody has harvested: slot, page, entry of the page table.
     pub hardware: Vec<(u32, u64, u64)>,
-    /// The page table, as the guest sees it.
-    pub hpt: Vec<Option<[u64; 2]>>,
+    /// The page table, as the guest sees it: the entries that it has.
+    pub hpt: BTreeMap<usize, [u64; 2]>,
     /// Readers of its stream.
     pub readers: Vec<Option<FakeReader>>,
     /// Its virtual processors.
@@ -160,7 +161,7 @@ impl Fake {
             logs: slots.iter().map(|_| None).collect(),
             slots,
             hardware: Vec::new(),
-            hpt: vec![None; FAKE_ENTRIES],
+            hpt: BTreeMap::new(),
             readers: vec![None; STREAM_READERS],
             vcpus: vcpus.collect(),
             running: true,
@@ -207,9 +208,15 @@ fn fresh_vcpu(vcpu: u32) -> VcpuState {
 impl FakeState {
     /// The guest makes an entry, or drops it.
     pub fn set_entry(&mut self, index: usize, entry: Option<[u64; 2]>) {
-        self.hpt[index] = entry;
-        for reader in self.readers.iter_mut().flatten() {
-            reader.changed[index] = true;
+        assert!(index < FAKE_ENTRIES);
+        let before = match entry {
+            Some(entry) => self.hpt.insert(index, entry),
+            None => self.hpt.remove(&index),
+        };
+        if before.is_some() || entry.is_some() {
+            for reader in self.readers.iter_mut().flatten() {
+                reader.changed.insert(index);
+            }
         }
     }
 
@@ -333,7 +340,7 @@ impl Controlled for Fake {
             filter,
             next: 0,
             first_pass: true,
-            changed: vec![false; FAKE_ENTRIES],
+            changed: BTreeSet::new(),
         });
         Ok(())
     }
@@ -351,29 +358,32 @@ impl Controlled for Fake {
         let reader = state.readers[reader].as_mut().expect("not open");
         let end = (reader.next + entries as usize).min(FAKE_ENTRIES);
         let mut bytes = 0;
-        while reader.next < end {
-            let index = reader.next;
-            let bolted = |entry: &[u64; 2]| entry[0] & BOLTED != 0;
-            let entry = match reader.filter {
-                StreamFilter::All => state.hpt[index],
-                StreamFilter::BoltedOnly => state.hpt[index].filter(bolted),
+        let told: Vec<usize> = if reader.first_pass {
+            let there = state.hpt.range(reader.next..end).map(|(index, _)| *index);
+            there.collect()
+        } else {
+            reader.changed.range(reader.next..end).copied().collect()
+        };
+        let bolted = |entry: &[u64; 2]| entry[0] & BOLTED != 0;
+        let mut stop = end;
+        for index in told {
+            let entry = match state.hpt.get(&index).copied() {
+                Some(entry) if reader.filter == StreamFilter::All || bolted(&entry) => Some(entry),
+                _ => None,
             };
-            let told = if reader.first_pass {
-                entry.is_some()
-            } else {
-                reader.changed[index]
-            };
-            if told {
+            if entry.is_some() || !reader.first_pass {
                 let record = encode(reader.order, index, entry);
                 let Some(space) = into[bytes..].get_mut(..record.len()) else {
-                    return Ok(StreamPiece { bytes, end: false });
+                    stop = index;
+                    break;
                 };
                 space.copy_from_slice(&record);
                 bytes += record.len();
             }
-            reader.changed[index] = false;
-            reader.next += 1;
         }
+        let done = reader.next..stop;
+        reader.changed.retain(|index| !done.contains(index));
+        reader.next = stop;
         let end = reader.next == FAKE_ENTRIES;
         if end {
             reader.next = 0;
@@ -414,8 +424,9 @@ impl Controlled for Fake {
         self.may_fail()?;
         let mut state = self.state();
         let end = (from + entries).min(FAKE_ENTRIES as u64);
-        for index in from..end {
-            state.set_entry(index as usize, None);
+        let there = state.hpt.range(from as usize..end as usize);
+        for index in there.map(|(index, _)| *index).collect::<Vec<_>>() {
+            state.set_entry(index, None);
         }
         Ok((end < FAKE_ENTRIES as u64).then_some(end))
     }
@@ -530,14 +541,12 @@ impl Controlled for Fake {
         let state = self.state();
         let end = (from + entries).min(FAKE_ENTRIES as u64);
         stats.entries = FAKE_ENTRIES as u64;
-        for index in from..end {
-            if state.bad_entry == Some(index) {
-                return Err(std::format!("HPTE {index:#x} is bad"));
-            }
-            if let Some([v, _]) = state.hpt[index as usize] {
-                stats.valid += 1;
-                stats.bolted += u64::from(v & BOLTED != 0);
-            }
+        if let Some(index) = state.bad_entry.filter(|bad| (from..end).contains(bad)) {
+            return Err(std::format!("HPTE {index:#x} is bad"));
+        }
+        for (_, [v, _]) in state.hpt.range(from as usize..end as usize) {
+            stats.valid += 1;
+            stats.bolted += u64::from(v & BOLTED != 0);
         }
         Ok((end < FAKE_ENTRIES as u64).then_some(end))
     }

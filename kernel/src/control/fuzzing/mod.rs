@@ -12,7 +12,7 @@ mod model;
 
 use self::model::Model;
 use super::error::ControlError;
-use super::fake::{Fake, FakeDirectory, VALID};
+use super::fake::{FAKE_ENTRIES, Fake, FakeDirectory, VALID};
 use super::function::{Buffer, Function};
 use super::records::{
     DirtyRequest, Invalidate, Record, RunState, StreamChunk, VcpuState, VectorState,
@@ -152,7 +152,7 @@ impl Tools {
         if !state.running {
             return;
         }
-        let index = usize::from(u16::from_be_bytes(bytes.array())) % state.hpt.len();
+        let index = usize::from(u16::from_be_bytes(bytes.array())) % FAKE_ENTRIES;
         let entry = (!bytes.byte().is_multiple_of(3)).then(|| [VALID, bytes.operand()]);
         state.set_entry(index, entry);
         let page = u64::from(bytes.byte());

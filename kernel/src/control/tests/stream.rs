@@ -235,7 +235,7 @@ fn a_table_is_streamed_out_dropped_and_streamed_in() {
     for (cursor, next) in [(0, 4096), (4096, 8192), (8192, DONE)] {
         tools.plain(Function::HptDrop, &[cursor]).is(&[next]);
     }
-    assert!(tools.state().hpt.iter().all(Option::is_none));
+    assert!(tools.state().hpt.is_empty());
     tools.open(open_flags::WRITE, WRITER);
     let pieces = stream.chunks(24 * 50);
     let last = pieces.len() - 1;
@@ -431,5 +431,5 @@ fn bytes_behind_the_payload_are_not_looked_at() {
     tools
         .put(Function::StreamWrite, &[WRITER], &piece, &body)
         .is(&[24]);
-    assert_eq!(tools.state().hpt[3], Some([VALID, 9]));
+    assert_eq!(tools.state().hpt[&3], [VALID, 9]);
 }

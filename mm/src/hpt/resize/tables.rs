@@ -129,9 +129,9 @@ fn finish<M: Machine>(entry: Quiesced<'_, M>, (): ()) {
     entry.remove();
 }
 
-/// All entries of a table.
-fn all(table: &Table) -> impl Iterator<Item = HpteIndex> + use<> {
-    (0..table.count()).map(HpteIndex::new)
+/// All entries of a table but free ones.
+fn all(table: &Table) -> impl Iterator<Item = HpteIndex> {
+    table.in_use(0..table.count())
 }
 
 impl<M: Machine, F: FnOnce(Option<Pate>)> Tables<'_, M, F> {

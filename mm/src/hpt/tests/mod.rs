@@ -34,6 +34,8 @@ use penstock_arch::hash::{
 use penstock_arch::regs::{Dsisr, Msr};
 use penstock_arch::tlb::TlbieErrata;
 use proptest::prelude::*;
+use std::boxed::Box;
+use std::collections::BTreeMap;
 use std::env;
 use std::sync::Arc;
 use std::vec::Vec;
@@ -122,8 +124,8 @@ impl Fixture {
         self.table().entry(HpteIndex::new(ptex)).hardware_sets(bits);
     }
 
-    /// What the guest sees of all of its table, entry by entry.
-    fn everything(&self) -> Vec<[u64; 2]> {
+    /// See [`everything`].
+    fn everything(&self) -> BTreeMap<u64, [u64; 2]> {
         everything(self)
     }
 
@@ -135,22 +137,17 @@ impl Fixture {
     }
 }
 
-/// What the guest sees of all of its table, entry by entry. Miri does not read those of empty groups.
-fn everything(p: &HashMmu<TestMachine>) -> Vec<[u64; 2]> {
-    (0..p.entries() / HPTES_PER_GROUP)
-        .map(|group| group * HPTES_PER_GROUP)
-        .flat_map(|first| {
-            let cells = p.table().group(HpteIndex::new(first));
-            let is_empty = cfg!(miri) && cells.iter().all(|[v, _]| v.load_raw() == 0);
-            (first..first + HPTES_PER_GROUP).map(move |at| {
-                if is_empty {
-                    [0, 0]
-                } else {
-                    p.h_read(0, at).unwrap()
-                }
-            })
-        })
-        .collect()
+/// What the guest sees of all of its table: the entries that are not zero. Miri does not read free ones,
+/// of which there are many.
+fn everything(p: &HashMmu<TestMachine>) -> BTreeMap<u64, [u64; 2]> {
+    let all = 0..p.entries();
+    let read = |at| (at, p.h_read(0, at).unwrap());
+    let seen: Box<dyn Iterator<Item = _>> = if cfg!(miri) {
+        Box::new(p.table().in_use(all).map(|index| read(index.get())))
+    } else {
+        Box::new(all.map(read))
+    };
+    seen.filter(|(_, entry)| *entry != [0, 0]).collect()
 }
 
 /// A virtual page.

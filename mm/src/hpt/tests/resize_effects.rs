@@ -148,7 +148,7 @@ fn c_that_a_processor_holds_back_is_not_lost() {
     p.h_resize_hpt_commit(0, 18, |_| ()).unwrap();
     p.machine.tlb.clear_hook();
     let kept: Vec<_> = everything(&p)
-        .into_iter()
+        .into_values()
         .filter(|[v, _]| v >> 62 == 1 && v >> 24 & 0xfff_ffff == PAGE.vsid)
         .collect();
     assert_eq!(kept.len(), 2);
@@ -323,13 +323,6 @@ impl<'a> Follower<'a> {
     }
 }
 
-fn table(p: &Fixture) -> BTreeMap<u64, [u64; 2]> {
-    (0..)
-        .zip(everything(p))
-        .filter(|(_, [v, _])| *v != 0)
-        .collect()
-}
-
 #[test]
 fn readers_begin_anew_with_a_table_of_another_size() {
     let p = resizable(18);
@@ -351,16 +344,16 @@ fn readers_begin_anew_with_a_table_of_another_size() {
     for follower in &mut followers {
         follower.pass();
         assert_eq!(follower.begun, 2);
-        assert_eq!(follower.copy.0, table(&p));
+        assert_eq!(follower.copy.0, everything(&p));
         follower.pass();
-        assert_eq!(follower.copy.0, table(&p));
+        assert_eq!(follower.copy.0, everything(&p));
     }
     // Each is told what changes from then on, in the part that the first table did not have, too.
     let at = enter(&p, other, 2);
     assert!(at >= 1 << 14);
     for follower in &mut followers {
         follower.pass();
-        assert_eq!(follower.copy.0, table(&p));
+        assert_eq!(follower.copy.0, everything(&p));
         assert!(follower.copy.0.contains_key(&at));
         assert_eq!(follower.begun, 2);
     }
@@ -393,7 +386,7 @@ fn a_resize_and_back_between_two_calls_is_told_as_changes() {
         while !follower.step() {}
         follower.pass();
         assert_eq!(follower.begun, 1);
-        assert_eq!(follower.copy.0, table(&p));
+        assert_eq!(follower.copy.0, everything(&p));
         enter(
             &p,
             Page {
@@ -453,7 +446,7 @@ proptest! {
             // The rest of a pass that had begun, and a whole one.
             follower.pass();
             follower.pass();
-            prop_assert_eq!(follower.copy.0, table(&p));
+            prop_assert_eq!(follower.copy.0, everything(&p));
         }
         logged.extend(written(&p));
         prop_assert!(stored.is_subset(&logged), "{:?}", stored.difference(&logged));
