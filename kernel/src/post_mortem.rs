@@ -76,13 +76,7 @@ pub fn write_post_mortem<P: Platform>(
         }
         writeln!(out)?;
     }
-    for (row, chunk) in ctx.gpr.chunks(4).enumerate() {
-        write!(out, "  r{:<2}", row * 4)?;
-        for value in chunk {
-            write!(out, " {value:016x}")?;
-        }
-        writeln!(out)?;
-    }
+    write_gprs(out, ctx.gpr)?;
     let dar = EffectiveAddr::new(vcpu.parked.spr(VcpuSpr::Dar));
     translation(out, vcpu, "NIP", EffectiveAddr::new(ctx.pc), Msr::IR)?;
     translation(out, vcpu, "DAR", dar, Msr::DR)?;
@@ -98,6 +92,21 @@ pub fn write_post_mortem<P: Platform>(
         )?;
     }
     calls(out, vcpu.log.calls(ctx.hcall_log))
+}
+
+/// Writes general purpose registers, four in a line.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_gprs(out: &mut (impl Write + ?Sized), gpr: [u64; 32]) -> fmt::Result {
+    for (row, chunk) in gpr.chunks(4).enumerate() {
+        write!(out, "  r{:<2}", row * 4)?;
+        for value in chunk {
+            write!(out, " {value:016x}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
 }
 
 /// How the guest's page table translates an address, for an access with `relocation` as the MSR has it.

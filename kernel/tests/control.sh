@@ -59,6 +59,8 @@ control_monitor_case() {
 	done
 	monitor_does 'hpt guest check\n' 'guest: page table is sound (.* entries in use)'
 	monitor_does 'hpt guest stats\n' '^Pages of 16M: '
+	monitor_does 'registers guest\n' '^  r28 ' 1
+	monitor_does 'registers guest 7\n' 'error: guest: has 1 virtual processors, from 0'
 	monitor_does 'suspend guest\nhpt guest reload\nlist\n' '^ 1 *guest *paused (by the operator)'
 	monitor_does 'resume guest\ndirty guest\n' 'slot 0 at 0x0: log is on'
 	sleep 1

@@ -73,6 +73,14 @@ impl Jobs {
         self.begin(world, place, Job::dirty(command))
     }
 
+    /// Begins a look at the registers of a virtual processor of the partition at `place`.
+    ///
+    /// # Errors
+    /// As [`hpt`](Self::hpt).
+    pub fn registers(&mut self, world: &World, place: usize, vcpu: u32) -> Result<(), String> {
+        self.begin(world, place, Job::registers(vcpu))
+    }
+
     /// Begins to print what was recorded.
     ///
     /// # Errors

@@ -335,6 +335,11 @@ impl Operator {
                 self.jobs.dirty(world, place, command)?;
                 return Ok(Done::UnderWay);
             }
+            Command::Registers(name, vcpu) => {
+                let place = find(world, Some(name), "registers")?;
+                self.jobs.registers(world, place, vcpu)?;
+                return Ok(Done::UnderWay);
+            }
             Command::Hpt(name, None) => {
                 let place = find(world, Some(name), "hpt")?;
                 world.hold(place)?;

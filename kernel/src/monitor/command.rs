@@ -28,6 +28,8 @@ pub enum Command<'a> {
     Hpt(&'a str, Option<HptCommand>),
     /// `dirty NAME [off]`: the memory that a partition wrote.
     Dirty(&'a str, DirtyCommand),
+    /// `registers NAME [CPU]`: of a virtual processor, by default the first.
+    Registers(&'a str, u32),
     /// `stats [NAME]`: what partitions and threads did; of one partition, why it left its guest, how
     /// often, and for how long.
     Stats(Option<&'a str>),
@@ -134,9 +136,10 @@ const TRACE_USAGE: &str = "trace [THREAD|NAME] [on|off]";
 const HPT_USAGE: &str = "hpt NAME [check|stats|dump|reload]";
 const PROVOKE_USAGE: &str = "provoke NAME backing|error";
 const DIRTY_USAGE: &str = "dirty NAME [off]";
+const REGISTERS_USAGE: &str = "registers NAME [CPU]";
 
 /// Usage and meaning of each command.
-pub(super) const HELP: [(&str, &str); 23] = [
+pub(super) const HELP: [(&str, &str); 24] = [
     ("list", "all partitions and their state"),
     ("console [NAME]", "attach the console; ^] comes back here"),
     (
@@ -157,6 +160,10 @@ pub(super) const HELP: [(&str, &str); 23] = [
     (
         DIRTY_USAGE,
         "memory written since the last look (off: stop noting)",
+    ),
+    (
+        REGISTERS_USAGE,
+        "of a virtual processor, while its partition waits a moment",
     ),
     (
         "stats [NAME]",
@@ -244,6 +251,16 @@ impl<'a> Command<'a> {
                 };
                 (Self::Dirty(name, command), words.next())
             }
+            "registers" => {
+                let name = name.ok_or(CommandError::NameMissing(verb))?;
+                let cpu = match words.next() {
+                    None => 0,
+                    Some(word) => word
+                        .parse()
+                        .map_err(|_| CommandError::Usage(REGISTERS_USAGE))?,
+                };
+                (Self::Registers(name, cpu), words.next())
+            }
             "provoke" => {
                 let name = name.ok_or(CommandError::NameMissing(verb))?;
                 let trouble = match words.next() {
@@ -316,6 +333,8 @@ mod tests {
             ("hpt a reload", Command::Hpt("a", Some(HptCommand::Reload))),
             ("dirty a", Command::Dirty("a", DirtyCommand::Look)),
             ("dirty a off", Command::Dirty("a", DirtyCommand::Off)),
+            ("registers a", Command::Registers("a", 0)),
+            ("registers a 31", Command::Registers("a", 31)),
             (
                 "screenshot debian",
                 Command::Screenshot("debian", Kind::Changed),
@@ -367,6 +386,10 @@ mod tests {
             ("dirty", "dirty: name of a partition missing"),
             ("dirty a on", "usage: dirty NAME [off]"),
             ("dirty a off b", "unexpected argument: b"),
+            ("registers", "registers: name of a partition missing"),
+            ("registers a all", "usage: registers NAME [CPU]"),
+            ("registers a 4294967296", "usage: registers NAME [CPU]"),
+            ("registers a 1 2", "unexpected argument: 2"),
         ] {
             assert_eq!(
                 Command::parse(line).unwrap_err().to_string(),

@@ -20,7 +20,7 @@ const PARTITION: &[Word] = &[Word::Partition];
 const SWITCH: &[Word] = &[Word::Last("on"), Word::Last("off")];
 
 /// The verbs, and what stands after each, place by place.
-const VERBS: [(&str, &[&[Word]]); 19] = [
+const VERBS: [(&str, &[&[Word]]); 20] = [
     ("console", &[PARTITION]),
     ("destroy", &[PARTITION]),
     ("dirty", &[PARTITION, &[Word::Last("off")]]),
@@ -47,6 +47,7 @@ const VERBS: [(&str, &[&[Word]]); 19] = [
         &[PARTITION, &[Word::Last("backing"), Word::Last("error")]],
     ),
     ("reboot", &[PARTITION]),
+    ("registers", &[PARTITION]),
     ("resume", &[PARTITION]),
     ("screenshot", &[PARTITION, &[Word::Last("--full")]]),
     ("shutdown", &[PARTITION]),
@@ -184,7 +185,7 @@ mod tests {
         assert_eq!(of("cons"), ("ole", vec!["console"]));
         assert_eq!(of("  cons"), ("ole", vec!["console"]));
         assert_eq!(of("console"), ("", vec!["console"]));
-        assert_eq!(of("re"), ("", vec!["reboot", "resume"]));
+        assert_eq!(of("re"), ("", vec!["reboot", "registers", "resume"]));
         assert_eq!(of("s").1.len(), 5);
         assert_eq!(of("sta"), ("", vec!["start", "stats"]));
         assert_eq!(of("").1.len(), VERBS.len());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the monitor's commands `hpt` and `dirty` do: jobs, by the same functions that tools call.
+//! What the monitor's commands `hpt`, `dirty` and `registers` do: jobs, by the same functions that tools call.
 //!
 //! A job is done in steps, each of bounded work and of at most [`STEP_TEXT_BYTES`] of text, so that
 //! a guest goes on running while a long dump is printed, and the line never overflows.
@@ -7,6 +7,7 @@
 mod dirty;
 mod dump;
 pub mod line;
+mod registers;
 mod reload;
 mod store;
 mod walk;
@@ -18,6 +19,7 @@ pub use store::{FrameStore, StreamStore};
 
 use self::dirty::DirtyPages;
 use self::dump::Dump;
+use self::registers::Registers;
 use self::reload::Reload;
 use self::walk::Walk;
 use super::error::ControlError;
@@ -82,6 +84,7 @@ enum Kind<S> {
     Dump(Dump),
     Reload(Reload<S>),
     Dirty(DirtyPages),
+    Registers(Registers),
 }
 
 impl<S: StreamStore> Job<S> {
@@ -103,11 +106,18 @@ impl<S: StreamStore> Job<S> {
         }
     }
 
+    /// `registers` of a virtual processor.
+    pub const fn registers(vcpu: u32) -> Self {
+        Self {
+            kind: Kind::Registers(Registers::new(vcpu)),
+        }
+    }
+
     /// What keeps the stream, where the job has one.
     pub fn store_mut(&mut self) -> Option<&mut S> {
         match &mut self.kind {
             Kind::Reload(job) => Some(job.store_mut()),
-            Kind::Walk(_) | Kind::Dump(_) | Kind::Dirty(_) => None,
+            Kind::Walk(_) | Kind::Dump(_) | Kind::Dirty(_) | Kind::Registers(_) => None,
         }
     }
 
@@ -115,7 +125,7 @@ impl<S: StreamStore> Job<S> {
     pub fn into_store(self) -> Option<S> {
         match self.kind {
             Kind::Reload(job) => Some(job.into_store()),
-            Kind::Walk(_) | Kind::Dump(_) | Kind::Dirty(_) => None,
+            Kind::Walk(_) | Kind::Dump(_) | Kind::Dirty(_) | Kind::Registers(_) => None,
         }
     }
 
@@ -133,6 +143,7 @@ impl<S: StreamStore> Job<S> {
             Kind::Dump(job) => job.step(target, out),
             Kind::Reload(job) => job.step(target, out),
             Kind::Dirty(job) => job.step(target, out),
+            Kind::Registers(job) => job.step(target, out),
         };
         let name = target.name();
         match progress {
@@ -164,6 +175,10 @@ impl<S: StreamStore> Job<S> {
                 Ok(())
             }
             Kind::Reload(job) => job.end(target, out),
+            Kind::Registers(job) => {
+                job.end(target);
+                Ok(())
+            }
         }
     }
 }

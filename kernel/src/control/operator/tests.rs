@@ -55,7 +55,7 @@ impl StreamStore for HeapStore {
     }
 }
 
-type TestJob = Job<HeapStore>;
+pub(super) type TestJob = Job<HeapStore>;
 
 fn hpt(command: HptCommand) -> TestJob {
     Job::hpt(command, HeapStore::new(1 << 20))
@@ -63,7 +63,7 @@ fn hpt(command: HptCommand) -> TestJob {
 
 /// Does a job to its end: what it printed, and in how many steps.
 #[track_caller]
-fn finish(mut job: TestJob, target: &Fake) -> (String, usize) {
+pub(super) fn finish(mut job: TestJob, target: &Fake) -> (String, usize) {
     let mut all = String::new();
     for steps in 1..1000 {
         let mut text = String::new();
@@ -79,7 +79,7 @@ fn finish(mut job: TestJob, target: &Fake) -> (String, usize) {
     panic!("no end: {all}");
 }
 
-fn state_of(target: &Fake) -> State {
+pub(super) fn state_of(target: &Fake) -> State {
     target.session().try_lock().unwrap().state()
 }
 
