@@ -213,7 +213,7 @@ impl<'a, M: Machine> MemoryAccess<'a, M> {
             };
             let piece = slot.pieces().load((offset + done) / PIECE);
             // A frame of an image may be another's when sharing has ended, which it does not now.
-            let _still_shared = piece.has(Piece::SHARED).then(|| self.mmu.obligation());
+            let _still_shared = piece.has(Piece::SHARED).then(|| self.mmu.lock_range());
             match piece.image() {
                 Some(image) => each(Part {
                     image: Some(image),

@@ -82,7 +82,7 @@ impl<M: Machine> HashMmu<M> {
 
     fn look_ahead(&self) -> Ahead {
         // The table is not exchanged meanwhile, and no entry waits for a flush.
-        let _alone = self.obligation();
+        let _alone = self.lock_range();
         let ram = self.memory.ram();
         let heads = ram.bytes() / GRANULE;
         let at = self.looked.at();

@@ -85,7 +85,7 @@ impl<M: Machine> HashMmu<M> {
     /// The first entry for which something is not true that must be.
     pub fn check(&self) -> Result<HptStats, Violation> {
         // The table is not exchanged meanwhile.
-        let _same_table = self.obligation();
+        let _same_table = self.lock_range();
         let mut stats = HptStats {
             entries: self.entries(),
             ..HptStats::default()

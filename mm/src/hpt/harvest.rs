@@ -83,7 +83,7 @@ impl<M: Machine> HashMmu<M> {
     ) -> Option<Option<u64>> {
         let slot = self.logged(slot)?;
         // The table is not exchanged meanwhile, and nobody else has entries that wait for a flush.
-        let _alone = self.obligation();
+        let _alone = self.lock_range();
         let end = first.saturating_add(count.max(1)).min(self.entries());
         match pass {
             Pass::Rough => self.for_each_of(slot, first..end, |guard, place| {

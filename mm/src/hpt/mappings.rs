@@ -40,7 +40,7 @@ impl<M: Machine> HashMmu<M> {
         }
         let mut found = Mappings::default();
         // The table is not exchanged meanwhile.
-        let _same_table = self.obligation();
+        let _same_table = self.lock_range();
         // No page of a device is larger than a piece, so no ring of another piece has any.
         let first = offset / PIECE * PIECE;
         let granules = (0..PIECE / GRANULE).map(|number| first + number * GRANULE);

@@ -24,7 +24,7 @@ use crate::pool::NoFrame;
 use crate::real::{PIECE, Piece};
 use crate::slot::{GRANULE, Slot};
 use arrayvec::ArrayVec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use penstock_arch::hash::{HpteIndex, PageSize, TlbieRb};
 use penstock_arch::wait;
 
@@ -58,10 +58,24 @@ impl Flushed {
     }
 }
 
+/// The range lock, held: nobody else hides entries of ranges, and the table is not exchanged.
+#[must_use = "the lock is let go at once"]
+pub(super) struct RangeGuard<'a>(&'a AtomicBool);
+
+impl Drop for RangeGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+        held::left(Lock::Range);
+    }
+}
+
 /// Hidden entries whose translations processors may still use.
 #[must_use = "the translations are in use until this is flushed"]
 pub struct Obligation<'a, M: Machine> {
     mmu: &'a HashMmu<M>,
+    /// Let go last, after what is left has been finished.
+    _range_lock: RangeGuard<'a>,
     ranges: ArrayVec<Range<'a>, RANGES>,
     operands: ArrayVec<Option<TlbieRb>, FLUSH_ALL_ABOVE>,
     hidden: u64,
@@ -184,12 +198,22 @@ impl<M: Machine> HashMmu<M> {
     }
 
     #[cold]
-    fn wait_for_obligation(&self) {
+    fn wait_for_range_lock(&self) {
         while self.range_lock.swap(true, Ordering::Acquire) {
             while self.range_lock.load(Ordering::Relaxed) {
                 wait::relax();
             }
         }
+    }
+
+    /// Takes the range lock, and waits where somebody else has it.
+    pub(super) fn lock_range(&self) -> RangeGuard<'_> {
+        held::wanted(Lock::Range);
+        if self.range_lock.swap(true, Ordering::Acquire) {
+            self.wait_for_range_lock();
+        }
+        held::taken(Lock::Range);
+        RangeGuard(&self.range_lock)
     }
 
     fn wait_for(&self, index: HpteIndex) {
@@ -201,13 +225,9 @@ impl<M: Machine> HashMmu<M> {
 
     /// An obligation with nothing in it; waits while another is open.
     pub(super) fn obligation(&self) -> Obligation<'_, M> {
-        held::wanted(Lock::Range);
-        if self.range_lock.swap(true, Ordering::Acquire) {
-            self.wait_for_obligation();
-        }
-        held::taken(Lock::Range);
         Obligation {
             mmu: self,
+            _range_lock: self.lock_range(),
             ranges: ArrayVec::new(),
             operands: ArrayVec::new(),
             hidden: 0,
@@ -491,7 +511,5 @@ impl<'a, M: Machine> Obligation<'a, M> {
 impl<M: Machine> Drop for Obligation<'_, M> {
     fn drop(&mut self) {
         self.finish();
-        self.mmu.range_lock.store(false, Ordering::Release);
-        held::left(Lock::Range);
     }
 }

@@ -253,7 +253,7 @@ impl<M: Machine> HptSource for HptReader<'_, M> {
             return marked;
         }
         // The table is not exchanged meanwhile.
-        let _same_table = self.mmu.obligation();
+        let _same_table = self.mmu.lock_range();
         let guard = self.mmu.lock(index);
         let collected =
             self.is_in_table(index) && guard.v().is_present() && self.collect(&guard, index);
@@ -261,7 +261,7 @@ impl<M: Machine> HptSource for HptReader<'_, M> {
     }
 
     fn entry(&mut self, index: HpteIndex) -> Option<GuestHpte> {
-        let _same_table = self.mmu.obligation();
+        let _same_table = self.mmu.lock_range();
         if !self.is_in_table(index) {
             return None;
         }

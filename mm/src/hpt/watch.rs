@@ -84,7 +84,7 @@ impl<M: Machine> HashMmu<M> {
         let (mut first, mut cleared) = (0, false);
         while first < self.entries() {
             // The table is not exchanged meanwhile.
-            let _same_table = self.obligation();
+            let _same_table = self.lock_range();
             let end = (first + ENTRIES_PER_STEP).min(self.entries());
             self.for_each_of(slot, first..end, |guard, place| {
                 let r = guard.r();

@@ -17,7 +17,7 @@
 
 use super::{Progress, Rehashed, ResizeCounts, ResizeTables};
 use crate::hpt::guard::{Batch, Quiesced};
-use crate::hpt::refresh::Obligation;
+use crate::hpt::refresh::RangeGuard;
 use crate::hpt::ring::Ring;
 use crate::hpt::table::{HPTE_BYTES, Table};
 use crate::hpt::{HashMmu, HptOrder};
@@ -42,7 +42,7 @@ pub(in crate::hpt) struct Pending {
 struct Tables<'a, M: Machine, F> {
     mmu: &'a HashMmu<M>,
     /// Nobody else has entries hidden.
-    held: Option<Obligation<'a, M>>,
+    held: Option<RangeGuard<'a>>,
     /// Tells the hardware of the new table.
     publish: Option<F>,
 }
@@ -219,7 +219,7 @@ impl<M: Machine, F: FnOnce(Option<Pate>)> ResizeTables for Tables<'_, M, F> {
     fn hold(&mut self) {
         // It takes its time, in which others may have something to hide.
         self.mmu.veil_more(1);
-        self.held = Some(self.mmu.obligation());
+        self.held = Some(self.mmu.lock_range());
         self.mmu.flush_partition();
     }
 
