@@ -92,7 +92,9 @@ fn stream_restore_sets_partition_table() {
     // The largest first.
     let sizes = || PageSize::ALL.into_iter().rev();
     let pairs = sizes().flat_map(|first| sizes().map(move |page| (first, page)));
-    for (first, page) in pairs.take(unless_miri(9, 2)) {
+    // Miri tries one pair of two sizes.
+    let [skipped, tried] = unless_miri([0, 9], [1, 1]);
+    for (first, page) in pairs.skip(skipped).take(tried) {
         let (p, source) = (of_size(first), of_size(page));
         let before = (p.everything(), p.pate());
         assert_eq!(before.1, Pate::hash(p.hpt_base(), 18, first));
