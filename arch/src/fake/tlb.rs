@@ -6,11 +6,11 @@
 //! the page table between V=0 and the end of the tlbie, as hardware may.
 
 use super::std::boxed::Box;
-use super::std::sync::Mutex;
 use super::std::vec::Vec;
 use crate::hash::{Lpid, TlbieRb};
 use crate::tlb::{HpteStore, PateStore, TlbMaintenance, TlbieErrata};
 use core::sync::atomic::{AtomicBool, Ordering};
+use spin::Mutex;
 
 /// One thing that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ type Hook = Box<dyn FnMut(Step) + Send>;
 pub struct RecordingTlb {
     steps: Mutex<Vec<Step>>,
     hook: Mutex<Option<Hook>>,
+    /// Whether there is one.
+    hooked: AtomicBool,
     errata: Mutex<TlbieErrata>,
     local: AtomicBool,
 }
@@ -72,32 +74,27 @@ impl RecordingTlb {
     }
 
     /// What happened since the last call.
-    ///
-    /// # Panics
-    /// When another thread panicked while it recorded.
     pub fn take(&self) -> Vec<Step> {
-        core::mem::take(&mut *self.steps.lock().unwrap())
+        core::mem::take(&mut *self.steps.lock())
     }
 
     /// Has `hook` run after each step, instead of the one before.
-    ///
-    /// # Panics
-    /// When another thread panicked while it recorded.
     pub fn set_hook(&self, hook: impl FnMut(Step) + Send + 'static) {
-        *self.hook.lock().unwrap() = Some(Box::new(hook));
+        *self.hook.lock() = Some(Box::new(hook));
+        self.hooked.store(true, Ordering::Release);
     }
 
     /// Removes the hook.
-    ///
-    /// # Panics
-    /// When another thread panicked while it recorded.
     pub fn clear_hook(&self) {
-        *self.hook.lock().unwrap() = None;
+        self.hooked.store(false, Ordering::Relaxed);
+        *self.hook.lock() = None;
     }
 
     fn record(&self, step: Step) {
-        self.steps.lock().unwrap().push(step);
-        if let Some(hook) = self.hook.lock().unwrap().as_mut() {
+        self.steps.lock().push(step);
+        if self.hooked.load(Ordering::Acquire)
+            && let Some(hook) = self.hook.lock().as_mut()
+        {
             hook(step);
         }
     }
@@ -141,7 +138,7 @@ impl TlbMaintenance for RecordingTlb {
     }
 
     fn errata(&self) -> TlbieErrata {
-        *self.errata.lock().unwrap()
+        *self.errata.lock()
     }
 
     fn is_local(&self, _: Lpid) -> bool {

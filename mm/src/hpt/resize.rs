@@ -88,6 +88,9 @@ pub trait ResizeTables {
     /// [`Self::hold`] and its end.
     fn entry(&self, index: HpteIndex) -> Option<(HpteV, HpteR)>;
 
+    /// The first index from `from` on at which there may be such an entry.
+    fn next_entry(&self, from: u64) -> Option<HpteIndex>;
+
     /// What has been moved to `index` of the pending table, if anything.
     fn moved(&self, pending: &Self::Pending, index: HpteIndex) -> Option<(HpteV, HpteR)>;
 
@@ -315,11 +318,11 @@ fn fill<T: ResizeTables>(
     pending: &mut T::Pending,
     order: HptOrder,
 ) -> Result<Rehashed, TwoBolted> {
-    /// Bytes of an entry.
-    const HPTE_BYTES: u64 = 16;
     let old = tables.order();
     let mut rehashed = Rehashed::default();
-    for from in (0..old.bytes() / HPTE_BYTES).map(HpteIndex::new) {
+    let mut next = 0;
+    while let Some(from) = tables.next_entry(next) {
+        next = from.get() + 1;
         let Some((v, r)) = tables.entry(from) else {
             continue;
         };

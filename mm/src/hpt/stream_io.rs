@@ -283,9 +283,10 @@ impl<M: Machine> HptSource for HptReader<'_, M> {
             Some(id) => self.mmu.changes.next_marked(id, from, end_of_table),
             None => end_of_table,
         };
-        (from..marked)
-            .find(|index| self.has_uncollected(HpteIndex::new(*index)))
-            .unwrap_or(marked)
+        let mut in_use = self.mmu.table().in_use(from..marked);
+        in_use
+            .find(|index| self.has_uncollected(*index))
+            .map_or(marked, HpteIndex::get)
     }
 }
 

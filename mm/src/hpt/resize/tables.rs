@@ -234,6 +234,11 @@ impl<M: Machine, F: FnOnce(Option<Pate>)> ResizeTables for Tables<'_, M, F> {
         v.is_present().then(|| (v, entry.load_r()))
     }
 
+    fn next_entry(&self, from: u64) -> Option<HpteIndex> {
+        let table = self.mmu.table();
+        table.in_use(from..table.count()).next()
+    }
+
     fn moved(&self, _: &Pending, index: HpteIndex) -> Option<(HpteV, HpteR)> {
         let entry = self.mmu.other_table()?.entry(index);
         let v = entry.load_v();

@@ -106,6 +106,11 @@ impl ResizeTables for Tables {
         self.did.push(Did::Resume);
     }
 
+    fn next_entry(&self, from: u64) -> Option<HpteIndex> {
+        let mut entries = self.used.entries.range(from..);
+        entries.next().map(|(index, _)| HpteIndex::new(*index))
+    }
+
     fn entry(&self, index: HpteIndex) -> Option<(HpteV, HpteR)> {
         assert!(self.held);
         if self.there[usize::try_from(index.get()).unwrap()] {
