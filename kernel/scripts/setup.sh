@@ -100,6 +100,28 @@ setup_tool() {
 	have "$1" || die "$1 is still missing after installing $2"
 }
 
+BIG_ENDIAN=powerpc64-unknown-linux-gnu
+BIG_ENDIAN_ROOT=/usr/powerpc64-linux-gnu
+
+# What the host tests need to run on a big-endian machine: QEMU for programs of that machine, a linker and
+# a C library for it, and Rust's standard library.
+setup_big_endian() {
+	local libraries
+	setup_tool qemu-ppc64 qemu-user
+	if ! have powerpc64-linux-gnu-gcc || [[ ! -f $BIG_ENDIAN_ROOT/lib/libc.so.6 ]]; then
+		need_setup "a C compiler for $BIG_ENDIAN"
+		apt_install "a C compiler for $BIG_ENDIAN" gcc-powerpc64-linux-gnu libc6-dev-ppc64-cross
+		hash -r
+	fi
+	libraries=$(cd "$ROOT" && rustc --print target-libdir --target "$BIG_ENDIAN")
+	[[ -d $libraries ]] && return 0
+	need_setup "Rust's standard library for $BIG_ENDIAN"
+	if ! have rustup || ! (cd "$ROOT" && rustup target add "$BIG_ENDIAN") >/dev/null 2>&1 || [[ ! -d $libraries ]]; then
+		die "rustup cannot add $BIG_ENDIAN, on which host tests run too"
+	fi
+	say "added Rust's standard library for $BIG_ENDIAN with rustup"
+}
+
 # The core library is built from source for our target, so its sources must be those of the
 # compiler, exactly. Ordinary rustup has taken them already (rust-toolchain.toml); a toolchain that
 # cannot take components gets Debian's package of the same version, unpacked, not installed.

@@ -34,6 +34,7 @@ setup_for_tests() {
 	# What only some cases need: without it they are skipped, by name.
 	(setup_tool shellcheck shellcheck) || true
 	(setup_tool python3 python3) || true
+	[[ $'\n'$(print_cases) != *$'\n'cargo-test-big-endian* ]] || (setup_big_endian) || true
 	NO_GUEST=
 	if ! setup_debian_guest debian13-64k || ! setup_test_initrd; then
 		NO_GUEST="Debian's guest kernel cannot be had here"

@@ -20,6 +20,7 @@ host_cases() {
 	NEEDS=build-tests TELLER=tell_cargo_test run_case cargo-test cargo_test_case
 	NEEDS=build-tests run_case model-hpt model_case
 	NEEDS=build-tests run_case model-processors processors_case
+	run_case cargo-test-big-endian big_endian_case
 	run_case loom loom_case
 	run_case fmt cargo_at_root fmt --all --check
 	AFTER=build-tests run_case clippy cargo_at_root clippy --workspace --all-targets --quiet -- -D warnings
@@ -123,6 +124,19 @@ cargo_test_case() {
 	sed -n '/^failures:$/,/^test result:/{/^test result:/!p}' "$log" | sed -n 1,100p >"$FILES/failures"
 	cat "$FILES/failures"
 	return "$status"
+}
+
+# The same tests on a big-endian machine: a byte order that is forgotten somewhere makes another number.
+big_endian_case() {
+	local libraries
+	libraries=$(cd "$ROOT" && rustc --print target-libdir --target "$BIG_ENDIAN")
+	have qemu-ppc64 || skip "qemu-ppc64 is not installed"
+	have powerpc64-linux-gnu-gcc || skip "powerpc64-linux-gnu-gcc is not installed"
+	[[ -f $BIG_ENDIAN_ROOT/lib/libc.so.6 ]] || skip "there is no C library for $BIG_ENDIAN"
+	[[ -d $libraries ]] || skip "there is no standard library of Rust's for $BIG_ENDIAN"
+	cd "$ROOT" && env "${KEEP_FREED[@]}" CARGO_TARGET_POWERPC64_UNKNOWN_LINUX_GNU_LINKER=powerpc64-linux-gnu-gcc \
+		CARGO_TARGET_POWERPC64_UNKNOWN_LINUX_GNU_RUNNER="qemu-ppc64 -L $BIG_ENDIAN_ROOT" \
+		cargo test --workspace --lib --target "$BIG_ENDIAN" --target-dir "$TARGET_DIR/big-endian"
 }
 
 # cargo test counts its own tests: its numbers are added to ours, and what it ignored is named.
