@@ -140,7 +140,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn eager_memory_agrees_with_the_model(ops in prop::collection::vec(operations(), 1..steps(120))) {
+    fn eager_memory_agrees_with_the_model(ops in prop::collection::vec(operations(), 1..unless_miri(120, 6))) {
         static PARTITION: OnceLock<Fixture> = OnceLock::new();
         run(PARTITION.get_or_init(|| with_slots(Backing::Eager).0), &ops)?;
     }
@@ -149,7 +149,7 @@ proptest! {
     #[test]
     fn resizes_agree_with_the_model(
         lazy: bool,
-        ops in prop::collection::vec(resizing_operations(), 1..steps(120)),
+        ops in prop::collection::vec(resizing_operations(), 1..unless_miri(120, 6)),
     ) {
         static PARTITIONS: OnceLock<[Fixture; 2]> = OnceLock::new();
         let partitions = PARTITIONS.get_or_init(|| {
@@ -167,7 +167,7 @@ proptest! {
     #[test]
     fn lazy_memory_agrees_with_the_model(
         fresh in 0_u8..32,
-        ops in prop::collection::vec(operations(), 1..steps(120)),
+        ops in prop::collection::vec(operations(), 1..unless_miri(120, 6)),
     ) {
         static PARTITION: OnceLock<Fixture> = OnceLock::new();
         if fresh == 0 {
