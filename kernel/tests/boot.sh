@@ -319,7 +319,7 @@ monitor_case() {
 	# Tab completes what is sure and lists the rest; the line is edited in its middle.
 	printf 'li\t\nxominfo\001\033[3~d\005 d\t\nre\t\t\003shu\t\n' >&3
 	wait_for 'shutdown: name of a partition missing'
-	expect_line "$console" '^reboot  resume$'
+	expect_line "$console" '^reboot  registers  resume$'
 	expect_line "$console" '^ 1 +debian +running'
 	expect_line "$console" '^ +H_ENTER +[0-9]+'
 	# Back to the guest, which has gone on.
