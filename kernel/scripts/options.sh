@@ -14,7 +14,8 @@ Penstock: a bare-metal hypervisor for OpenPOWER, under QEMU
                                                     more than once: of each)
   ./run-qemu.sh bench [OPTIONS] [-- ...]            print what operations cost, in instructions
 
-What is missing (QEMU, dtc, Rust's library sources, Debian's guest kernel) is set up first.
+What is missing (QEMU, dtc, Rust's library sources, Debian's guest kernel) is set up first; for test also
+shellcheck, and qemu-ppc64 with a C compiler and Rust's library for it, without which the cases for them are skipped.
 In the guest, "poweroff" ends the run; on a terminal the monitor waits ten seconds for a key first.
 There, ^] leaves the guest's console for the monitor at any time.
 

@@ -13,28 +13,20 @@ pub(super) enum Lock {
     Head,
 }
 
-/// The thread may wait for a lock of this kind from here on.
-#[inline(always)]
-pub(super) fn wanted(lock: Lock) {
-    #[cfg(test)]
-    counted::wanted(lock);
-    let _ = lock;
-}
+pub(super) use counted::{left, taken, wanted};
 
-/// The thread has taken a lock of this kind.
-#[inline(always)]
-pub(super) fn taken(lock: Lock) {
-    #[cfg(test)]
-    counted::taken(lock);
-    let _ = lock;
-}
+#[cfg(not(test))]
+mod counted {
+    use super::Lock;
 
-/// The thread has let go of a lock of this kind.
-#[inline(always)]
-pub(super) fn left(lock: Lock) {
-    #[cfg(test)]
-    counted::left(lock);
-    let _ = lock;
+    #[inline(always)]
+    pub(in crate::hpt) fn wanted(_: Lock) {}
+
+    #[inline(always)]
+    pub(in crate::hpt) fn taken(_: Lock) {}
+
+    #[inline(always)]
+    pub(in crate::hpt) fn left(_: Lock) {}
 }
 
 #[cfg(test)]
@@ -53,7 +45,8 @@ mod counted {
         static HELD: Cell<u64> = const { Cell::new(0) };
     }
 
-    pub(super) fn wanted(lock: Lock) {
+    /// The thread may wait for a lock of this kind from here on.
+    pub(in crate::hpt) fn wanted(lock: Lock) {
         let not_before = HELD.get() >> (BITS * lock as u32);
         assert!(
             not_before == 0,
@@ -61,11 +54,13 @@ mod counted {
         );
     }
 
-    pub(super) fn taken(lock: Lock) {
+    /// The thread has taken a lock of this kind.
+    pub(in crate::hpt) fn taken(lock: Lock) {
         HELD.set(HELD.get() + (1 << (BITS * lock as u32)));
     }
 
-    pub(super) fn left(lock: Lock) {
+    /// The thread has let go of a lock of this kind.
+    pub(in crate::hpt) fn left(lock: Lock) {
         let count = HELD.get() >> (BITS * lock as u32) & 0xffff;
         assert_ne!(count, 0, "nobody holds it");
         HELD.set(HELD.get() - (1 << (BITS * lock as u32)));

@@ -84,12 +84,9 @@ pub trait ResizeTables {
     /// Ends [`Self::hold`], the table in use being the same.
     fn resume(&mut self);
 
-    /// The entry that the guest has at `index` of the table in use, if any. Called between
+    /// The first entry that the guest has from index `from` on of the table in use, if any. Called between
     /// [`Self::hold`] and its end.
-    fn entry(&self, index: HpteIndex) -> Option<(HpteV, HpteR)>;
-
-    /// The first index from `from` on at which there may be such an entry.
-    fn next_entry(&self, from: u64) -> Option<HpteIndex>;
+    fn next_entry(&self, from: u64) -> Option<(HpteIndex, HpteV, HpteR)>;
 
     /// What has been moved to `index` of the pending table, if anything.
     fn moved(&self, pending: &Self::Pending, index: HpteIndex) -> Option<(HpteV, HpteR)>;
@@ -321,11 +318,8 @@ fn fill<T: ResizeTables>(
     let old = tables.order();
     let mut rehashed = Rehashed::default();
     let mut next = 0;
-    while let Some(from) = tables.next_entry(next) {
+    while let Some((from, v, r)) = tables.next_entry(next) {
         next = from.get() + 1;
-        let Some((v, r)) = tables.entry(from) else {
-            continue;
-        };
         let Some(to) = rehash(v, r, from, old.get(), order.get()) else {
             rehashed.misplaced += 1;
             continue;

@@ -15,8 +15,9 @@ use penstock_arch::regs::VcpuSpr;
 use zerocopy::FromBytes;
 use zerocopy::byteorder::big_endian::U64;
 
-/// Special purpose registers in a line, and entries of the segment lookaside buffer.
+/// Special purpose registers in a line.
 const SPRS_IN_A_LINE: usize = 3;
+/// Entries of the segment lookaside buffer in a line.
 const SEGMENTS_IN_A_LINE: usize = 2;
 
 /// A look at the registers of one virtual processor.

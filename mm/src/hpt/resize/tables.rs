@@ -228,15 +228,13 @@ impl<M: Machine, F: FnOnce(Option<Pate>)> ResizeTables for Tables<'_, M, F> {
         self.mmu.veil_less(1);
     }
 
-    fn entry(&self, index: HpteIndex) -> Option<(HpteV, HpteR)> {
-        let entry = self.mmu.table().entry(index);
-        let v = entry.load_v();
-        v.is_present().then(|| (v, entry.load_r()))
-    }
-
-    fn next_entry(&self, from: u64) -> Option<HpteIndex> {
+    fn next_entry(&self, from: u64) -> Option<(HpteIndex, HpteV, HpteR)> {
         let table = self.mmu.table();
-        table.in_use(from..table.count()).next()
+        table.in_use(from..table.count()).find_map(|index| {
+            let entry = table.entry(index);
+            let v = entry.load_v();
+            v.is_present().then(|| (index, v, entry.load_r()))
+        })
     }
 
     fn moved(&self, _: &Pending, index: HpteIndex) -> Option<(HpteV, HpteR)> {

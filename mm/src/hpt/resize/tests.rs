@@ -37,8 +37,6 @@ struct Tables {
     /// Pieces of work that the next table needs; `None` for no memory.
     next: Option<u32>,
     held: bool,
-    /// Which entries there are since the partition is held, as most are not.
-    there: Vec<bool>,
     did: Vec<Did>,
 }
 
@@ -93,10 +91,6 @@ impl ResizeTables for Tables {
     fn hold(&mut self) {
         assert!(!self.held);
         self.held = true;
-        self.there = vec![false; 1 << (self.used.order - 4)];
-        for &index in self.used.entries.keys() {
-            self.there[usize::try_from(index).unwrap()] = true;
-        }
         self.did.push(Did::Hold);
     }
 
@@ -106,18 +100,10 @@ impl ResizeTables for Tables {
         self.did.push(Did::Resume);
     }
 
-    fn next_entry(&self, from: u64) -> Option<HpteIndex> {
-        let mut entries = self.used.entries.range(from..);
-        entries.next().map(|(index, _)| HpteIndex::new(*index))
-    }
-
-    fn entry(&self, index: HpteIndex) -> Option<(HpteV, HpteR)> {
+    fn next_entry(&self, from: u64) -> Option<(HpteIndex, HpteV, HpteR)> {
         assert!(self.held);
-        if self.there[usize::try_from(index.get()).unwrap()] {
-            self.used.entries.get(&index.get()).copied()
-        } else {
-            None
-        }
+        let (index, (v, r)) = self.used.entries.range(from..).next()?;
+        Some((HpteIndex::new(*index), *v, *r))
     }
 
     fn moved(&self, pending: &Table, index: HpteIndex) -> Option<(HpteV, HpteR)> {
